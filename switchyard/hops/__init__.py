@@ -1,0 +1,101 @@
+"""The hops: one file a converter, from one format to one or more others.
+
+A new converter is a new file here with a subclass of ``Hop`` in its ``HOPS``; it then
+appears in every route that can use it. Hops run inside a version set's interpreter, in a
+forked child of their own, and import their converter lazily.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import pathlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, ClassVar, Dict, Iterable, Mapping, Optional, Tuple
+
+from switchyard.manifest import Artefact, Manifest
+
+if TYPE_CHECKING:
+    from switchyard.worker.building import BuiltModel
+
+
+class Refusal(Exception):
+    """A hop that knows what it cannot do says so: kind, and the operator where there is one."""
+
+    def __init__(self, kind: str, message: str, operator: str = ""):
+        super().__init__(message)
+        self.kind = kind
+        self.operator = operator
+
+
+@dataclasses.dataclass
+class Conversion:
+    """What a hop is given.
+
+    ``target``: an empty folder to write into. ``source``: the artefact to convert, or None
+    for a hop from torch. ``model``: the built model, for a hop from torch only (a hop in a
+    side environment has no torch). ``example``: the example inputs by path. ``dims``: for
+    each input path the dimensions as declared, integers fixed and names dynamic.
+    """
+
+    target: pathlib.Path
+    model_name: str
+    example: Mapping[str, Any]
+    dims: Mapping[str, Tuple[Any, ...]]
+    source: Optional[Artefact] = None
+    model: Optional["BuiltModel"] = None
+
+
+class Hop:
+    """One converter.
+
+    ``after``: the hops behind which routes put this one by default (others that fit by
+    format can still be asked for by name). ``tier``: the cheapest run that takes it.
+    ``environment``: the environment of the version set that hosts it. ``requires``: modules
+    that must import there. ``refusals``: (exception type name or "", text in the message,
+    kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    targets: ClassVar[Tuple[str, ...]]
+    tier: ClassVar[str] = "quick"
+    after: ClassVar[Tuple[str, ...]] = ()
+    environment: ClassVar[str] = "core"
+    requires: ClassVar[Tuple[str, ...]] = ()
+    refusals: ClassVar[Tuple[Tuple[str, str, str], ...]] = ()
+
+    def convert(self, job: Conversion) -> Manifest:
+        """Write the artefact into ``job.target`` and return its manifest.
+
+        Raises whatever the converter raises, or ``Refusal``.
+        """
+        raise TypeError(f"{type(self).__name__} has no convert")
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        """What is part of an artefact's key beside the sources."""
+        return {}
+
+    @property
+    def file(self) -> str:
+        return importlib.import_module(type(self).__module__).__file__
+
+
+def builtin() -> Dict[str, Hop]:
+    """Every hop of this package by name, from each module's ``HOPS``."""
+    modules = (
+        importlib.import_module(f"{__name__}.{info.name}")
+        for info in pkgutil.iter_modules(__path__)
+    )
+    return register(hop for module in modules for hop in getattr(module, "HOPS", ()))
+
+
+def register(hops: Iterable[Hop]) -> Dict[str, Hop]:
+    """Hops by name. Raises ValueError where two have one name."""
+    known: Dict[str, Hop] = {}
+    for hop in hops:
+        if hop.name in known:
+            raise ValueError(f"two hops are called {hop.name!r}: {known[hop.name]} and {hop}")
+        known[hop.name] = hop
+    return known

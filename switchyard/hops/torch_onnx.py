@@ -1,0 +1,173 @@
+"""The two exporters of ``torch.onnx.export``: dynamo (``torch.export``) and TorchScript."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from switchyard.hops import Conversion, Hop
+from switchyard.hops.onnx_io import read_back
+from switchyard.manifest import Manifest, TensorNote
+
+FILE = "model.onnx"
+
+
+def _output_paths(job: Conversion) -> Tuple[str, ...]:
+    return tuple(job.model.run(job.example))
+
+
+def _manifest(job: Conversion, outputs: Tuple[str, ...], **facts: Any) -> Manifest:
+    """What was written, read back from the file.
+
+    Outputs are matched by the names the exporter was given; where it did not take them
+    all (it flattened the structure otherwise) the names stand as written and the
+    comparison sees a structure that differs.
+    """
+    path = job.target / FILE
+    found = read_back(path)
+    inputs = tuple(
+        TensorNote(path=name, name=name, dtype=str(job.example[name].dtype))
+        for name in job.example
+        if any(name == given for given, _, _ in found["inputs"])
+    )
+    dtypes = {name: dtype for name, dtype, _ in found["outputs"]}
+    notes = tuple(TensorNote(path=name, name=name, dtype=dtypes.get(name, "")) for name in outputs)
+    return Manifest(
+        files={"onnx": FILE},
+        inputs=inputs,
+        outputs=notes,
+        facts={"opset": found["opset"], "ir_version": found["ir_version"], **facts},
+    )
+
+
+def _named_dims(dims: Mapping[str, Tuple[Any, ...]]) -> Dict[str, Dict[int, str]]:
+    """input -> axis -> dimension, of the dimensions that are declared dynamic."""
+    return {
+        name: {axis: dim for axis, dim in enumerate(shape) if isinstance(dim, str)}
+        for name, shape in dims.items()
+    }
+
+
+class Dynamo(Hop):
+    """``torch.onnx.export(dynamo=True)``, with the model's named dimensions dynamic.
+
+    Where ``torch.export`` says that a dimension declared dynamic is not, it is exported
+    again with fixed sizes, and the manifest says ``specialised``: never silently.
+    """
+
+    name = "dynamo"
+    source = "torch"
+    targets = ("onnx",)
+    tier = "smoke"
+    requires = ("torch", "onnx", "onnxscript")
+    refusals = (
+        ("", "data-dependent", "data-dependent-control-flow"),
+        ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
+        ("", "Data-dependent", "data-dependent-control-flow"),
+        ("", "No ONNX function found for", "unsupported-operator"),
+        ("", "No decompositions registered for the real-valued input", "unsupported-operator"),
+        ("", "No decompositions registered for the complex-valued input", "unsupported-operator"),
+    )
+
+    def convert(self, job: Conversion) -> Manifest:
+        import torch
+
+        outputs = _output_paths(job)
+        named = {name: dims for name, dims in _named_dims(job.dims).items()}
+        reason = ""
+        if any(named.values()):
+            try:
+                self._export(job, outputs, torch, named)
+                return _manifest(job, outputs, dynamic="declared")
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+                if not _blames_shapes(error):
+                    raise
+        self._export(job, outputs, torch, None)
+        return _manifest(job, outputs, dynamic="specialised" if reason else "declared",
+                         dynamic_reason=reason[:500])  # fmt: skip
+
+    def _export(self, job: Conversion, outputs, torch, named: Optional[dict]) -> None:
+        args, kwargs = job.model.arguments(job.example)
+        shapes = None
+        if named is not None:
+            # torch.export takes one entry an argument, under forward's own names.
+            automatic = torch.export.Dim.DYNAMIC
+            shapes = {name: {axis: automatic for axis in axes} for name, axes in named.items()}
+        program = torch.onnx.export(
+            job.model.module,
+            args,
+            kwargs=kwargs,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=list(job.example),
+            output_names=list(outputs),
+            verbose=False,
+        )
+        program.save(str(job.target / FILE))
+
+
+def _blames_shapes(error: BaseException) -> bool:
+    """Whether an export failed over a dimension declared dynamic."""
+    seen: Optional[BaseException] = error
+    while seen is not None:
+        text = str(seen)
+        if (
+            "Constraints violated" in text
+            or "was specialized" in text
+            or "marked" in text.lower()
+            and "dynamic" in text.lower()
+        ):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+class TorchScript(Hop):
+    """``torch.onnx.export(dynamo=False)``: tracing, at the default opset or a given one."""
+
+    source = "torch"
+    targets = ("onnx",)
+    requires = ("torch", "onnx")
+    refusals = (
+        ("UnsupportedOperatorError", "", "unsupported-operator"),
+        ("", "is not supported for opset", "unsupported-operator"),
+        ("", "Unsupported: ONNX export of operator", "unsupported-operator"),
+        ("", "Couldn't export Python operator", "unsupported-operator"),
+        ("", "is currently not supported", "unsupported-operator"),
+    )
+
+    def __init__(self, opset: Optional[int] = None):
+        self.opset = opset
+        self.name = "torchscript" if opset is None else f"torchscript{opset}"
+        self.tier = "smoke" if opset is None else "quick"
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        return {"opset": self.opset}
+
+    def convert(self, job: Conversion) -> Manifest:
+        import warnings
+
+        import torch
+
+        outputs = _output_paths(job)
+        args, kwargs = job.model.arguments(job.example)
+        axes = {name: dims for name, dims in _named_dims(job.dims).items() if dims}
+        with warnings.catch_warnings():
+            # Tracing warns at every constant it bakes; the probes say which ones matter.
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                job.model.module,
+                args,
+                str(job.target / FILE),
+                kwargs=kwargs or None,
+                dynamo=False,
+                opset_version=self.opset,
+                input_names=list(job.example),
+                output_names=list(outputs),
+                dynamic_axes=axes or None,
+            )
+        return _manifest(job, outputs, dynamic="declared")
+
+
+HOPS = (Dynamo(), TorchScript(), TorchScript(17), TorchScript(11))

@@ -1,0 +1,81 @@
+"""The yard as a graph: formats are nodes, hops are edges, runtimes hang on nodes.
+
+A route is a path of hops from torch that ends in a runtime. Pure: works on the descriptions
+of hops and runtimes, imports no converter.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Dict, Iterator, Mapping, Sequence, Tuple
+
+from switchyard.vocabulary import TIERS, UnknownName
+
+NATIVE = "torch-eager"
+
+#: No useful road is longer than the whole circle with a rewriter on either side.
+LONGEST = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """``hops`` from torch to the format that ``runtime`` loads; ``tier`` is the dearest of theirs."""
+
+    name: str
+    hops: Tuple[str, ...]
+    runtime: str
+    tier: str
+
+    @property
+    def prefixes(self) -> Tuple[Tuple[str, ...], ...]:
+        """Every non-empty prefix of the hops, shortest first: what has to be made."""
+        return tuple(self.hops[: i + 1] for i in range(len(self.hops)))
+
+
+def _dearest(tiers: Sequence[str]) -> str:
+    return max(tiers, key=TIERS.index, default="smoke")
+
+
+def _paths(hops: Mapping[str, object], every: bool) -> Iterator[Tuple[Tuple[str, ...], str]]:
+    """Each path with the format it ends in; by default only hops behind a hop they name."""
+    frontier = [((), "torch")]
+    while frontier:
+        path, format = frontier.pop(0)
+        yield path, format
+        if len(path) == LONGEST:
+            continue
+        for hop in hops.values():
+            wanted = every or not path or path[-1] in hop.after
+            if hop.source == format and hop.name not in path and wanted:
+                if not path and hop.source != "torch":
+                    continue
+                frontier.extend((path + (hop.name,), target) for target in hop.targets)
+
+
+def routes(
+    hops: Mapping[str, object], runtimes: Mapping[str, object], every: bool = False
+) -> Dict[str, Route]:
+    """The routes of a yard by name, the native baseline first.
+
+    ``every``: also those that fit by format but are not taken unless asked for by name.
+    """
+    found: Dict[str, Route] = {}
+    for path, format in _paths(hops, every):
+        for runtime in runtimes.values():
+            if runtime.format != format:
+                continue
+            name = "-".join(path + (runtime.name,))
+            tier = _dearest([hops[hop].tier for hop in path] + [runtime.tier])
+            found.setdefault(name, Route(name, path, runtime.name, tier))
+    return dict(sorted(found.items(), key=lambda item: item[0] != NATIVE))
+
+
+def named(name: str, hops: Mapping[str, object], runtimes: Mapping[str, object]) -> Route:
+    """The route called ``name``, default or not. Raises UnknownName with the nearest names."""
+    default = routes(hops, runtimes)
+    if name in default:
+        return default[name]
+    every = routes(hops, runtimes, every=True)
+    if name in every:
+        return every[name]
+    raise UnknownName("route", name, default)

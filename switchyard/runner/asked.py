@@ -1,0 +1,147 @@
+"""A cell as the suites see it: what can be asked of it, and what its answers mean for a test.
+
+An outcome that is just as expected raises ``AsExpected``, which the item's xfail mark knows;
+a different one fails with what was expected, what happened, and how to run it again.
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional
+
+import pytest
+
+from switchyard.runner.expectations import AsExpected, Expectation
+from switchyard.runner.plan import Planned
+from switchyard.vocabulary import (
+    KINDS,
+    PASSING,
+    SUITE_OF_STAGE,
+    Outcome,
+    stage_base,
+)
+
+#: The suites in the order in which a cell goes through them.
+SUITES = ("conversion", "accuracy", "latency", "memory")
+
+
+def run_again(planned: Planned, default_set: str) -> str:
+    """The command that runs one cell alone."""
+    cell = planned.cell
+    command = f"pytest bench/ --model {cell.model} --route {cell.route}"
+    if cell.version_set != default_set:
+        command += f" --version-set {cell.version_set}"
+    return command
+
+
+class CellUnderTest:
+    """What the fixture ``cell`` is."""
+
+    def __init__(self, run, planned: Planned, suite: str):
+        self._run = run
+        self._planned = planned
+        self._suite = suite
+
+    @property
+    def name(self) -> str:
+        return self._planned.cell.short
+
+    @property
+    def model(self) -> str:
+        return self._planned.cell.model
+
+    def converts(self) -> None:
+        """The model can be built and referred to, and every hop of its route succeeds."""
+        self._judge(self._outcome())
+
+    def answers_as_torch_does(self) -> None:
+        """The artefact loads, runs on every probe, and agrees with torch eager."""
+        self._judge(self._outcome())
+
+    def durations(self) -> List[float]:
+        """Every timed call of every launch, in seconds. Skips where there is nothing to time,
+        fails where measuring failed."""
+        self._only_after_accuracy()
+        if self._planned.cell in self._run.resumed:
+            samples = self._run.recorded_samples(self._planned.cell)
+            if not samples:
+                pytest.skip("not measured before the run was interrupted")
+            return samples
+        launches = self._run.measured(self._planned)
+        self._measured_well(launches)
+        return [duration for one in launches for duration in one.durations]
+
+    def memory(self) -> dict:
+        """The memory columns of the cell's row, MiB."""
+        self._only_after_accuracy()
+        if self._planned.cell not in self._run.resumed:
+            self._measured_well(self._run.measured(self._planned))
+        row = self._run.folder.row(self._planned.cell)
+        return {name: row[name] for name in row if name.startswith("memory_")}
+
+    def _outcome(self) -> Outcome:
+        return self._run.answer(self._planned)
+
+    def _expectation(self) -> Optional[Expectation]:
+        return self._run.expectations_of(self._planned.cell).of(self._planned.cell)
+
+    def _only_after_accuracy(self) -> None:
+        """A cell is measured only where its answers were good."""
+        outcome = self._outcome()
+        if outcome.verdict not in PASSING:
+            pytest.skip(f"not measured: {_said(outcome)}")
+
+    def _measured_well(self, launches) -> None:
+        failed = next((one.outcome for one in launches if one.outcome is not None), None)
+        if failed is not None:
+            self._fail(f"could not be measured: {failed.kind}: {failed.message}")
+
+    def _judge(self, outcome: Outcome) -> None:
+        """Pass, raise AsExpected, skip or fail: what this suite has to say of ``outcome``."""
+        wanted = self._expectation()
+        known = self._run.expectations_of(self._planned.cell).exists
+        owner = SUITE_OF_STAGE[stage_base(outcome.stage)]
+        passed_here = outcome.verdict in PASSING or _beyond(outcome, self._suite)
+        if not passed_here and owner != self._suite:
+            pytest.skip(f"stopped before: {_said(outcome)}")
+        if outcome.kind and KINDS[outcome.kind] == "harness":
+            self._fail(f"{_said(outcome)}\n{outcome.detail}")
+        if not known:
+            if not passed_here:
+                pytest.skip(f"recorded: {_said(outcome)} (this set has no expectations)")
+            return
+        if wanted is None or wanted.suite != self._suite:
+            if not passed_here:
+                self._fail(_said(outcome), outcome, wanted)
+            return
+        if wanted.met_by(outcome):
+            raise AsExpected(f"{wanted}: {wanted.reason}")
+        if passed_here and owner == self._suite:
+            # An unexpected success: the item's strict xfail mark turns it into a failure.
+            return
+        if passed_here:
+            self._fail(f"was expected to stop here and went on: {_said(outcome)}", None, wanted)
+        self._fail(_said(outcome), outcome, wanted)
+
+    def _fail(self, what: str, outcome: Optional[Outcome] = None, wanted=None) -> None:
+        from switchyard.runner.options import DEFAULT_SET
+
+        lines = [f"{self.name}: {what}"]
+        if wanted is not None:
+            lines.append(f"expected: {wanted} because {wanted.reason}")
+        if outcome is not None and outcome.detail:
+            lines.append(outcome.detail.strip())
+        lines.append(f"again, alone: {run_again(self._planned, DEFAULT_SET)}")
+        pytest.fail("\n".join(lines), pytrace=False)
+
+
+def _beyond(outcome: Outcome, suite: str) -> bool:
+    """Whether an outcome's stage lies behind what ``suite`` is answerable for."""
+    owner = SUITE_OF_STAGE[stage_base(outcome.stage)]
+    return SUITES.index(suite) < (SUITES.index(owner) if owner in SUITES else len(SUITES))
+
+
+def _said(outcome: Outcome) -> str:
+    text = f"{outcome.verdict or 'ok'} at {outcome.stage}"
+    if outcome.kind:
+        text += f" ({outcome.kind}{': ' + outcome.operator if outcome.operator else ''})"
+    return f"{text}: {outcome.message}" if outcome.message else text

@@ -1,0 +1,145 @@
+"""The workers of a run: one fork server an environment, started when first needed.
+
+A job whose fork server dies is run again with nothing beside it, on a new server; if that
+one dies too, the job is what kills it, and that is its outcome. Jobs that merely were in the
+same server lose nothing but time.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import threading
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+
+from switchyard.runner import environments
+from switchyard.runner.gate import Gate
+from switchyard.runner.workers import (
+    Finished,
+    Limits,
+    ServerLost,
+    Worker,
+    WorkerFailed,
+    environment_variables,
+)
+from switchyard.vocabulary import Outcome, signature_of
+
+
+class Crew:
+    """Environments and workers by (version set, environment name)."""
+
+    def __init__(self, staged, cache: pathlib.Path, logs: pathlib.Path, limits: Limits,
+                 requires: Mapping[str, Iterable[str]], say: Callable[[str], None]):  # fmt: skip
+        self.gate = Gate()
+        self.staged = staged
+        self.cache = cache
+        self.limits = limits
+        self.logs = logs
+        self._requires = {name: sorted(set(modules)) for name, modules in requires.items()}
+        self._say = say
+        self._lock = threading.RLock()
+        self._environments: Dict[Tuple[str, str], Any] = {}
+        self._workers: Dict[Tuple[str, str], Worker] = {}
+        self._failed: Dict[Tuple[str, str], Outcome] = {}
+        self._count = 0
+
+    def environment(self, version_set: str, name: str):
+        """The environment, provisioned now if need be, or the Outcome that says why not."""
+        key = (version_set, name)
+        with self._lock:
+            if key in self._failed:
+                return self._failed[key]
+            if key not in self._environments:
+                try:
+                    self._environments[key] = environments.provision(version_set, name, self._say)
+                except environments.ProvisioningError as error:
+                    self._say(str(error))
+                    line = str(error).splitlines()[0]
+                    self._failed[key] = Outcome(
+                        stage="resolve",
+                        verdict="unavailable",
+                        kind="unsatisfiable-pins",
+                        message=line,
+                        signature=signature_of(line),
+                        detail=str(error),
+                    )
+                    return self._failed[key]
+            return self._environments[key]
+
+    def known(self) -> List[Any]:
+        """The environments that were used so far."""
+        return list(self._environments.values())
+
+    def variables(self, environment) -> Dict[str, str]:
+        return environment_variables(environment, self.staged.path, self.cache)
+
+    def worker(self, version_set: str, name: str) -> Worker:
+        """The fork server of an environment, started or started anew. Raises WorkerFailed."""
+        key = (version_set, name)
+        with self._lock:
+            worker = self._workers.get(key)
+            if worker is not None and worker.alive:
+                return worker
+            environment = self._environments[key]
+            self._say(f"starting a worker of {version_set} ({name})")
+            log = self.logs / f"worker-{version_set}-{name}.log"
+            worker = Worker(
+                environment, self.variables(environment), self._requires.get(name, []), log
+            )
+            self._workers[key] = worker
+            return worker
+
+    def lacks(self, version_set: str, name: str, modules: Iterable[str]) -> Optional[Outcome]:
+        """The outcome of what cannot be imported there, or None."""
+        worker = self.worker(version_set, name)
+        for module in modules:
+            if worker.imports.get(module):
+                return Outcome.from_dict(worker.imports[module])
+        return None
+
+    def do(self, version_set: str, name: str, job: Mapping[str, Any], stage: str) -> Finished:
+        """One job in a forked child, beside others; see the module's docstring."""
+        try:
+            with self.gate.shared():
+                return self._once(version_set, name, job, stage)
+        except ServerLost:
+            pass
+        with self.gate.alone():
+            try:
+                return self._once(version_set, name, job, stage)
+            except ServerLost as error:
+                message = f"{error}, and again when it ran alone"
+                outcome = Outcome(
+                    stage=stage,
+                    verdict="failed",
+                    kind="crash",
+                    message=message,
+                    signature=signature_of(message),
+                )
+                return Finished(None, outcome, 0.0)
+
+    def _once(self, version_set, name, job, stage) -> Finished:
+        try:
+            worker = self.worker(version_set, name)
+        except WorkerFailed as error:
+            outcome = Outcome(
+                stage="import",
+                verdict="unavailable",
+                kind="missing-dependency",
+                message=str(error),
+                signature="the worker did not start",
+            )
+            return Finished(None, outcome, 0.0)
+        with self._lock:
+            self._count += 1
+            number = self._count
+        log = self.logs / f"{number:05d}-{job['do']}-{job.get('model', 'zoo')}.log"
+        finished = worker.run(job, stage, self.limits, log)
+        if finished.result is not None and finished.result["ok"]:
+            log.unlink(missing_ok=True)
+        return finished
+
+    def close(self) -> None:
+        with self._lock:
+            workers, self._workers = list(self._workers.values()), {}
+        for worker in workers:
+            worker.close()

@@ -1,0 +1,98 @@
+"""What the zoo holds, as each version set sees it: asked of a worker, cached by content."""
+
+from __future__ import annotations
+
+import hashlib
+import pathlib
+from typing import Callable, Dict, List, Sequence
+
+from switchyard.runner.artefacts import ArtefactStore, key_of
+from switchyard.runner.plan import Zoo
+from switchyard.runner.staging import Staged, shown
+from switchyard.vocabulary import Outcome
+
+BUILTIN = "builtin"
+
+
+class ZooFileMissing(Exception):
+    """A ``--zoo`` path at which no file lies."""
+
+
+def zoo_files(chosen: Sequence[str], staged: Staged) -> List[pathlib.Path]:
+    """The files of the zoo: the built-in families, or those of ``--zoo``."""
+    files: List[pathlib.Path] = []
+    for name in chosen or [BUILTIN]:
+        if name == BUILTIN:
+            families = sorted(
+                relative for relative in staged.digests
+                if relative.startswith("models_zoo/") and relative.count("/") == 1
+                and pathlib.PurePath(relative).stem not in ("__init__", "entry")
+            )  # fmt: skip
+            files.extend(staged.file(relative) for relative in families)
+            continue
+        path = pathlib.Path(name).resolve()
+        if not path.is_file():
+            raise ZooFileMissing(f"--zoo {name}: there is no such file (or say builtin)")
+        files.append(path)
+    return files
+
+
+def describe(
+    files: Sequence[pathlib.Path],
+    environment,
+    staged: Staged,
+    store: ArtefactStore,
+    ask: Callable[[dict, pathlib.Path], dict],
+) -> Zoo:
+    """Every file's entries in ``environment``; ``ask`` runs one describe job in its worker
+    and is not called for what the store already knows."""
+    models: Dict[str, dict] = {}
+    errors = {}
+    owners: Dict[str, str] = {}
+    for file in files:
+        key = key_of(
+            do="describe",
+            machinery=staged.machinery,
+            entry=staged.digests["models_zoo/entry.py"],
+            environment=environment.fingerprint,
+            name=shown(str(file)),
+            content=hashlib.sha256(file.read_bytes()).hexdigest(),
+        )
+        record = store.find(key)
+        if record is None:
+            record = ask({"do": "describe", "file": str(file)}, file)
+            if record["ok"]:
+                record["sources"] = relative(record["sources"])
+                store.keep(key, store.workplace(key), record)
+        if not record["ok"]:
+            where = record.get("where", str(file))
+            errors[str(file)] = (Outcome.from_dict(record["outcome"]), _where(where))
+            continue
+        for description in record["models"]:
+            name = description["name"]
+            if name in models:
+                outcome = Outcome(
+                    stage="import",
+                    verdict="void",
+                    kind="bad-fixture",
+                    message=f"model {name!r} is also declared in {shown(owners[name])}",
+                    signature="model is also declared in another file",
+                )
+                errors[str(file)] = (outcome, _where(f"{file}:{description['line']}"))
+                continue
+            owners[name] = str(file)
+            description["file"] = str(file)
+            description["sources"] = record["sources"]
+            models[name] = description
+    return Zoo(models, errors)
+
+
+def relative(sources: Dict[str, str]) -> Dict[str, str]:
+    """Staged files by their place in the project, since where they are staged changes."""
+    return {shown(path) if "worker-path" in path else path: digest
+            for path, digest in sources.items()}  # fmt: skip
+
+
+def _where(where: str) -> str:
+    file, colon, line = where.rpartition(":")
+    return f"{shown(file)}:{line}" if colon and line.isdigit() else shown(where)

@@ -1,0 +1,399 @@
+"""Version sets, and the environments provisioned from their locks.
+
+A version set is a folder under ``version_sets/``: ``set.toml`` says why it exists, the
+inputs say what it pins, the locks what is installed. ``current`` is built in: the
+interpreter that runs pytest. An environment lives in the user's cache, in a folder named by the
+hash of all that decides what it holds, and counts only once its marker file stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+from typing import IO, Callable, Iterator, Mapping
+
+from switchyard.runner import locking
+from switchyard.vocabulary import UnknownName
+
+CURRENT = "current"
+SETS = Path(__file__).resolve().parents[2] / "version_sets"
+TIMEOUT_S = 30 * 60
+HEARTBEAT_S = 20
+MARKER = "switchyard.json"
+#: Bytecode, because `import torch` costs 4.5 CPU seconds without and 1.9 with.
+INSTALL_OPTIONS = ("--compile-bytecode",)
+
+#: What the environment's own interpreter answers about itself (``-I``: nothing of the shell's).
+_DESCRIBE = r"""
+import importlib.metadata, json, platform, re
+found = [(d.metadata["Name"], d.version) for d in importlib.metadata.distributions()]
+packages = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+print(json.dumps({"packages": packages, "python_version": platform.python_version()}))
+"""
+
+
+class ProvisioningError(Exception):
+    """An environment could not be made; the message says why, and what to do about it.
+
+    ``package`` is empty where the fault is no package's, ``log`` where nothing was run.
+    """
+
+    def __init__(
+        self, version_set: str, environment: str, what: str, advice: str, package="", log=""
+    ):
+        lines = [f"version set {version_set}, environment {environment}: {what}"]
+        lines += [f"log: {log}"] if log else []
+        super().__init__("\n".join([*lines, f"what to do: {advice}"]))
+        self.version_set = version_set
+        self.environment = environment
+        self.package = package
+        self.log = log
+
+
+@dataclasses.dataclass(frozen=True)
+class Environment:
+    """An interpreter and the packages installed for it: as they are, not as they were asked for."""
+
+    version_set: str
+    name: str
+    python: str
+    python_version: str
+    packages: dict[str, str] = dataclasses.field(hash=False)
+    lock_hash: str
+    bin: str
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the packages, local versions included, and Python's version."""
+        said = json.dumps([self.python_version, sorted(self.packages.items())])
+        return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+    def variables(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The environment variables for a process of this environment: ``base`` (os.environ), with
+        the scripts folder first on PATH (converters call each other's commands) and, in a
+        provisioned environment, without what leads to packages outside it."""
+        variables = dict(os.environ if base is None else base)
+        variables["PATH"] = os.pathsep.join(filter(None, (self.bin, variables.get("PATH", ""))))
+        if self.version_set != CURRENT:
+            for name in ("PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX"):
+                variables.pop(name, None)
+            variables["PYTHONNOUSERSITE"] = "1"
+            variables["VIRTUAL_ENV"] = str(Path(self.bin).parent)
+        return variables
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionSet:
+    """What ``set.toml`` says. ``environments`` maps each one's name to why it exists."""
+
+    name: str
+    why: str
+    python: str
+    platform: str
+    folder: Path | None
+    environments: dict[str, str] = dataclasses.field(hash=False)
+
+    def lock(self, environment: str, flavour: str = "cpu") -> Path:
+        """Where the lock of one environment lies; the other files stand beside it."""
+        if environment not in self.environments:
+            raise UnknownName(f"environment of {self.name}", environment, self.environments)
+        return self.folder / f"{environment}.{flavour}.lock"
+
+    def inputs(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """What a lock is made from: the requirements of every flavour, and of this one."""
+        return self._there(f"{environment}.in", f"{environment}.{flavour}.in")
+
+    def overrides(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """Requirements that replace what packages ask for, in the lock and the installation."""
+        return self._there(f"{environment}.{flavour}.override")
+
+    def constraints(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """Pins of what only the index's own build of torch needs, and is installed only with it."""
+        return self._there(f"{environment}.torch-cuda.constraints") if flavour == "cpu" else []
+
+    def _there(self, *names: str) -> list[Path]:
+        return [path for path in (self.folder / name for name in names) if path.exists()]
+
+
+def version_sets(folder: Path = SETS) -> dict[str, VersionSet]:
+    """Every set by name, ``current`` first. ValueError names a ``set.toml`` that is wrong."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    why = "the interpreter that runs pytest, with the packages it has"
+    found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
+    for path in sorted(folder.glob("*/set.toml")):
+        try:
+            said = tomllib.loads(path.read_text("utf-8"))
+            found[path.parent.name] = VersionSet(
+                name=path.parent.name,
+                why=said["why"].strip(),
+                python=said["python"],
+                platform=said["platform"],
+                folder=path.parent,
+                environments={name: s["why"].strip() for name, s in said["environments"].items()},
+            )
+        except KeyError as error:
+            raise ValueError(f"{path}: {error} is missing") from error
+        except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+def find(name: str, folder: Path = SETS) -> VersionSet:
+    """The set of that name; UnknownName offers the nearest."""
+    sets = version_sets(folder)
+    if name not in sets:
+        raise UnknownName("version set", name, sets)
+    return sets[name]
+
+
+def cache_root() -> Path:
+    """$SWITCHYARD_CACHE, else the user's cache folder; not created here."""
+    if own := os.environ.get("SWITCHYARD_CACHE"):
+        return Path(own).expanduser().absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser().absolute() / "switchyard"
+
+
+def provision(
+    version_set: VersionSet | str,
+    environment: str = "core",
+    say: Callable[[str], object] = print,
+    flavour: str = "cpu",
+    timeout_s: float = TIMEOUT_S,
+) -> Environment:
+    """The environment, installed first if it is not there yet; ``say`` is told what goes on.
+
+    What decides is the lock and all that stands beside it, not the shell's settings: where a
+    package has several builds, the one found at first use stays until the folder is removed.
+    Raises ProvisioningError, and UnknownName for a name that is not there.
+    """
+    set_ = find(version_set) if isinstance(version_set, str) else version_set
+    if set_.folder is None:
+        return _current(environment)
+    lock = set_.lock(environment, flavour)
+    if not lock.exists():
+        advice = f"python -m switchyard.runner.locking {set_.name} --flavour {flavour}"
+        raise ProvisioningError(set_.name, environment, f"there is no lock {lock}", advice)
+    lock_hash = _hash(set_, environment, flavour)
+    home = cache_root() / "environments" / f"{set_.name}-{environment}-{lock_hash}"
+    making = _Installation(set_, environment, flavour, home, time.monotonic() + timeout_s, say)
+    try:
+        if not (said := _marked(home)):
+            home.parent.mkdir(parents=True, exist_ok=True)
+            with making.alone():
+                said = _marked(home) or making.run()  # another run may have been quicker
+        if said["changed_ns"] != _changed_ns(home):
+            say(
+                f"{making.label}: changed by hand since it was installed; going on with what it has"
+            )
+            said = _mark(home)
+    except (OSError, subprocess.SubprocessError) as error:
+        advice = "remove or mend that folder, or set SWITCHYARD_CACHE to another"
+        raise making.error(f"{home} cannot be used: {error}", advice) from error
+    return Environment(
+        version_set=set_.name,
+        name=environment,
+        python=str(home / "bin" / "python"),
+        python_version=said["python_version"],
+        packages=said["packages"],
+        lock_hash=lock_hash,
+        bin=str(home / "bin"),
+    )
+
+
+def _hash(set_: VersionSet, environment: str, flavour: str) -> str:
+    digest = hashlib.sha256(json.dumps([set_.python, INSTALL_OPTIONS]).encode())
+    beside = set_.overrides(environment, flavour) + set_.constraints(environment, flavour)
+    for path in (set_.lock(environment, flavour), *beside):
+        digest.update(f"\n== {path.name}\n".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _current(environment: str) -> Environment:
+    import importlib.metadata
+
+    # Of two of one name the first on the path is imported, so it is written last.
+    found = reversed(list(importlib.metadata.distributions()))
+    return Environment(
+        version_set=CURRENT,
+        name=environment,
+        python=sys.executable,
+        python_version=platform.python_version(),
+        packages={locking.normalised(one.metadata["Name"] or ""): one.version for one in found},
+        lock_hash="",
+        bin=sysconfig.get_path("scripts"),
+    )
+
+
+def _marked(home: Path) -> dict | None:
+    """What the marker says, or None unless an installation came to its end and still starts."""
+    try:
+        said = json.loads((home / MARKER).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return said if (home / "bin" / "python").exists() else None
+
+
+def _remove(home: Path) -> None:
+    (home / MARKER).unlink(missing_ok=True)  # first, so that half a removal never looks complete
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _mark(home: Path) -> dict:
+    """Ask the environment's interpreter what it has, and write the marker in one step."""
+    command = [str(home / "bin" / "python"), "-I", "-c", _DESCRIBE]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    if asked.returncode:
+        raise OSError(f"its interpreter does not start: {asked.stderr.strip()[-500:]}")
+    said = json.loads(asked.stdout)
+    said["changed_ns"] = _changed_ns(home)
+    unfinished = home / f"switchyard.{os.getpid()}.unfinished"
+    unfinished.write_text(json.dumps(said, indent=1, sort_keys=True), "utf-8")
+    os.replace(unfinished, home / MARKER)
+    return said
+
+
+def _changed_ns(home: Path) -> int:
+    """When a package last came into the environment or left it: its folder's mtime."""
+    return max(path.stat().st_mtime_ns for path in home.glob("lib/python*/site-packages"))
+
+
+def _locked(file: IO) -> bool:
+    """Whether this process holds the lock now; flock, since its hold is inherited with the file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@dataclasses.dataclass
+class _Installation:
+    """One environment being made, from an empty folder to its marker."""
+
+    set_: VersionSet
+    environment: str
+    flavour: str
+    home: Path
+    deadline: float
+    say: Callable[[str], object]
+    held: int = -1
+
+    def __post_init__(self):
+        self.label = f"{self.set_.name}/{self.environment}"
+        self.log = cache_root() / "logs" / f"{self.home.name}.log"
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the environment's lock file. uv inherits its descriptor, so that an installation
+        whose runner was killed keeps others out until uv has ended too."""
+        path = Path(f"{self.home}.lock")
+        with open(path, "a+") as file:
+            if not _locked(file):
+                self.say(f"{self.label}: another run is installing it; waiting for that")
+            while not _locked(file):  # to lock what one holds is no harm
+                if time.monotonic() > self.deadline:
+                    advice = f"end the process that holds {path}, and run again"
+                    raise self.error("another run is still installing it", advice)
+                time.sleep(0.1)
+            self.held = file.fileno()
+            yield
+
+    def run(self) -> dict:
+        """Make it and return what its marker says; a failure leaves nothing but the log."""
+        lock = self.set_.lock(self.environment, self.flavour)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_bytes(b"")
+        if self.home.exists():
+            self.say(f"{self.label}: what lies in {self.home} is not complete; making it anew")
+            _remove(self.home)
+        count = len(re.findall(r"^[\w.-]+==", lock.read_text("utf-8"), re.M))
+        started = time.monotonic()
+        self.say(
+            f"{self.label}: installing {count} packages for Python {self.set_.python} into "
+            f"{self.home} (once, until its lock changes); log: {self.log}"
+        )
+        try:
+            said = self._make(lock)
+        except BaseException:  # Ctrl-C too: what is left is of no use, and may be gigabytes
+            _remove(self.home)
+            raise
+        self.say(f"{self.label}: installed in {time.monotonic() - started:.0f} s")
+        return said
+
+    def _make(self, lock: Path) -> dict:
+        wanted = self.set_.python
+        python = locking.interpreter_for(wanted)
+        if self._uv("venv", "--no-project", "--python", python, str(self.home)):
+            _, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
+            if "nterpreter" not in words and "python-build-standalone" not in words:
+                raise self.error(f"could not make a virtual environment: {words}", advice)
+            what = f"it needs Python {wanted}, which is not here and could not be fetched"
+            advice = f"install Python {wanted}, or run with --version-set {CURRENT}"
+            raise self.error(what, advice, "python")
+        which = (self.environment, self.flavour)
+        beside = [f"--override={path}" for path in self.set_.overrides(*which)]
+        beside += [f"--constraints={path}" for path in self.set_.constraints(*which)]
+        install = ("pip", "install", "--python", str(self.home / "bin" / "python"))
+        if self._uv(*install, *INSTALL_OPTIONS, "-r", str(lock), *beside):
+            package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
+            raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+        return _mark(self.home)
+
+    def _uv(self, *arguments: str) -> int:
+        """Run uv into the log and return its exit status; killed when time is up or we are."""
+        uv = locking.uv_binary()
+        if uv is None:
+            what = "uv, which installs version sets, is not here"
+            raise self.error(what, "python3 -m pip install uv", "uv")
+        with open(self.log, "ab") as sink:
+            sink.write(f"$ uv {shlex.join(arguments)}\n".encode())
+            sink.flush()
+            process = subprocess.Popen(
+                [uv, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                env=locking.uv_variables(os.environ),
+                start_new_session=True,  # so that what it builds is killed with it
+                pass_fds=(self.held,),
+            )
+        started = time.monotonic()
+        try:
+            while True:
+                left = self.deadline - time.monotonic()
+                try:
+                    return process.wait(max(0.0, min(HEARTBEAT_S, left)))
+                except subprocess.TimeoutExpired:
+                    if left <= HEARTBEAT_S:
+                        advice = "run again: what was fetched is kept"
+                        raise self.error("it took too long and was stopped", advice) from None
+                last = self.log.read_text("utf-8", "replace").rstrip().rpartition("\n")[2].strip()
+                if last.startswith("Installed"):  # uv says nothing while it does what remains
+                    last = "compiling bytecode"
+                self.say(f"{self.label}: {time.monotonic() - started:.0f} s, {last}")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+    def error(self, what: str, advice: str, package: str = "") -> ProvisioningError:
+        log = str(self.log) if os.path.exists(self.log) else ""
+        return ProvisioningError(self.set_.name, self.environment, what, advice, package, log)

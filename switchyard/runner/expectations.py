@@ -1,0 +1,151 @@
+"""What is known not to work: one table per version set and device, every row with a reason.
+
+A row names a cell that does not pass and where it stops: stage, kind and verdict. An
+outcome that differs, also an unexpected success, is a failure until the row is changed on
+purpose, with ``--accept --reason``.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import pathlib
+from typing import Dict, Iterable, List, Optional, Tuple
+
+from switchyard.vocabulary import (
+    KINDS,
+    PASSING,
+    SUITE_OF_STAGE,
+    UNACCEPTABLE_KINDS,
+    VERDICTS,
+    Cell,
+    Outcome,
+    UnknownName,
+    stage_base,
+)
+
+COLUMNS = ("precision", "model", "route", "stage", "kind", "verdict", "reason")
+
+
+class BadExpectations(Exception):
+    """A table of expectations that cannot be believed: file, line and what is wrong."""
+
+
+class AsExpected(Exception):
+    """Raised by a test whose cell stopped just where its expectation says."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """A cell that is known not to pass."""
+
+    stage: str
+    kind: str
+    verdict: str
+    reason: str
+
+    @property
+    def suite(self) -> str:
+        """The suite that owns the stage; later suites of the cell skip and name it."""
+        return SUITE_OF_STAGE[stage_base(self.stage)]
+
+    def met_by(self, outcome: Outcome) -> bool:
+        return (self.stage, self.kind, self.verdict) == (
+            outcome.stage, outcome.kind, outcome.verdict)  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.verdict} at {self.stage} ({self.kind})"
+
+
+Key = Tuple[str, str, str]
+
+
+def key_of(cell: Cell) -> Key:
+    return (cell.precision, cell.model, cell.route)
+
+
+class Expectations:
+    """The table of one version set and device; ``exists`` is False where there is none."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        self.exists = path.is_file()
+        self._rows: Dict[Key, Expectation] = _read(path) if self.exists else {}
+
+    def of(self, cell: Cell) -> Optional[Expectation]:
+        return self._rows.get(key_of(cell))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def accept(self, outcomes: Iterable[Tuple[Cell, Outcome]], reason: str) -> List[str]:
+        """Take these cells' outcomes as expected; returns the difference, a line a cell.
+
+        A cell that passes loses its row; one that already stands as it ended keeps its old
+        reason. What may not be accepted is said in a line and left as it was.
+        """
+        lines = []
+        for cell, outcome in outcomes:
+            old = self.of(cell)
+            if outcome.verdict in PASSING:
+                if old is not None:
+                    del self._rows[key_of(cell)]
+                    lines.append(f"- {cell.short}: {old}")
+                continue
+            if outcome.kind in UNACCEPTABLE_KINDS:
+                lines.append(f"! {cell.short}: {outcome.kind} cannot be accepted")
+                continue
+            if old is not None and old.met_by(outcome):
+                continue
+            new = Expectation(outcome.stage, outcome.kind, outcome.verdict, reason)
+            self._rows[key_of(cell)] = new
+            lines.append(f"~ {cell.short}: {old} -> {new}" if old else f"+ {cell.short}: {new}")
+        return lines
+
+    def write(self) -> None:
+        """Replace the table at once, rows in order of model and route."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for key in sorted(self._rows, key=lambda key: (key[1], key[2], key[0])):
+            row = self._rows[key]
+            writer.writerow((*key, row.stage, row.kind, row.verdict, row.reason))
+        partial = self.path.with_suffix(".partial")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(out.getvalue())
+        os.replace(partial, self.path)
+        self.exists = True
+
+
+def _read(path: pathlib.Path) -> Dict[Key, Expectation]:
+    rows: Dict[Key, Expectation] = {}
+    with open(path, newline="") as source:
+        reader = csv.DictReader(source)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise BadExpectations(f"{path}: the first line should be {','.join(COLUMNS)}")
+        for row in reader:
+            where = f"{path}:{reader.line_num}"
+            if None in row or None in row.values():
+                raise BadExpectations(f"{where}: not {len(COLUMNS)} columns")
+            try:
+                stage_base(row["stage"])
+                for what, known in (("kind", KINDS), ("verdict", VERDICTS)):
+                    if row[what] not in known:
+                        raise UnknownName(what, row[what], known)
+            except UnknownName as error:
+                raise BadExpectations(f"{where}: {error}") from None
+            if not row["reason"].strip():
+                raise BadExpectations(f"{where}: a row without a reason")
+            key = (row["precision"], row["model"], row["route"])
+            if key in rows:
+                raise BadExpectations(f"{where}: {row['model']}-{row['route']} stands twice")
+            if row["kind"] in UNACCEPTABLE_KINDS:
+                raise BadExpectations(f"{where}: {row['kind']} cannot be expected")
+            rows[key] = Expectation(row["stage"], row["kind"], row["verdict"], row["reason"])
+    return rows
+
+
+def table_path(folder: pathlib.Path, version_set: str, device: str) -> pathlib.Path:
+    return folder / f"{version_set}-{device}.csv"

@@ -1,0 +1,308 @@
+"""What uv is asked to do: the settings it runs with, whom its failures blame, the locks it makes.
+
+``python -m switchyard.runner.locking SET`` makes the locks of a version set from its inputs and
+prints what moved. A lock has to hold for everybody, so it is resolved against the index alone,
+without this machine's find-links, extra indexes and configuration.
+
+PyPI's torch and the CPU builds of it are different artefacts of one version: its line has neither
+a hash nor a local version, and takes the CPU build where one is offered. What only PyPI's build
+needs (CUDA) is pinned in a constraints file beside the lock, installed with that build alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Mapping, NamedTuple
+
+if TYPE_CHECKING:
+    from switchyard.runner.environments import VersionSet
+
+TIMEOUT_S = 10 * 60
+
+#: uv reads none of pip's settings: pip's variable, uv's, and whether its blanks become commas.
+FROM_PIP = (
+    ("PIP_FIND_LINKS", "UV_FIND_LINKS", True),
+    ("PIP_INDEX_URL", "UV_DEFAULT_INDEX", False),
+    ("PIP_EXTRA_INDEX_URL", "UV_INDEX", False),
+    ("PIP_CERT", "SSL_CERT_FILE", False),
+    ("PIP_DEFAULT_TIMEOUT", "UV_HTTP_TIMEOUT", False),
+)
+
+#: Settings of the shell that would change which packages a lock means, or where they go.
+FOREIGN = (
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "UV_PYTHON",
+    "UV_SYSTEM_PYTHON",
+    "UV_REQUIRE_HASHES",
+    "UV_CONSTRAINT",
+    "UV_OVERRIDE",
+    "UV_EXCLUDE",
+    "UV_EXCLUDE_NEWER",
+    "UV_RESOLUTION",
+    "UV_PRERELEASE",
+    "UV_PROJECT_ENVIRONMENT",
+    "UV_VENV_SEED",
+)
+
+#: Settings that offer builds which not everybody has.
+OFFERS = (
+    "UV_FIND_LINKS",
+    "UV_INDEX",
+    "UV_EXTRA_INDEX_URL",
+    "UV_TORCH_BACKEND",
+    "UV_INDEX_STRATEGY",
+)
+
+#: What only the index's own build of torch needs: by name, and what these alone pull in.
+CUDA = re.compile(r"(?:nvidia|cuda)-|(?:pytorch-)?triton\Z")
+
+_PACKAGE = r"([A-Za-z0-9][\w.-]*?)"
+_BLAMES = (  # the surest first
+    re.compile(rf"Hash mismatch for `{_PACKAGE}(?:==|`| @)"),
+    re.compile(rf"Failed to (?:download and build|download|build|unpack) `{_PACKAGE}(?:==|`| @)"),
+    re.compile(rf"Failed to fetch:? `?\S+/simple/{_PACKAGE}/"),
+    re.compile(rf"Failed to (?:fetch|download):? `?\S+/{_PACKAGE}-\d[^/]*?\.(?:whl|tar\.gz|zip)"),
+    re.compile(rf"(?:there is no version of|Because) {_PACKAGE}(?:==| was not found| has no)"),
+    re.compile(rf"you require {_PACKAGE}(?:[=<>~!,]| )"),
+)
+
+_UNREACHABLE = (
+    "the index cannot be reached, or refuses: look at the network, or set UV_DEFAULT_INDEX "
+    "(or pip's own PIP_INDEX_URL) to an index that answers"
+)
+_ADVICE = (
+    (
+        "Hash mismatch",
+        "the index serves another file than the one locked: use another, or lock the set again",
+    ),
+    (
+        "No space left",
+        "free some space on the disk that holds the cache, or set SWITCHYARD_CACHE to another",
+    ),
+    ("error sending request", _UNREACHABLE),
+    ("Failed to fetch", _UNREACHABLE),
+    (
+        "No solution found",
+        "the index does not offer what the lock asks for: set UV_INDEX or UV_FIND_LINKS to a place "
+        "that does, or lock the set again (python -m switchyard.runner.locking SET)",
+    ),
+    (
+        "parse requirement",
+        "the lock is damaged: restore it, or lock the set again "
+        "(python -m switchyard.runner.locking SET)",
+    ),
+)
+
+
+class Blame(NamedTuple):
+    """What a failed uv said: the package at fault or "", its own words, what to do about it."""
+
+    package: str
+    words: str
+    advice: str
+
+
+class LockingError(Exception):
+    """A lock could not be made; the message holds uv's own words."""
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as PyPI compares it: ``Foo_Bar.baz`` -> ``foo-bar-baz``."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def uv_binary() -> str | None:
+    """uv as its own package knows it, else as PATH does, else None."""
+    try:
+        from uv import find_uv_bin
+
+        return str(find_uv_bin())
+    except (ImportError, FileNotFoundError):
+        return shutil.which("uv")
+
+
+def uv_variables(base: Mapping[str, str]) -> dict[str, str]:
+    """The variables uv is run with: pip's settings handed on where uv's own are not set, and
+    without those that would change what a lock means."""
+    variables = {name: value for name, value in base.items() if name not in FOREIGN}
+    for pips, uvs, commas in FROM_PIP:
+        if base.get(pips) and not base.get(uvs):
+            variables[uvs] = ",".join(base[pips].split()) if commas else base[pips]
+            if uvs == "UV_INDEX":
+                # pip takes the best of all indexes. Every pin but torch's has a hash, so that
+                # an index of somebody else's cannot slip another file in.
+                variables.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    # Seconds; uv's own 60 are short on a busy machine.
+    variables.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")
+    variables["NO_COLOR"] = "1"
+    return variables
+
+
+def interpreter_for(python: str) -> str:
+    """The runner's own interpreter where it is the one asked for, since it surely works; else
+    the version, which uv looks for and, where it may, fetches."""
+    own = getattr(sys, "_base_executable", None) or sys.executable
+    cpython = sys.implementation.name == "cpython"
+    same = cpython and platform.python_version().startswith(f"{python}.")
+    return own if same and os.path.exists(own) else python
+
+
+def blamed(output: str) -> Blame:
+    """Whom and what a failed uv blames, from its output."""
+    starts = [found.start() for found in re.finditer(r"^(?:error:|\s*× )", output, re.M)]
+    words = output[starts[-1] :].strip() if starts else output.strip()[-1000:]
+    packages = (normalised(found[1]) for blame in _BLAMES if (found := blame.search(words)))
+    advice = (advice for sign, advice in _ADVICE if sign in words)
+    return Blame(next(packages, ""), words[:1500], next(advice, "read the log"))
+
+
+class Pin(NamedTuple):
+    """One package of a lock: its version, its text with hashes, and what asked for it."""
+
+    version: str
+    text: str
+    via: frozenset[str]
+
+
+def pins(lock: str) -> dict[str, Pin]:
+    """The packages of a lock's text, by name."""
+    found = {}
+    for text in re.split(r"^(?=[A-Za-z0-9])", lock, flags=re.M):
+        if head := re.match(r"([\w.-]+)==([^\s;\\]+)", text):
+            comments = re.findall(r"^\s+#\s+(?:via\b)? *(.*)$", text, re.M)
+            via = frozenset(normalised(by) for by in comments if by)  # an input is "-r core.in"
+            found[normalised(head[1])] = Pin(head[2], text.rstrip() + "\n", via)
+    return found
+
+
+def cuda_only(locked: Mapping[str, Pin]) -> set[str]:
+    """The packages of a lock that only the index's own build of torch needs."""
+    names = {name for name in locked if CUDA.match(name)}
+    while True:
+        more = {name for name, pin in locked.items() if pin.via and pin.via <= names} - names
+        if not more:
+            return names
+        names |= more
+
+
+def moved(before: Mapping[str, Pin], after: Mapping[str, Pin]) -> list[str]:
+    """One line for every package that came, went or changed its version."""
+    lines = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old is None:
+            lines.append(f"+ {name} {new.version}")
+        elif new is None:
+            lines.append(f"- {name} {old.version}")
+        elif old.version != new.version:
+            lines.append(f"  {name} {old.version} -> {new.version}")
+    return lines
+
+
+def relock(
+    set_: VersionSet, environment: str, flavour: str = "cpu", upgrade: bool = False
+) -> list[str]:
+    """Make one lock from its inputs and say what moved. Packages whose pins the inputs do not
+    touch stay where they are, unless ``upgrade``. Raises LockingError and leaves the lock alone."""
+    lock = set_.lock(environment, flavour)
+    cuda = set_.folder / f"{environment}.torch-cuda.constraints"
+    old = {path: path.read_text("utf-8") for path in (lock, cuda) if path.exists()}
+    resolved = _resolve(set_, environment, flavour, "" if upgrade else "".join(old.values()))
+    after = pins(resolved)
+    apart = cuda_only(after) if flavour == "cpu" and "torch" in after else set()
+    if "torch" in after:
+        text = re.sub(r" \\\n\s+--hash=\S+", "", after["torch"].text)
+        after["torch"] = after["torch"]._replace(text=text)
+
+    head = f"# Made by: python -m switchyard.runner.locking {set_.name}\n"
+    _write(lock, head + "".join(pin.text for name, pin in after.items() if name not in apart))
+    if apart:
+        head += "# Needed by the index's own build of torch, and installed only with it.\n"
+        _write(cuda, head + "".join(after[name].text for name in sorted(apart)))
+    elif flavour == "cpu":
+        cuda.unlink(missing_ok=True)
+    return moved(pins("".join(old.values())), after)
+
+
+def _resolve(set_: VersionSet, environment: str, flavour: str, preferred: str) -> str:
+    """The lock's text as uv resolves it; ``preferred`` is a lock to stay near to."""
+    uv = uv_binary()
+    if uv is None:
+        raise LockingError("uv, which makes locks, is missing: python3 -m pip install uv")
+    variables = uv_variables(os.environ)
+    for name in OFFERS:
+        variables.pop(name, None)
+    with tempfile.TemporaryDirectory(prefix="switchyard-lock-") as folder:
+        output = Path(folder) / "resolved"
+        output.write_text(preferred, "utf-8")
+        command = [uv, "pip", "compile", "--quiet", "--no-config", "--no-header"]
+        command += [
+            "--generate-hashes",
+            "--python-version",
+            set_.python,
+            "--python-platform",
+            set_.platform,
+        ]
+        command += [f"--override={path.name}" for path in set_.overrides(environment, flavour)]
+        command += ["-o", str(output), *(path.name for path in set_.inputs(environment, flavour))]
+        try:
+            # In the set's folder, so that no comment in the lock holds a path of this machine.
+            done = subprocess.run(
+                command,
+                cwd=set_.folder,
+                env=variables,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise LockingError(f"uv did not resolve it within {TIMEOUT_S} s") from error
+        if done.returncode:
+            raise LockingError(done.stderr.strip() or f"uv ended with status {done.returncode}")
+        return output.read_text("utf-8")
+
+
+def _write(path: Path, text: str) -> None:
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, "utf-8")
+    os.replace(unfinished, path)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns its exit status: 0, or 2 where a lock could not be made."""
+    from switchyard.runner.environments import find
+
+    parser = argparse.ArgumentParser(
+        prog="python -m switchyard.runner.locking", description=__doc__.partition("\n\n")[2]
+    )
+    parser.add_argument("set", help="a folder of version_sets/")
+    parser.add_argument("--flavour", default="cpu", help="cpu (default) or cuda")
+    parser.add_argument("--upgrade", action="store_true", help="take the newest the inputs allow")
+    options = parser.parse_args(arguments)
+    try:
+        set_ = find(options.set)
+        if set_.folder is None:
+            raise LockingError(f"{set_.name} is what is installed, and has no lock")
+        for environment in set_.environments:
+            changes = relock(set_, environment, options.flavour, options.upgrade)
+            print(f"{set_.lock(environment, options.flavour).name}:")
+            print(*changes or ["nothing moved"], sep="\n")
+    except (LockingError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

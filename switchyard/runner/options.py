@@ -1,0 +1,94 @@
+"""The options that Switchyard adds to pytest, and what is wrong with a wrong one."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import List
+
+import psutil
+import pytest
+
+from switchyard.vocabulary import TIERS
+
+DEFAULT_SET = "torch2.13-tf2.21"
+
+#: What a job may hold at once at the worst of the built-in zoo, for the default of --jobs.
+_MIB_A_JOB = 4096
+
+
+def default_jobs() -> int:
+    """A job a core, as far as memory reaches."""
+    memory = psutil.virtual_memory().total // (1024 * 1024)
+    return max(1, min(len(os.sched_getaffinity(0)), memory // _MIB_A_JOB))
+
+
+def _positive(kind):
+    def parse(text: str):
+        value = kind(text)
+        if not value > 0:
+            raise ValueError(text)
+        return value
+
+    parse.__name__ = f"positive {kind.__name__}"
+    return parse
+
+
+def add(parser: pytest.Parser) -> None:
+    group = parser.getgroup("switchyard", "Switchyard: conversions of PyTorch models")
+    option = group.addoption
+    option("--zoo", action="append", default=[], metavar="FILE",
+           help="models to send down the routes, instead of the built-in zoo; repeatable; "
+           "'builtin' names the built-in one")  # fmt: skip
+    option("--hop", action="append", default=[], metavar="FILE",
+           help="converters of your own, beside the built-in ones; repeatable")  # fmt: skip
+    option("--model", action="append", default=[], metavar="NAME",
+           help="only this model; repeatable")  # fmt: skip
+    option("--route", action="append", default=[], metavar="NAME",
+           help="only this route; repeatable; also routes that no tier takes by default")  # fmt: skip
+    option("--version-set", action="append", default=[], metavar="SET",
+           help=f"package versions to measure; repeatable; 'current' is this interpreter "
+           f"(default: {DEFAULT_SET})")  # fmt: skip
+    option("--tier", default="quick", choices=TIERS,
+           help="how much: smoke, quick (default) or full")  # fmt: skip
+    option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
+           help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
+    option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
+           help="private memory one stage of one cell may hold (default: 8192)")  # fmt: skip
+    option("--jobs", type=_positive(int), default=default_jobs(), metavar="N",
+           help=f"conversions side by side (default here: {default_jobs()}); measuring is "
+           "always alone")  # fmt: skip
+    option("--launches", type=_positive(int), default=1, metavar="N",
+           help="fresh processes that time each cell (default: 1)")  # fmt: skip
+    option("--results", default=None, metavar="DIR",
+           help="where the run's folder goes (default: results/runs)")  # fmt: skip
+    option("--resume", nargs="?", const="newest", default=None, metavar="RUN",
+           help="go on with an interrupted run: its folder, or the newest")  # fmt: skip
+    option("--keep-artifacts", action="store_true",
+           help="copy what the conversions made into the run's folder")  # fmt: skip
+    option("--accept", action="store_true",
+           help="take the selected cells' outcomes as expected from now on; needs --reason")  # fmt: skip
+    option("--reason", default="", metavar="TEXT",
+           help="why --accept is right: stands in the table of expectations")  # fmt: skip
+
+
+def results_folder(config: pytest.Config) -> pathlib.Path:
+    given = config.getoption("--results")
+    return pathlib.Path(given) if given else config.rootpath / "results" / "runs"
+
+
+def check(config: pytest.Config, args: List[str]) -> None:
+    """Refuse what contradicts itself. Raises pytest.UsageError."""
+    if config.getoption("--accept") and not config.getoption("--reason").strip():
+        raise pytest.UsageError("--accept needs --reason TEXT: no expectation without a reason")
+    if config.getoption("--reason") and not config.getoption("--accept"):
+        raise pytest.UsageError("--reason does nothing without --accept")
+    if getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "-n would run the measurements side by side and switch the benchmarks off; "
+            "use --jobs N: conversions side by side, measuring alone"
+        )
+    for option in ("--zoo", "--hop"):
+        for name in config.getoption(option):
+            if name != "builtin" and not pathlib.Path(name).is_file():
+                raise pytest.UsageError(f"{option} {name}: there is no such file")

@@ -1,0 +1,107 @@
+"""Which cells a run has: version sets x the zoo's union x routes, bounded by the options."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+
+from switchyard import routes as routes_
+from switchyard.vocabulary import Cell, Outcome, UnknownName, in_tier
+
+
+@dataclasses.dataclass
+class Zoo:
+    """What one version set says of the zoo.
+
+    ``models``: name -> description with its file's project ``sources``. ``errors``: zoo
+    file -> what its import raised there, as outcome and ``FILE:LINE``.
+    """
+
+    models: Dict[str, Dict[str, Any]]
+    errors: Dict[str, Tuple[Outcome, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """A cell with what is needed to run it. ``missing`` is set where this version set cannot
+    even import the model."""
+
+    cell: Cell
+    route: routes_.Route
+    model: Mapping[str, Any]
+    missing: Optional[Outcome] = None
+
+    @property
+    def native(self) -> bool:
+        return self.route.name == routes_.NATIVE
+
+
+def chosen_routes(names: Sequence[str], hops, runtimes) -> Dict[str, routes_.Route]:
+    """The default routes, or those named. Raises UnknownName with the nearest names."""
+    if not names:
+        return routes_.routes(hops, runtimes)
+    return {name: routes_.named(name, hops, runtimes) for name in names}
+
+
+def union(zoos: Mapping[str, Zoo]) -> Dict[str, Dict[str, Any]]:
+    """Every model that any version set could import, as the first such set describes it."""
+    found: Dict[str, Dict[str, Any]] = {}
+    for zoo in zoos.values():
+        for name, description in zoo.models.items():
+            found.setdefault(name, description)
+    return found
+
+
+def plan(
+    zoos: Mapping[str, Zoo],
+    routes: Mapping[str, routes_.Route],
+    device: str,
+    tier: str,
+    models: Sequence[str] = (),
+    routes_named: bool = False,
+) -> List[Planned]:
+    """The cells of a run, model by model, the native baseline first.
+
+    A model or route that was asked for by name costs nothing towards the tier: who names it
+    wants it. Raises UnknownName for a model that no set knows.
+    """
+    every = union(zoos)
+    for name in models:
+        if name not in every:
+            raise UnknownName("model", name, every)
+    cells = []
+    for version_set, zoo in zoos.items():
+        for name, description in every.items():
+            if models and name not in models:
+                continue
+            own = zoo.models.get(name)
+            missing = None
+            if own is None:
+                missing = zoo.errors.get(description["file"], (None, ""))[0]
+            for route in _native_first(routes.values()):
+                model_tier = "smoke" if models else description["tier"]
+                route_tier = "smoke" if routes_named else route.tier
+                if not in_tier(model_tier, route_tier, tier):
+                    continue
+                cell = Cell(version_set, device, description["precision"], name, route.name)
+                cells.append(Planned(cell, route, own or description, missing))
+    return cells
+
+
+def _native_first(routes: Iterable[routes_.Route]) -> List[routes_.Route]:
+    return sorted(routes, key=lambda route: route.name != routes_.NATIVE)
+
+
+def with_natives(selected: Sequence[Planned], runtimes) -> List[Planned]:
+    """``selected`` and, before each model's first cell, its native baseline: it has a row
+    whenever any route of its model is selected."""
+    have = {planned.cell for planned in selected}
+    native = routes_.Route(routes_.NATIVE, (), routes_.NATIVE, runtimes[routes_.NATIVE].tier)
+    found: List[Planned] = []
+    for planned in selected:
+        cell = dataclasses.replace(planned.cell, route=routes_.NATIVE)
+        if cell not in have:
+            have.add(cell)
+            found.append(dataclasses.replace(planned, cell=cell, route=native))
+        found.append(planned)
+    return found

@@ -1,0 +1,303 @@
+"""The pytest plugin: options, parametrization over cells, their order, and their fixtures.
+
+Imports no framework and, until a run has ended, no pandas.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from switchyard.runner import options
+from switchyard.runner.asked import SUITES, CellUnderTest
+from switchyard.runner.describing import ZooFileMissing
+from switchyard.runner.environments import ProvisioningError
+from switchyard.runner.expectations import AsExpected, BadExpectations
+from switchyard.runner.progress import Progress
+from switchyard.runner.session import Run
+from switchyard.runner.summary import write_summary
+from switchyard.runner.workers import WorkerFailed
+from switchyard.vocabulary import Cell, UnknownName
+
+RUN = pytest.StashKey[Run]()
+PROGRESS = pytest.StashKey[Progress]()
+PLANNED = pytest.StashKey[Any]()
+CHANGES = pytest.StashKey[List[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    options.add(parser)
+    if not any(option == "-n" for option in _known_options(parser)):
+        # Where pytest-xdist is not installed its option still deserves its answer.
+        parser.getgroup("switchyard")._addoption(
+            "-n", "--numprocesses", dest="numprocesses", default=None, help="use --jobs instead"
+        )
+
+
+def _known_options(parser: pytest.Parser):
+    for group in [parser._anonymous, *parser._groups]:
+        for option in group.options:
+            yield from option.names()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "suite(name): which question a bench file asks")
+    config.stash[PROGRESS] = Progress(config)
+    if _asks_for_bench(config):
+        options.check(config, config.args)
+
+
+def _asks_for_bench(config: pytest.Config) -> bool:
+    bench = config.rootpath / "bench"
+    for argument in config.args:
+        path = pathlib.Path(str(argument).split("::")[0]).absolute()
+        if path == bench or bench in path.parents or path in bench.parents:
+            return True
+    return False
+
+
+def _run(config: pytest.Config) -> Run:
+    """The session's run, made when the first bench file is collected."""
+    run = config.stash.get(RUN, None)
+    if run is None:
+        try:
+            run = Run(config, config.stash[PROGRESS])
+        except (UnknownName, ZooFileMissing, BadExpectations, WorkerFailed) as error:
+            raise pytest.UsageError(str(error)) from error
+        except ProvisioningError as error:
+            raise pytest.UsageError(str(error)) from error
+        config.stash[RUN] = run
+    return run
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "cell" not in metafunc.fixturenames:
+        return
+    suite = metafunc.definition.get_closest_marker("suite").args[0]
+    run = _run(metafunc.config)
+    parameters = []
+    for planned in run.planned:
+        marks = []
+        wanted = run.expectations_of(planned.cell).of(planned.cell)
+        if wanted is not None and wanted.suite == suite:
+            marks.append(
+                pytest.mark.xfail(
+                    reason=f"{wanted}: {wanted.reason}", strict=True, raises=AsExpected
+                )
+            )
+        parameters.append(pytest.param((planned, suite), id=planned.cell.id, marks=marks))
+    metafunc.parametrize("cell", parameters, indirect=True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item]) -> None:
+    """Cell by cell, and within one in the order of the suites."""
+    run = config.stash.get(RUN, None)
+    if run is None:
+        return
+    order = {planned.cell: place for place, planned in enumerate(run.planned)}
+    for item in items:
+        parameter = getattr(item, "callspec", None) and item.callspec.params.get("cell")
+        if parameter:
+            item.stash[PLANNED] = parameter
+
+    def place(item):
+        parameter = item.stash.get(PLANNED, None)
+        if parameter is None:
+            return (len(order), 0)
+        return (order[parameter[0].cell], SUITES.index(parameter[1]))
+
+    items.sort(key=place)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Plan what the selection left, once nothing more can be deselected."""
+    run = session.config.stash.get(RUN, None)
+    if run is None or session.config.option.collectonly:
+        return
+    cells = {}
+    for item in session.items:
+        parameter = item.stash.get(PLANNED, None)
+        if parameter is not None:
+            cells.setdefault(parameter[0].cell, parameter[0])
+    if cells:
+        whole = len(session.items) == session.testscollected and len(cells) == len(run.planned)
+        run.begin(list(cells.values()), whole)
+        session.config.stash[REMAINING] = _count_items(session.items)
+        _spare_the_screen(session.config, len(cells))
+
+
+REMAINING = pytest.StashKey[Dict[Cell, int]]()
+
+#: Cells from which on pytest-benchmark's own table is left out unless it is asked for.
+_MANY_CELLS = 40
+
+
+def _spare_the_screen(config: pytest.Config, cells: int) -> None:
+    """Hundreds of lines of pytest-benchmark's table would push the matrix off the screen; the
+    figures are in the run's table and in its JSON, and ``--benchmark-verbose`` brings it back."""
+    benchmarks = getattr(config, "_benchmarksession", None)
+    if benchmarks is not None and cells > _MANY_CELLS and not benchmarks.verbose:
+        benchmarks.quiet = True
+
+
+def _count_items(items) -> Dict[Cell, int]:
+    counts: Dict[Cell, int] = {}
+    for item in items:
+        parameter = item.stash.get(PLANNED, None)
+        if parameter is not None:
+            cell = parameter[0].cell
+            counts[cell] = counts.get(cell, 0) + 1
+    return counts
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest) -> CellUnderTest:
+    """The cell this item asks about."""
+    planned, suite = request.param
+    return CellUnderTest(request.config.stash[RUN], planned, suite)
+
+
+class _Replay:
+    """A clock that is the local sum of what was measured elsewhere, and what advances it."""
+
+    def __init__(self, durations: List[float]):
+        self._durations = iter(durations)
+        self._now = 0.0
+        self.count = len(durations)
+
+    def clock(self) -> float:
+        return self._now
+
+    def next(self) -> None:
+        self._now += next(self._durations)
+
+
+@pytest.fixture
+def replay(cell: CellUnderTest, request: pytest.FixtureRequest) -> _Replay:
+    """The cell's durations behind a clock that pytest-benchmark can read.
+
+    Sets the timer's mark before the ``benchmark`` fixture is made, which reads it once.
+    """
+    replayed = _Replay(cell.durations())
+    request.node.add_marker(pytest.mark.benchmark(timer=replayed.clock, group=cell.model))
+    return replayed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
+    report = yield
+    if report.when == "teardown":
+        _count_down(item)
+    return report
+
+
+def _count_down(item: pytest.Item) -> None:
+    """Once a cell's last item has ended its row is done."""
+    parameter = item.stash.get(PLANNED, None)
+    remaining = item.config.stash.get(REMAINING, None)
+    if parameter is None or remaining is None:
+        return
+    run, planned = item.config.stash[RUN], parameter[0]
+    remaining[planned.cell] -= 1
+    if remaining[planned.cell] == 0:
+        run.done(planned.cell)
+        item.config.stash[PROGRESS].cell_done(_line(run.folder.row(planned.cell), planned.cell))
+
+
+def _line(row: Dict[str, Any], cell: Cell) -> str:
+    """One cell in a line: its verdict, where it stopped and why, and what was measured."""
+    parts = [f"{cell.short:<48} {row['verdict'] or '-':<12}"]
+    if row["kind"]:
+        parts.append(f"{row['stage']} {row['kind']} {row['operator'] or ''}".rstrip())
+    elif row["mse"] is not None:
+        parts.append(f"mse {row['mse']:.1e}")
+    if row["latency_median_ms"] is not None:
+        parts.append(f"{row['latency_median_ms']:.3g} ms")
+    if row["memory_model_mib"] is not None:
+        parts.append(f"{row['memory_model_mib']:.0f} MiB")
+    if row["expected"] in ("new", "changed"):
+        parts.append(f"<- {row['expected']}")
+    return "  ".join(parts)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config):
+    """Cells have lines of their own; pytest's letters would only tear them apart."""
+    if config.stash.get(RUN, None) is None or config.get_verbosity() > 0:
+        return None
+    if not hasattr(report, "wasxfail") and report.when != "call" and report.passed:
+        return None
+    if hasattr(report, "wasxfail"):
+        category = "xfailed" if report.skipped else "xpassed"
+    else:
+        category = report.outcome
+        if report.failed and report.when != "call":
+            category = "error"
+    return category, "", ""
+
+
+def pytest_runtestloop(session: pytest.Session) -> Optional[bool]:
+    if session.config.stash.get(RUN, None) is not None:
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and session.config.get_verbosity() <= 0:
+            reporter.showfspath = False
+    return None
+
+
+def pytest_benchmark_update_machine_info(config, machine_info) -> None:
+    """The environment under test stands in pytest-benchmark's own JSON as well."""
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        machine_info["switchyard"] = {
+            f"{one.version_set}/{one.name}": {
+                "python": one.python_version,
+                "packages": json.loads(json.dumps(one.packages)),
+            }
+            for one in run.crew.known()
+        }
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
+    config = session.config
+    run = config.stash.get(RUN, None)
+    if run is None:
+        return
+    config.stash[PROGRESS].end()
+    ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    if run.folder is not None:
+        if config.getoption("--accept"):
+            config.stash[CHANGES] = _accept(run, config.getoption("--reason"))
+        run.end(whole=ended)
+    else:
+        run.yard.close()
+    broken = any(zoo.errors for zoo in run.zoos.values())
+    if broken and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _accept(run: Run, reason: str) -> List[str]:
+    """Take the finished cells' outcomes as expected, and say what changed."""
+    lines: List[str] = []
+    for version_set, table in run.expectations.items():
+        outcomes = [
+            (planned.cell, run.answer(planned))
+            for planned in run.selected
+            if planned.cell.version_set == version_set
+            and run.folder.row(planned.cell)["state"] == "done"
+        ]
+        changes = table.accept(outcomes, reason)
+        table.write()
+        lines += [f"{table.path.name}: {len(changes)} changed", *changes]
+    return lines
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_terminal_summary(terminalreporter, exitstatus, config: pytest.Config) -> None:
+    run = config.stash.get(RUN, None)
+    if run is not None:
+        write_summary(terminalreporter, run, config.stash.get(CHANGES, None))

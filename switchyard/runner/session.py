@@ -1,0 +1,417 @@
+"""One run: from the options to the plan, the yard and the run's folder."""
+
+from __future__ import annotations
+
+import datetime
+import pathlib
+import shutil
+import sys
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+import pytest
+
+from switchyard import hops as hops_
+from switchyard import runtimes as runtimes_
+from switchyard.runner import describing, environments, options, staging
+from switchyard.runner import plan as plan_
+from switchyard.runner.artefacts import ArtefactStore
+from switchyard.runner.crew import Crew
+from switchyard.runner.expectations import Expectations, table_path
+from switchyard.runner.launches import Launch, columns, launch
+from switchyard.runner.plan import Planned, Zoo
+from switchyard.runner.progress import Progress
+from switchyard.runner.workers import Limits
+from switchyard.runner.yard import Made, Yard
+from switchyard.tables import provenance
+from switchyard.tables.writing import RunFolder
+from switchyard.vocabulary import PASSING, Cell, Outcome
+
+EXPECTATIONS = staging.PROJECT / "bench" / "expectations"
+
+#: Cells that are converted ahead of the one that is asked for, per job.
+AHEAD = 24
+
+
+class Run:
+    """What a pytest session over ``bench/`` holds. Made at collection; nothing is written
+    before ``begin``, so that ``--collect-only`` leaves no trace."""
+
+    def __init__(self, config: pytest.Config, progress: Progress):
+        self.config = config
+        self.progress = progress
+        self.started = datetime.datetime.now(datetime.timezone.utc)
+        option = config.getoption
+        self.hop_files = [pathlib.Path(path).resolve() for path in option("--hop")]
+        self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
+        self.device = "cpu"
+        self.staged = staging.stage(environments.cache_root())
+        self.hops = self._known_hops()
+        self.runtimes = runtimes_.builtin()
+        requires: Dict[str, List[str]] = {}
+        for one in [*self.hops.values(), *self.runtimes.values()]:
+            requires.setdefault(one.environment, []).extend(one.requires)
+        cache = environments.cache_root()
+        self.crew = Crew(
+            self.staged,
+            cache,
+            cache / "logs" / f"run-{self.started:%Y%m%dT%H%M%S}-{id(self):x}",
+            Limits(option("--stage-timeout"), option("--memory-limit")),
+            requires,
+            progress.say,
+        )
+        self.yard = Yard(
+            self.crew, self.hops, self.runtimes, self.hop_files, option("--jobs"), progress.watch
+        )
+        self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
+        routes = plan_.chosen_routes(option("--route"), self.hops, self.runtimes)
+        self.planned: List[Planned] = plan_.plan(
+            self.zoos, routes, self.device, option("--tier"), option("--model"),
+            routes_named=bool(option("--route")),
+        )  # fmt: skip
+        self.expectations: Dict[str, Expectations] = {
+            name: Expectations(table_path(EXPECTATIONS, name, self.device)) for name in self.sets
+        }
+        self.folder: Optional[RunFolder] = None
+        self.selected: List[Planned] = []
+        self.resumed: frozenset = frozenset()
+        self._launches: Dict[Cell, List[Launch]] = {}
+        self._prepared: set = set()
+        self._whole = False
+
+    def _known_hops(self) -> Dict[str, Any]:
+        from switchyard.worker.jobs import known_hops
+
+        return known_hops(self.hop_files)
+
+    def _zoo(self, version_set: str) -> Zoo:
+        """The zoo as one version set sees it; where it cannot be had, every file's fault."""
+        files = describing.zoo_files(self.config.getoption("--zoo"), self.staged)
+        environment = self.crew.environment(version_set, "core")
+        if isinstance(environment, Outcome):
+            return Zoo({}, {str(file): (environment, "") for file in files})
+        store = ArtefactStore(self.crew.cache / "descriptions", self.staged.digests)
+
+        def ask(job: dict, file: pathlib.Path) -> dict:
+            self.progress.say(f"asking {version_set} what {staging.shown(str(file))} holds")
+            finished = self.crew.do(version_set, "core", job, "import")
+            if finished.result is not None:
+                return finished.result
+            return {"ok": False, "outcome": finished.outcome.as_dict()}
+
+        return describing.describe(files, environment, self.staged, store, ask)
+
+    def expectations_of(self, cell: Cell) -> Expectations:
+        return self.expectations[cell.version_set]
+
+    def begin(self, selected: Sequence[Planned], whole: bool) -> None:
+        """Write down every planned cell, before anything runs."""
+        self.selected = plan_.with_natives(selected, self.runtimes)
+        self._whole = whole and not any(
+            self.config.getoption(name) for name in ("--model", "--route", "--zoo")
+        )
+        tier = self.config.getoption("--tier")
+        results = options.results_folder(self.config)
+        self.folder = self._resumed(results) or RunFolder.create(
+            results,
+            version_sets=self.sets,
+            devices=[self.device],
+            tier=tier,
+            started=self.started,
+        )
+        self.resumed = self.folder.done
+        self.folder.record(sources=self._sources())
+        self.folder.plan(
+            {
+                planned.cell: {
+                    "family": planned.model["family"],
+                    "hops": ">".join(planned.route.hops),
+                    "tier": tier,
+                }
+                for planned in self.selected
+            }
+        )
+        self.progress.begin(len(self.selected), self.folder.path)
+
+    def _sources(self) -> Dict[str, Any]:
+        """What a resumed run must not differ in: code, zoo and packages."""
+        return {
+            "staged": self.staged.path.name,
+            "zoo": sorted(
+                digest
+                for zoo in self.zoos.values()
+                for model in zoo.models.values()
+                for digest in model["sources"].values()
+            )[:1]
+            if self.config.getoption("--zoo")
+            else [],
+            "environments": {
+                f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()
+            },
+        }
+
+    def _resumed(self, results: pathlib.Path) -> Optional[RunFolder]:
+        given = self.config.getoption("--resume")
+        if given is None:
+            return None
+        if given == "newest":
+            runs = sorted(path.parent for path in results.glob("*/journal.jsonl"))
+            if not runs:
+                raise pytest.UsageError(f"--resume: there is no run under {results}")
+            path = runs[-1]
+        else:
+            path = pathlib.Path(given)
+            path = path if path.is_dir() else results / given
+        try:
+            folder = RunFolder.reopen(path)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise pytest.UsageError(f"--resume: {error}") from error
+        before, now = folder.about.get("sources"), self._sources()
+        if before != now:
+            changed = ", ".join(key for key in now if (before or {}).get(key) != now[key])
+            folder.close(whole=False)
+            raise pytest.UsageError(
+                f"--resume: {path.name} was made from other sources ({changed} changed since): "
+                "its finished cells and new ones would not belong together; start a new run"
+            )
+        return folder
+
+    def answer(self, planned: Planned) -> Outcome:
+        """How far the cell came up to ``compare``; converts ahead of it where jobs allow."""
+        cell = planned.cell
+        if cell in self.resumed:
+            return self._recorded(cell)
+        self._prepare(planned)
+        made = self.yard.answer(planned)
+        return made.outcome
+
+    def _recorded(self, cell: Cell) -> Outcome:
+        return Outcome.from_dict(self.folder.row(cell))
+
+    def _prepare(self, planned: Planned) -> None:
+        """Convert whole models ahead, side by side, so that measuring can then be alone."""
+        if planned.cell in self._prepared:
+            return
+        place = next(i for i, one in enumerate(self.selected) if one.cell == planned.cell)
+        wanted: List[Planned] = []
+        for one in self.selected[place:]:
+            key = (one.cell.version_set, one.cell.model)
+            if wanted and len(wanted) >= AHEAD * self.config.getoption("--jobs"):
+                if key != (wanted[-1].cell.version_set, wanted[-1].cell.model):
+                    break
+            if one.cell not in self._prepared and one.cell not in self.resumed:
+                wanted.append(one)
+        # The baseline stands before its model's other cells, also where it was not selected.
+        for one in self.selected[:place]:
+            if one.native and one.cell.model == planned.cell.model:
+                if one.cell not in self._prepared and one.cell not in self.resumed:
+                    wanted.insert(0, one)
+        for one in wanted:
+            self.folder.state(one.cell, "running")
+        self.yard.prepare(wanted)
+        for one in wanted:
+            self._prepared.add(one.cell)
+            self._enter(one)
+
+    def _enter(self, planned: Planned) -> None:
+        """The row of a cell, as far as it is known after ``compare``."""
+        made = self.yard.answer(planned)
+        outcome = made.outcome
+        fields = {key: value for key, value in made.record.get("fields", {}).items() if value != ""}
+        parts = [self.yard.reference(planned)]
+        seconds: Optional[float] = 0.0 if planned.route.hops else None
+        for depth in range(1, len(planned.route.hops) + 1):
+            part = self.yard.converted(planned, depth)
+            if part.outcome is not None and not part.record:
+                seconds = None
+                break
+            if seconds is not None and "convert_seconds" in part.record:
+                seconds += part.record["convert_seconds"]
+            if part.folder is not None:
+                parts.append(part)
+                facts = part.record.get("facts", {})
+                if facts.get("opset") is not None:
+                    fields["opset"] = facts["opset"]
+        row = self.folder
+        row.update(
+            planned.cell,
+            stage=outcome.stage,
+            verdict=outcome.verdict or None,
+            kind=outcome.kind or None,
+            operator=outcome.operator or None,
+            message=outcome.message or None,
+            signature=outcome.signature or None,
+            convert_seconds=seconds if len(parts) == len(planned.route.hops) + 1 else None,
+            artefact_key=made.key or None,
+            stage_seconds=made.seconds,
+            harness_seconds=made.overhead,
+            **self._against_expectation(planned.cell, outcome),
+            **_finite(fields),
+        )
+        for figure in made.record.get("figures", []):
+            row.figure(planned.cell, figure["condition"], figure["metric"], figure["value"])
+        self._keep_artefact(planned, made)
+        self.progress.answered(planned.cell)
+
+    def _against_expectation(self, cell: Cell, outcome: Outcome) -> Dict[str, Optional[str]]:
+        table = self.expectations_of(cell)
+        if not table.exists:
+            return {"expected": "no-expectation"}
+        wanted = table.of(cell)
+        passing = outcome.verdict in PASSING
+        if wanted is None:
+            return {"expected": "as-expected" if passing else "new"}
+        return {
+            "expected": "as-expected" if wanted.met_by(outcome) else "changed",
+            "expected_outcome": f"{wanted.stage} {wanted.kind} {wanted.verdict}",
+            "expected_reason": wanted.reason,
+        }
+
+    def _keep_artefact(self, planned: Planned, made: Made) -> None:
+        if not self.config.getoption("--keep-artifacts") or not planned.route.hops:
+            return
+        if made.folder is not None:
+            target = self.folder.path / "artifacts" / planned.cell.short
+            shutil.copytree(made.folder, target, dirs_exist_ok=True)
+
+    def measured(self, planned: Planned) -> List[Launch]:
+        """The launches of a cell, alone on the machine; its row's columns are filled."""
+        cell = planned.cell
+        if cell in self._launches:
+            return self._launches[cell]
+        self._prepare(planned)
+        made, reference = self.yard.answer(planned), self.yard.reference(planned)
+        runtime = self.runtimes[planned.route.runtime]
+        environment = self.crew.environment(cell.version_set, runtime.environment)
+        job = {
+            "runtime": runtime.name,
+            "file": planned.model["file"],
+            "model": cell.model,
+            "artefact": str(made.folder) if planned.route.hops else None,
+            "reference": str(reference.folder),
+        }
+        found: List[Launch] = []
+        for number in range(self.config.getoption("--launches")):
+            done = self.progress.watch(f"{cell.short}  measure")
+            log = self.crew.logs / f"measure-{cell.short}-{number}.log"
+            began = time.monotonic()
+            try:
+                with self.crew.gate.alone():
+                    one = launch(
+                        environment, self.crew.variables(environment), job, self.crew.limits, log
+                    )
+            finally:
+                done()
+            self.folder.figure(cell, f"launch {number}", "wall", time.monotonic() - began, "s")
+            if one.outcome is None:
+                self.folder.samples(cell, number, one.durations)
+                for name in ("import_seconds", "load_seconds", "first_call_seconds"):
+                    self.folder.figure(cell, f"launch {number}", name, one.facts[name], "s")
+                for point, memory in one.memory.items():
+                    for name, value in memory.items():
+                        if value is not None:
+                            self.folder.figure(cell, f"{point} {number}", name, value, "MiB")
+            found.append(one)
+            if one.outcome is not None:
+                break
+        self._launches[cell] = found
+        self.folder.update(cell, **_latency(found), **columns(found), **self._ratio(planned, found))
+        return found
+
+    def _ratio(self, planned: Planned, found: Sequence[Launch]) -> Dict[str, Optional[float]]:
+        """``ratio_to_native``: this cell's median over torch eager's, in the same run."""
+        native = next(
+            one for one in self.selected
+            if one.native and one.cell.model == planned.cell.model
+            and one.cell.version_set == planned.cell.version_set
+        )  # fmt: skip
+        if native.cell == planned.cell:
+            base = _latency(found)
+        elif native.cell in self.resumed:
+            base = self.folder.row(native.cell)
+        else:
+            self._prepare(native)
+            if self.yard.answer(native).outcome.verdict not in PASSING:
+                return {}
+            base = _latency(self.measured(native))
+        own = _latency(found)
+        if not base.get("latency_median_ms") or not own.get("latency_median_ms"):
+            return {}
+        return {"ratio_to_native": own["latency_median_ms"] / base["latency_median_ms"]}
+
+    def recorded_samples(self, cell: Cell) -> List[float]:
+        """The durations of a resumed cell, seconds, all launches in order."""
+        from switchyard.tables.journal import replay
+
+        launches = replay(self.folder.path).ledger.samples.get(cell, [])
+        return [duration for one in launches for duration in one.durations_s]
+
+    def done(self, cell: Cell) -> None:
+        self.folder.state(cell, "done")
+
+    def end(self, whole: bool) -> None:
+        """Close everything; cells that were under way become ``interrupted``."""
+        self.yard.close()
+        if self.folder is None:
+            return
+        sets = {
+            name: {
+                "environments": {
+                    one.name: {
+                        "python": one.python_version,
+                        "lock": one.lock_hash,
+                        "fingerprint": one.fingerprint,
+                        "packages": one.packages,
+                    }
+                    for one in self.crew.known()
+                    if one.version_set == name
+                }
+            }
+            for name in self.sets
+        }
+        about = provenance.collect(
+            root=staging.PROJECT,
+            command=["pytest", *sys.argv[1:]],
+            options={
+                name: self.config.getoption(f"--{name}")
+                for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
+                             "zoo", "hop", "model", "route")
+            },
+            version_sets=sets,
+            whole_selection=self._whole,
+            started=self.started,
+            ended=datetime.datetime.now(datetime.timezone.utc),
+        )  # fmt: skip
+        self.folder.close(whole=whole and self._whole, **about)
+
+
+def _finite(fields: Mapping[str, Any]) -> Dict[str, Any]:
+    """JSON has no infinity: an error that overflowed is empty in the row, its kind says why."""
+    import math
+
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in fields.items()
+    }
+
+
+def _latency(launches: Sequence[Launch]) -> Dict[str, Any]:
+    """The row's latency columns; ``measure_kind`` where a launch failed."""
+    from switchyard.compare import statistics
+
+    failed = next((one.outcome for one in launches if one.outcome is not None), None)
+    if failed is not None:
+        return {"measure_kind": failed.kind, "measure_message": failed.message}
+    every = sorted(duration * 1e3 for one in launches for duration in one.durations)
+    medians = [statistics.median(sorted(one.durations)) * 1e3 for one in launches]
+    found = {
+        "latency_median_ms": statistics.median(medians),
+        "latency_p10_ms": statistics.quantile(every, 0.1),
+        "latency_p90_ms": statistics.quantile(every, 0.9),
+        "latency_min_ms": every[0],
+        "latency_samples": len(every),
+        "launches": len(launches),
+    }
+    if statistics.p99_allowed(len(every)):
+        found["latency_p99_ms"] = statistics.quantile(every, 0.99)
+    return found

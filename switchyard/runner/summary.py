@@ -1,0 +1,70 @@
+"""What a run prints at its end: matrix, rates, what differs from the expectations, the table."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any, List, Mapping, Optional
+
+from switchyard.runner.options import DEFAULT_SET
+from switchyard.runner.staging import shown
+
+#: Of a matrix of thousands of cells only the run's folder is of use on a screen.
+_STYLES = {
+    "heading": {"bold": True},
+    "good": {"green": True},
+    "wrong": {"yellow": True, "bold": True},
+    "bad": {"red": True},
+    "new": {"red": True, "bold": True},
+    "quiet": {"light": True},
+}
+
+
+def _terminal(reporter):
+    from switchyard.compare.rendering import Terminal
+
+    encoding = (getattr(sys.stdout, "encoding", "") or "").lower()
+    return Terminal(
+        width=max(80, min(160, reporter._tw.fullwidth)),
+        unicode="utf" in encoding,
+        paint=lambda text, style: reporter._tw.markup(text, **_STYLES.get(style, {})),
+    )
+
+
+def run_again(row: Mapping[str, Any]) -> str:
+    """The command that runs one row's cell alone."""
+    command = f"pytest bench/ --model {row['model']} --route {row['route']}"
+    if row["version_set"] != DEFAULT_SET:
+        command += f" --version-set {row['version_set']}"
+    return command
+
+
+def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
+    from switchyard.compare import rendering
+
+    for version_set, zoo in run.zoos.items():
+        for outcome, where in zoo.errors.values():
+            reporter.section("a zoo file could not be used", red=True)
+            reporter.write_line(f"{where} ({version_set}): {outcome.message}", red=True)
+            for line in outcome.detail.strip().splitlines()[-3:]:
+                reporter.write_line(f"    {line}")
+    if run.folder is None:
+        return
+    rows, terminal = run.folder.rows(), _terminal(reporter)
+    reporter.section("Switchyard")
+    lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
+    for line in lines:
+        reporter.write_line(line)
+    differing = rendering.changes(rows, terminal, command=run_again)
+    if differing:
+        reporter.write_line("")
+        for line in differing:
+            reporter.write_line(line)
+    if changes is not None:
+        reporter.section("expectations taken over")
+        for line in changes:
+            reporter.write_line(line)
+    reporter.write_line("")
+    reporter.write_line(rendering.totals(rows, terminal))
+    table = os.path.relpath(run.folder.path / "cells.csv")
+    reporter.write_line(f"table: {table if len(table) < 100 else shown(table)}", bold=True)

@@ -1,0 +1,379 @@
+"""Workers' lives: starting an environment's fork server, jobs in it, and their ends.
+
+The runner supervises each child itself: it holds the read end of the child's result pipe
+and knows its pid, so a deadline, a memory limit or the death of the server is one cell's
+outcome. A kill takes the child's whole process tree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import select
+import signal
+import socket
+import subprocess
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import psutil
+
+from switchyard import wire
+from switchyard.vocabulary import Outcome, signature_of
+
+#: Seconds between two looks at a child's memory.
+POLL_SECONDS = 0.1
+
+#: Seconds a fork server may take to import its frameworks (cold disk, busy machine).
+START_SECONDS = 300
+
+_MAX_MESSAGE = 1 << 20
+
+
+class WorkerFailed(Exception):
+    """A fork server that did not come up; ``log`` is where it wrote why."""
+
+
+class ServerLost(Exception):
+    """The fork server died while a job was in it. Whose fault that is, one job alone tells."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """Of one job: seconds of wall time, MiB of private memory over its process tree."""
+
+    seconds: float
+    memory_mib: float
+
+
+@dataclasses.dataclass
+class Finished:
+    """A job's end: what it sent (None if nothing whole), or the outcome that stopped it."""
+
+    result: Optional[Dict[str, Any]]
+    outcome: Optional[Outcome]
+    seconds: float
+    cpu_seconds: float = 0.0
+
+
+class _Child:
+    """The runner's side of one forked child."""
+
+    def __init__(self) -> None:
+        self.pid: Optional[int] = None
+        self.exit: Optional[Dict[str, Any]] = None
+        self.changed = threading.Condition()
+
+
+def environment_variables(environment, worker_path: pathlib.Path, cache: pathlib.Path) -> dict:
+    """What a version set's processes see: their own path and scripts, nothing of the runner's."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
+    }
+    kept.update(
+        PYTHONPATH=str(worker_path),
+        PYTHONNOUSERSITE="1",
+        PYTHONHASHSEED="0",
+        PYTHONDONTWRITEBYTECODE="1",
+        PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
+        TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
+        # A pool of compile workers would outlive the child that started it.
+        TORCHINDUCTOR_COMPILE_THREADS="1",
+        HF_HUB_OFFLINE="1",
+        CUDA_VISIBLE_DEVICES="-1",
+    )
+    return kept
+
+
+class Worker:
+    """One fork server and the jobs in it; safe to use from several threads."""
+
+    def __init__(self, environment, variables: Mapping[str, str], preload: List[str],
+                 log: pathlib.Path):  # fmt: skip
+        self.environment = environment
+        self._variables = dict(variables)
+        self._preload = preload
+        self.log = log
+        self._lock = threading.Lock()
+        self._children: Dict[str, _Child] = {}
+        self._count = 0
+        self._process: Optional[subprocess.Popen] = None
+        self._control: Optional[socket.socket] = None
+        self.imports: Dict[str, Dict[str, str]] = {}
+        self.import_seconds = 0.0
+        self._start()
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [self.environment.python]
+        command += ["-m", "switchyard.worker.server", "--control", str(theirs.fileno())]
+        command += ["--preload", ",".join(self._preload)]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                env=self._variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
+        theirs.close()
+        ready, _, _ = select.select([ours], [], [], START_SECONDS)
+        body = ours.recv(_MAX_MESSAGE) if ready else b""
+        if not body:
+            self._process.kill()
+            self._process.wait()
+            ours.close()
+            raise WorkerFailed(
+                f"the worker of {self.environment.version_set} ({self.environment.name}) did not "
+                f"start; it wrote to {self.log}"
+            )
+        hello = wire.parse(body[4:])
+        self.imports, self.import_seconds = hello["imports"], hello["import_seconds"]
+        self._control = ours
+        threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _listen(self, control: socket.socket) -> None:
+        """Hand each event to the job it belongs to; at the end of the socket, to all."""
+        while True:
+            try:
+                body = control.recv(_MAX_MESSAGE)
+            except OSError:
+                body = b""
+            if not body:
+                break
+            event = wire.parse(body[4:])
+            child = self._children.get(event["id"])
+            if child is None:
+                continue
+            with child.changed:
+                if event["event"] == "started":
+                    child.pid = event["pid"]
+                else:
+                    child.exit = event
+                child.changed.notify_all()
+        with self._lock:
+            children = list(self._children.values())
+        for child in children:
+            with child.changed:
+                child.exit = child.exit or {"lost": True}
+                child.changed.notify_all()
+
+    def run(self, job: Mapping[str, Any], stage: str, limits: Limits, log: pathlib.Path,
+            watch: Callable[[float], None] = lambda seconds: None) -> Finished:  # fmt: skip
+        """Do one job in a child of its own. Raises ServerLost if the server went with it.
+
+        ``stage`` is what the outcome says where the child itself could not say anything.
+        """
+        child = _Child()
+        with self._lock:
+            if not self.alive:
+                raise ServerLost(f"the fork server ended before {stage} began")
+            self._count += 1
+            identity = str(self._count)
+            self._children[identity] = child
+        read, write = os.pipe()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        started = time.monotonic()
+        try:
+            message = wire.pack({"id": identity, "job": job})
+            try:
+                socket.send_fds(self._control, [message], [write, log_descriptor])
+            except OSError as error:
+                raise ServerLost(f"the fork server ended before {stage} began") from error
+            finally:
+                os.close(write)
+                os.close(log_descriptor)
+            return self._supervise(child, read, stage, limits, log, started)
+        finally:
+            os.close(read)
+            with self._lock:
+                self._children.pop(identity, None)
+
+    def _supervise(self, child, read, stage, limits, log, started) -> Finished:
+        received = bytearray()
+        deadline = started + limits.seconds
+        stopped: Optional[Outcome] = None
+        at_end = False
+        while True:
+            wait = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
+            ready = [] if at_end else select.select([read], [], [], wait)[0]
+            if ready:
+                part = os.read(read, 1 << 20)
+                received += part
+                at_end = not part
+                continue
+            with child.changed:
+                if child.exit is None and at_end:
+                    child.changed.wait(wait)
+                if child.exit is not None and at_end:
+                    break
+                if child.exit is not None and child.exit.get("lost"):
+                    break
+            # A leftover grandchild may hold the pipe open after the child has ended.
+            if child.exit is not None and not select.select([read], [], [], 0.05)[0]:
+                break
+            if stopped is None:
+                stopped = self._overstepped(child.pid, stage, limits, deadline)
+                if stopped is not None:
+                    kill_tree(child.pid)
+        if child.pid is not None:
+            # The child is reaped and its number may be another's by now; its session is not.
+            kill_session(child.pid)
+        seconds = time.monotonic() - started
+        if stopped is not None:
+            return Finished(None, stopped, seconds)
+        result = _whole_frame(received)
+        if result is not None:
+            return Finished(result, None, seconds, child.exit.get("cpu_seconds", 0.0))
+        if child.exit.get("lost"):
+            raise ServerLost(f"the fork server died during {stage}")
+        return Finished(None, _ended_silently(child.exit["status"], stage, log), seconds)
+
+    def _overstepped(self, pid, stage, limits: Limits, deadline) -> Optional[Outcome]:
+        if time.monotonic() >= deadline:
+            message = f"no end after {limits.seconds:g} s (--stage-timeout)"
+            return _process_outcome(stage, "timeout", message)
+        if pid is None:
+            return None
+        if private_mib(pid, exact=False) > limits.memory_mib:
+            held = private_mib(pid, exact=True)
+            if held > limits.memory_mib:
+                message = (
+                    f"{held:.0f} MiB of private memory where {limits.memory_mib:g} are allowed "
+                    "(--memory-limit)"
+                )
+                return _process_outcome(stage, "host-oom", message)
+        return None
+
+    def close(self) -> None:
+        """End the server; it takes its children along."""
+        if self._control is not None:
+            try:
+                self._control.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            self._control.close()
+        if self._process is not None:
+            try:
+                self._process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def _whole_frame(received: bytearray) -> Optional[Dict[str, Any]]:
+    """The one frame a child sent, or None if it is not whole."""
+    if len(received) < 4:
+        return None
+    length = int.from_bytes(received[:4], "big")
+    if len(received) != 4 + length:
+        return None
+    try:
+        return wire.parse(bytes(received[4:]))
+    except wire.BrokenFrame:
+        return None
+
+
+def _process_outcome(stage: str, kind: str, message: str, detail: str = "") -> Outcome:
+    return Outcome(
+        stage=stage,
+        verdict="failed",
+        kind=kind,
+        message=message,
+        signature=signature_of(message),
+        detail=detail,
+    )
+
+
+def _tail(log: pathlib.Path, lines: int = 20) -> str:
+    try:
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    except OSError:
+        return ""
+
+
+def _ended_silently(status: int, stage: str, log: pathlib.Path) -> Outcome:
+    """A child that ended without a result: by a signal, or by an exit."""
+    detail = _tail(log)
+    if status < 0:
+        name = signal.Signals(-status).name
+        return _process_outcome(stage, "crash", f"the process was ended by {name}", detail)
+    if status == 0:
+        return _process_outcome(stage, "no-result", "exit 0 with no result", detail)
+    return _process_outcome(stage, "no-result", f"exit {status} with no result", detail)
+
+
+def _tree(pid: int) -> List[psutil.Process]:
+    """The child and its descendants."""
+    try:
+        root = psutil.Process(pid)
+        found = {process.pid: process for process in [root] + root.children(recursive=True)}
+    except psutil.NoSuchProcess:
+        found = {}
+    return list(found.values())
+
+
+def _session_members(session: int) -> List[int]:
+    members = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session:
+                members.append(pid)
+        except OSError:
+            continue
+    return members
+
+
+def private_mib(pid: int, exact: bool) -> float:
+    """Private memory of a process tree in MiB.
+
+    Not ``exact``: resident less shared (proc(5), statm), cheap, and too high by the pages a
+    forked child still shares with its server. ``exact``: what smaps_rollup calls private.
+    """
+    total = 0
+    for process in _tree(pid):
+        try:
+            if not exact:
+                memory = process.memory_info()
+                total += memory.rss - memory.shared
+                continue
+            with open(f"/proc/{process.pid}/smaps_rollup") as rollup:
+                for line in rollup:
+                    if line.startswith(("Private_", "Swap:")):
+                        total += int(line.split()[1]) * 1024
+        except (psutil.Error, OSError):
+            continue
+    return total / (1024 * 1024)
+
+
+def kill_tree(pid: int) -> None:
+    """End a child, its descendants and every process of its session."""
+    for process in _tree(pid):
+        try:
+            process.kill()
+        except psutil.Error:
+            continue
+    kill_session(pid)
+
+
+def kill_session(session: int) -> None:
+    """End whatever a child that led ``session`` left behind."""
+    for member in _session_members(session):
+        try:
+            os.kill(member, signal.SIGKILL)
+        except OSError:
+            continue

@@ -1,0 +1,108 @@
+"""LiteRT (once TensorFlow Lite), from the ``ai_edge_litert`` package, on the CPU."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from switchyard.hops.onnx_io import Declared
+from switchyard.manifest import Artefact, ManifestMismatch
+from switchyard.runtimes import Runtime, Session
+
+SIGNATURE = "serving_default"
+
+
+def tensors(interpreter: Any) -> Dict[str, Dict[str, Mapping[str, Any]]]:
+    """Details of an interpreter's inputs and outputs, by the names of its signature, or by
+    the tensors' own names in a file without one."""
+    signatures = interpreter.get_signature_list()
+    if signatures:
+        key = SIGNATURE if SIGNATURE in signatures else next(iter(signatures))
+        runner = interpreter.get_signature_runner(key)
+        return {"inputs": runner.get_input_details(), "outputs": runner.get_output_details()}
+    return {
+        "inputs": {entry["name"]: entry for entry in interpreter.get_input_details()},
+        "outputs": {entry["name"]: entry for entry in interpreter.get_output_details()},
+    }
+
+
+def read_signature(interpreter: Any) -> Dict[str, List[Declared]]:
+    """Names, dtypes and declared dimensions (None where dynamic) of an open interpreter,
+    ``ai_edge_litert``'s or ``tf.lite``'s."""
+
+    def declared(name: str, details: Mapping[str, Any]) -> Declared:
+        dims = details.get("shape_signature")
+        dims = details["shape"] if dims is None or not len(dims) else dims
+        shape = tuple(int(size) if size >= 0 else None for size in dims)
+        return (name, np.dtype(details["dtype"]).name, shape)
+
+    return {
+        side: [declared(*item) for item in entries.items()]
+        for side, entries in tensors(interpreter).items()
+    }
+
+
+class _LiteRtSession(Session):
+    def __init__(self, interpreter: Any, threads: Optional[int]):
+        self._interpreter = interpreter
+        sides = tensors(interpreter)
+        self._inputs = {name: entry["index"] for name, entry in sides["inputs"].items()}
+        self._outputs = {name: entry["index"] for name, entry in sides["outputs"].items()}
+        self._shapes: Dict[str, Any] = {}
+        self.facts = {"intra_op_threads": threads}
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        self._set(feeds)
+        self._interpreter.invoke()
+        # get_tensor copies; tensor() would give a view that the next invoke overwrites.
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        """Inputs are set once: invoke does not write to them."""
+        self._set(feeds)
+        return self._interpreter.invoke
+
+    def _set(self, feeds: Mapping[str, np.ndarray]) -> None:
+        """Raises ManifestMismatch for names that are not the file's, ValueError or
+        RuntimeError where the file cannot take the dtype or the shape."""
+        if set(feeds) != set(self._inputs):
+            raise ManifestMismatch(
+                f"the file's inputs are {sorted(self._inputs)}, not {sorted(feeds)}"
+            )
+        shapes = {name: tuple(array.shape) for name, array in feeds.items()}
+        if shapes != self._shapes:
+            self._shapes = {}
+            for name, shape in shapes.items():
+                # strict: a dimension that the file fixes may not be resized, which would
+                # otherwise run on whatever constants were folded for the fixed size.
+                self._interpreter.resize_tensor_input(self._inputs[name], shape, strict=True)
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
+        for name, array in feeds.items():
+            self._interpreter.set_tensor(self._inputs[name], array)
+
+
+class LiteRt(Runtime):
+    name = "litert"
+    format = "tflite"
+    tier = "quick"
+    requires = ("ai_edge_litert",)
+
+    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+        """Allocates as well, so that operators it lacks (``Flex...``) show at load.
+
+        Raises what LiteRT raises: ValueError or RuntimeError.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        assert artefact is not None
+        setting = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
+        threads = int(setting) if setting else None
+        interpreter = Interpreter(model_path=str(artefact.file(self.format)), num_threads=threads)
+        interpreter.allocate_tensors()
+        return _LiteRtSession(interpreter, threads)
+
+
+RUNTIMES = (LiteRt(),)

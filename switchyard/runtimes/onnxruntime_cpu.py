@@ -1,0 +1,93 @@
+"""ONNX Runtime with its CPU provider."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Callable, Dict, Mapping, Optional
+
+import numpy as np
+
+from switchyard.manifest import Artefact
+from switchyard.runtimes import Runtime, Session
+
+PROVIDERS = ("CPUExecutionProvider",)
+
+
+class _OrtSession(Session):
+    def __init__(self, session: Any, threads: int):
+        self._session = session
+        self._names = [output.name for output in session.get_outputs()]
+        # What the session says, not what was asked for or what is available.
+        self.facts = {"providers": list(session.get_providers()), "intra_op_threads": threads}
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        if not any(array.dtype.name == "bfloat16" for array in feeds.values()):
+            arrays = self._session.run(self._names, dict(feeds))
+            return dict(zip(self._names, arrays))
+        binding = self._bind(feeds)
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self._names, map(_array, binding.get_outputs())))
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        session, binding = self._session, self._bind(feeds)
+        return lambda: session.run_with_iobinding(binding)
+
+    def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
+        """Inputs bound where they lie; outputs allocated by the run, since their shapes may
+        depend on the values."""
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, _value(array))
+        for name in self._names:
+            binding.bind_output(name, "cpu")
+        return binding
+
+
+def _value(array: np.ndarray) -> Any:
+    """An OrtValue of the array. numpy's bfloat16 is a foreign dtype that only its bits can
+    carry across; versions without that door raise."""
+    import onnxruntime
+
+    if array.dtype.name != "bfloat16":
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+    from onnx import TensorProto
+
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(
+        array.view(np.uint16), TensorProto.BFLOAT16
+    )
+
+
+def _array(value: Any) -> np.ndarray:
+    """The OrtValue as an array; bfloat16 by DLPack, since ``numpy()`` refuses it."""
+    if value.data_type() != "tensor(bfloat16)":
+        return value.numpy()
+    import torch
+
+    from switchyard.wire import dtype_named
+
+    tensor = torch.utils.dlpack.from_dlpack(value._ortvalue.to_dlpack())
+    return tensor.view(torch.int16).numpy().view(dtype_named("bfloat16"))
+
+
+class OnnxRuntimeCpu(Runtime):
+    name = "ort"
+    format = "onnx"
+    tier = "smoke"
+    requires = ("onnxruntime",)
+
+    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+        """Raises what ONNX Runtime raises for a graph, an opset or an IR it does not take."""
+        import onnxruntime
+
+        assert artefact is not None
+        options = onnxruntime.SessionOptions()
+        threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
+        if threads:
+            options.intra_op_num_threads = int(threads)
+        session = onnxruntime.InferenceSession(
+            str(artefact.file(self.format)), sess_options=options, providers=list(PROVIDERS)
+        )
+        return _OrtSession(session, int(threads or 0))
+
+
+RUNTIMES = (OnnxRuntimeCpu(),)

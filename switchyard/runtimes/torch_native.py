@@ -1,0 +1,71 @@
+"""PyTorch itself: eager, the native baseline, and ``torch.compile``."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping
+
+import numpy as np
+
+from switchyard.runtimes import Runtime, Session
+
+
+class TorchSession(Session):
+    """Calls the module; ``names`` of outputs are their paths in the model's output."""
+
+    def __init__(self, model, call: Callable[..., Any]):
+        self._model = model
+        self._call = call
+        import torch
+
+        self.facts = {"threads": torch.get_num_threads(), "device": "cpu"}
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        import torch
+
+        from switchyard.worker.building import flatten, to_numpy
+
+        args, kwargs = self._model.arguments(feeds)
+        with torch.no_grad():
+            return {path: to_numpy(t) for path, t in flatten(self._call(*args, **kwargs))}
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        import torch
+
+        args, kwargs = self._model.arguments(feeds)
+        call = self._call
+
+        def once():
+            with torch.no_grad():
+                call(*args, **kwargs)
+
+        return once
+
+
+class TorchEager(Runtime):
+    name = "torch-eager"
+    format = "torch"
+    tier = "smoke"
+    requires = ("torch",)
+
+    def load(self, artefact, model) -> Session:
+        return TorchSession(model, model.module)
+
+
+class TorchCompile(Runtime):
+    """``torch.compile`` with its defaults; sizes that change make it compile again.
+
+    A dear route: a C++ compiler runs for every kernel, tens of seconds a model on two cores.
+    """
+
+    name = "torch-compile"
+    format = "torch"
+    tier = "full"
+    requires = ("torch",)
+
+    def load(self, artefact, model) -> Session:
+        import torch
+
+        return TorchSession(model, torch.compile(model.module))
+
+
+RUNTIMES = (TorchEager(), TorchCompile())

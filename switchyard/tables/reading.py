@@ -1,0 +1,358 @@
+"""Reading tables back, and refusing what cannot be trusted.
+
+A table that is read is whole, ours, of this schema (or migrated to it), with one row a
+cell. Anything else is a ``TableError`` whose message says what is wrong, with which file,
+and what to do. pandas and pyarrow are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Callable, Mapping
+
+from switchyard.tables import journal, schema, writing
+
+if TYPE_CHECKING:
+    import pandas
+
+#: From a version to the next: a function from a frame of texts to a frame of texts, each
+#: cell as it stands in the CSV. ``{1: from_1_to_2}`` is the first entry there will be.
+MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {}
+
+
+class TableError(Exception):
+    """A table cannot be used. The message names the file and what to do."""
+
+
+class MissingTable(TableError):
+    """There is no table at that place, or no whole run of that set."""
+
+
+class ForeignTable(TableError):
+    """The file is no table of cells, or of another tool."""
+
+
+class NewerSchema(TableError):
+    """Written by a later Switchyard."""
+
+
+class OlderSchema(TableError):
+    """Written by an earlier Switchyard, and no migration leads here."""
+
+
+class TruncatedTable(TableError):
+    """The end of the table is missing."""
+
+
+class DamagedTable(TableError):
+    """The table holds what no writer wrote: a text for a number, a broken run.json."""
+
+
+class DuplicateCells(TableError):
+    """Some cell has more than one row."""
+
+
+def read_cells(path: str | Path) -> "pandas.DataFrame":
+    """The cells of a run folder or of a lone CSV, every column of the schema in its order.
+
+    Texts are ``str`` with "" for empty, floats ``float64`` with NaN for empty, integers
+    ``Int64`` with <NA>. The folder of a run that was killed is read from its journal,
+    which can be ahead of its CSV. A CSV that was cut exactly between two lines can be told
+    only where ``run.json`` stands beside it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
+    if not path.exists():
+        raise MissingTable(f"{path} does not exist; give a run's folder or a cells.csv")
+    return _read_csv(path)
+
+
+def _read_folder(folder: Path) -> "pandas.DataFrame":
+    about = read_about(folder)
+    if about["state"] == "running" and (folder / journal.JOURNAL_NAME).exists():
+        return _checked_frame(_from_journal(folder), folder / journal.JOURNAL_NAME)
+    table = folder / writing.CELLS_NAME
+    if not table.exists():
+        raise MissingTable(f"{folder} holds no {writing.CELLS_NAME}: restore it, or run again")
+    frame = _read_csv(table)
+    if "rows" in about and about["rows"] != len(frame):
+        raise TruncatedTable(
+            f"{table} has {len(frame)} rows where {writing.PROVENANCE_NAME} beside it says "
+            f"{about['rows']}: copy the whole file again, or run again"
+        )
+    return frame
+
+
+def read_about(folder: str | Path) -> dict[str, Any]:
+    """What ``run.json`` of a run folder says, refused where it is not ours or newer."""
+    path = Path(folder) / writing.PROVENANCE_NAME
+    try:
+        about = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise MissingTable(
+            f"{folder} holds no {writing.PROVENANCE_NAME}, so it is no run's folder; "
+            f"give the folder that holds it, or a {writing.CELLS_NAME} itself"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise DamagedTable(f"{path} cannot be read ({error}): restore it, or run again") from None
+    if not isinstance(about, dict) or "schema_version" not in about or "state" not in about:
+        raise ForeignTable(f"{path} was not written by Switchyard: give a run's folder")
+    _refuse_newer(about["schema_version"], path)
+    return about
+
+
+def _from_journal(folder: Path) -> "pandas.DataFrame":
+    import pandas
+
+    try:
+        rows = journal.replay(folder, series=False).ledger.rows.values()
+    except journal.JournalDamaged as error:
+        raise DamagedTable(str(error)) from error
+    texts = {
+        name: ["" if row.get(name) is None else str(row[name]) for row in rows]
+        for name in schema.NAMES
+    }
+    return _typed(pandas.DataFrame(texts, dtype=str), folder / journal.JOURNAL_NAME)
+
+
+def _read_csv(path: Path) -> "pandas.DataFrame":
+    header = _header(path)
+    with path.open("rb") as file:
+        file.seek(-1, 2)
+        if file.read(1) != b"\n":
+            raise TruncatedTable(
+                f"{path} ends in the middle of a line: copy the whole file again, or run again"
+            )
+    version = _version(path, header)
+    if version < schema.SCHEMA_VERSION:
+        return _checked_frame(_migrated(path, version), path)
+    missing = [name for name in schema.NAMES if name not in header]
+    unknown = [name for name in header if name not in schema.BY_NAME]
+    if missing or unknown or len(header) != len(schema.NAMES):
+        raise ForeignTable(
+            f"{path} says schema {version} but has not its columns (missing: "
+            f"{', '.join(missing) or 'none'}; unknown or doubled: {', '.join(unknown) or 'none'}): "
+            "take columns of your own out, or use the file as the run wrote it"
+        )
+    frame = _parsed(path, typed=True)[list(schema.NAMES)]
+    for column in schema.COLUMNS:
+        if column.dtype == "text":
+            frame[column.name] = _unguarded(frame[column.name])
+    return _checked_frame(frame, path)
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = next(csv.reader(file), [])
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ForeignTable(f"{path} is no CSV of cells ({error})") from None
+    if not header:
+        raise TruncatedTable(f"{path} is empty: copy the file again, or run again")
+    absent = [name for name in ("schema", *schema.KEY) if name not in header]
+    if absent:
+        raise ForeignTable(
+            f"{path} is not a table of Switchyard's cells (no column {', '.join(absent)}): "
+            f"give a run's folder or its {writing.CELLS_NAME}"
+        )
+    return header
+
+
+def _version(path: Path, header: list[str]) -> int:
+    """The one schema version of all rows; a table without rows is of the current one."""
+    place = header.index("schema")
+    found: set[str] = set()
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        next(reader)
+        for row in reader:
+            # the first row decides how the rest is read; the whole column is checked later
+            found.add(row[place] if len(row) > place else "")
+            break
+    if not found:
+        return schema.SCHEMA_VERSION
+    text = found.pop()
+    if not text.isdecimal():
+        raise DamagedTable(f"{path}: column schema holds {text!r}, no version: restore the file")
+    _refuse_newer(int(text), path)
+    return int(text)
+
+
+def _refuse_newer(version: Any, path: Path) -> None:
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise DamagedTable(f"{path}: schema version {version!r} is no number: restore the file")
+    if version > schema.SCHEMA_VERSION:
+        raise NewerSchema(
+            f"{path} has schema {version}, this Switchyard reads up to "
+            f"{schema.SCHEMA_VERSION}: update Switchyard"
+        )
+
+
+def _parsed(path: Path, typed: bool) -> "pandas.DataFrame":
+    """The CSV by Arrow's reader, which refuses short and long lines and wrong types."""
+    import pandas
+    import pyarrow
+    import pyarrow.csv
+
+    kinds = {"text": pyarrow.string(), "float": pyarrow.float64(), "integer": pyarrow.int64()}
+    types = {column.name: kinds[column.dtype] for column in schema.COLUMNS} if typed else {}
+    if not typed:
+        types = dict.fromkeys(_header(path), pyarrow.string())
+    convert = pyarrow.csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=False
+    )
+    try:
+        table = pyarrow.csv.read_csv(path, convert_options=convert)
+    except pyarrow.ArrowInvalid as error:
+        short = "Expected" in str(error) and "columns" in str(error)
+        if short:
+            raise TruncatedTable(
+                f"{path} has a line that is cut or joined ({error}): copy the whole file "
+                "again, or run again"
+            ) from None
+        raise DamagedTable(f"{path} cannot be read ({error}): restore the file") from None
+    integers = {pyarrow.int64(): pandas.Int64Dtype()}
+    return table.to_pandas(types_mapper=integers.get)
+
+
+def _migrated(path: Path, version: int) -> "pandas.DataFrame":
+    frame = _parsed(path, typed=False)
+    for name in frame.columns:
+        frame[name] = _unguarded(frame[name])
+    while version < schema.SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise OlderSchema(
+                f"{path} has schema {version} and nothing leads from there to "
+                f"{schema.SCHEMA_VERSION}: read it with the Switchyard of its run.json's commit"
+            )
+        frame = MIGRATIONS[version](frame)
+        version += 1
+    frame["schema"] = str(schema.SCHEMA_VERSION)
+    for name in schema.NAMES:
+        if name not in frame:
+            frame[name] = ""
+    return _typed(frame[list(schema.NAMES)], path)
+
+
+def _typed(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
+    """A frame of texts with the schema's types; "" becomes the type's empty."""
+    import pandas
+
+    for column in schema.COLUMNS:
+        if column.dtype == "text":
+            frame[column.name] = frame[column.name].astype(str)
+            continue
+        texts = frame[column.name].tolist()
+        try:
+            # Python's own conversion, since a large integer must not pass through a float
+            if column.dtype == "integer":
+                whole = [int(text) if text else None for text in texts]
+                frame[column.name] = pandas.array(whole, dtype="Int64")
+            else:
+                floats = [float(text) if text else math.nan for text in texts]
+                frame[column.name] = pandas.array(floats, dtype="float64")
+        except ValueError as error:
+            raise DamagedTable(
+                f"{path}: column {column.name} does not hold numbers alone ({error})"
+            ) from None
+    return frame
+
+
+def _unguarded(texts: "pandas.Series") -> "pandas.Series":
+    """Take the apostrophes off that ``writing.guarded`` put before a formula's sign."""
+    guarded = texts.str.startswith("'")
+    if guarded.any():
+        texts = texts.mask(guarded, texts[guarded].map(writing.unguarded))
+    return texts
+
+
+def _checked_frame(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
+    versions = {int(version) for version in frame["schema"].dropna().unique()}
+    versions.discard(schema.SCHEMA_VERSION)
+    if versions or frame["schema"].isna().any():
+        raise DamagedTable(
+            f"{path} mixes rows of schemas {sorted(versions | {schema.SCHEMA_VERSION})}: "
+            "read the tables it was made from one by one"
+        )
+    doubled = frame[frame.duplicated(list(schema.KEY))]
+    if len(doubled):
+        named = [schema.cell_of(row).id for row in doubled.head(3).to_dict("records")]
+        raise DuplicateCells(
+            f"{path} has {len(doubled)} rows too many, among them of {', '.join(named)}: "
+            "two tables were joined into one; give them one by one"
+        )
+    return frame
+
+
+def read_figures(folder: str | Path) -> "pandas.DataFrame":
+    """The figures of a run: cell, probe or condition, metric, value, unit."""
+    return _read_series(Path(folder), writing.FIGURES_NAME, writing.figures_table)
+
+
+def read_samples(folder: str | Path) -> "pandas.DataFrame":
+    """The durations of a run: a row a launch, ``durations_s`` in seconds, in order."""
+    return _read_series(Path(folder), writing.SAMPLES_NAME, writing.samples_table)
+
+
+def _read_series(folder: Path, name: str, from_ledger: Callable) -> "pandas.DataFrame":
+    import pyarrow
+    import pyarrow.parquet
+
+    about = read_about(folder)
+    if about["state"] == "running" and (folder / journal.JOURNAL_NAME).exists():
+        return from_ledger(journal.replay(folder).ledger).to_pandas()
+    try:
+        return pyarrow.parquet.read_table(folder / name).to_pandas()
+    except FileNotFoundError:
+        raise MissingTable(f"{folder} holds no {name}: restore it, or run again") from None
+    except pyarrow.ArrowInvalid as error:
+        raise DamagedTable(f"{folder / name} cannot be read ({error}): restore the file") from None
+
+
+def newest_whole_run(
+    results: str | Path, set_name: str, *, tier: str = "", device: str = ""
+) -> Path:
+    """The folder of the set's newest run that was whole, by the time it started.
+
+    Whole: nothing narrowed the selection and every cell came to its end. ``tier`` and
+    ``device`` narrow the search. Raises MissingTable, which says what there is instead.
+    """
+    found: list[tuple[str, Path]] = []
+    sets: set[str] = set()
+    partial = 0
+    for path in sorted(Path(results).glob(f"**/{writing.PROVENANCE_NAME}")):
+        try:
+            about = read_about(path.parent)
+        except NewerSchema:
+            raise  # the newest run may well be this one; an older answer would be wrong
+        except TableError:
+            continue
+        sets.update(about.get("version_sets", ()))
+        if not _matches(about, set_name, tier, device):
+            continue
+        if about["state"] == "done" and about.get("whole") is True:
+            found.append((str(about.get("started", "")), path.parent))
+        else:
+            partial += 1
+    if found:
+        return max(found)[1]
+    if partial:
+        reason = f"{partial} of its runs are there, none of them whole"
+    else:
+        reason = "sets with runs: " + (", ".join(sorted(sets)) or "none")
+    wanted = " ".join(filter(None, (set_name, tier, device)))
+    raise MissingTable(
+        f"no whole run of {wanted} under {results} ({reason}); run it, or name a folder"
+    )
+
+
+def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
+    return (
+        set_name in about.get("version_sets", ())
+        and tier in ("", about.get("tier"))
+        and (not device or device in about.get("devices", ()))
+    )

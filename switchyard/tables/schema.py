@@ -1,0 +1,195 @@
+"""The columns of ``cells.csv``: one ordered list, for writers, readers and the docs.
+
+The schema's version stands in the first column of every row. A comment line would break
+spreadsheets and other tools' CSV readers, and a version that stands only in ``run.json``
+is lost as soon as somebody mails the CSV alone; a column survives both.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import numbers
+import re
+from typing import Any, Mapping
+
+from switchyard import vocabulary
+from switchyard.vocabulary import Cell, UnknownName
+
+#: Raised whenever a column is added, removed, renamed or given another meaning; a
+#: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
+SCHEMA_VERSION = 1
+
+STATES = ("planned", "running", "done", "interrupted")
+
+#: How an outcome stands to what was recorded of its cell: ``new`` was expected to pass,
+#: ``changed`` stopped otherwise than recorded, ``fixed`` passed against its expectation.
+EXPECTED = ("as-expected", "new", "changed", "fixed", "no-expectation")
+
+#: The columns that name a cell, in the order of ``vocabulary.Cell``.
+KEY = ("version_set", "device", "precision", "model", "route")
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """One column: ``dtype`` is ``text``, ``float`` or ``integer``; empty is 'not measured'.
+
+    ``values`` closes the list of what a text column may hold (empty is always allowed).
+    """
+
+    name: str
+    dtype: str
+    description: str
+    unit: str = ""
+    values: tuple[str, ...] = ()
+
+
+def _text(name: str, description: str, values: tuple[str, ...] = ()) -> Column:
+    return Column(name, "text", description, "", values)
+
+
+def _float(name: str, description: str, unit: str = "") -> Column:
+    return Column(name, "float", description, unit)
+
+
+def _integer(name: str, description: str, unit: str = "") -> Column:
+    return Column(name, "integer", description, unit)
+
+
+_ALL_KINDS = tuple(vocabulary.KINDS)
+
+COLUMNS: tuple[Column, ...] = (
+    _integer("schema", "version of this list of columns"),
+    _text("state", "how far the run came with this cell", STATES),
+    # the cell
+    _text("version_set", "the locked set of package versions"),
+    _text("device", "where the runtime runs", ()),
+    _text("precision", "floating-point mode", vocabulary.PRECISIONS),
+    _text("model", "entry of the zoo"),
+    _text("family", "the zoo's family that the model belongs to"),
+    _text("route", "hops and runtime; torch-eager is the native baseline"),
+    _text("hops", "the route's hops in order, joined by '>'"),
+    _text("tier", "the run's tier", vocabulary.TIERS),
+    # the outcome
+    _text("stage", "the last stage reached; convert:<hop> names its hop"),
+    _text("kind", "what went wrong, empty for a passing cell", _ALL_KINDS),
+    _text("verdict", "empty while nothing has judged the cell", vocabulary.VERDICTS),
+    _text("operator", "the operator that stopped the cell, where there is one"),
+    _text("message", "first line of the error"),
+    _text("signature", "the message without paths, addresses, numbers and temporary names"),
+    _text("expected", "how the outcome stands to the recorded expectation", EXPECTED),
+    _text("expected_outcome", "stage, kind and verdict recorded; empty where a pass is expected"),
+    _text("expected_reason", "why the cell is known not to pass"),
+    # accuracy, of the worst probe
+    _float("mse", "mean squared error against torch eager in the model's dtype"),
+    _float("nmse", "mse over the reference's variance; empty where that is negligible"),
+    _float("max_abs_err", "largest absolute difference of one element"),
+    _float("cosine", "cosine similarity of the flattened outputs"),
+    _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, 0 to 1"),
+    _float("top1_agreement", "samples with the same best class, 0 to 1; classifiers only"),
+    _float("error_vs_fp64", "RMSE(route, fp64) / RMSE(torch fp32, fp64)"),
+    _text("worst_probe", "the probe that decided the verdict"),
+    _text("dynamic", "whether another size works where declared", vocabulary.DYNAMIC),
+    _text("layout_basis", "what undoing a change of layout rested on", vocabulary.LAYOUT_BASES),
+    _float("task_accuracy", "share of the task answered right by this route, 0 to 1"),
+    _float("task_accuracy_native", "the same by torch eager, 0 to 1"),
+    # the artefact
+    _integer("opset", "ONNX opset read back from the artefact that ran"),
+    _float("convert_seconds", "wall time of all hops of the route when made, cached or not", "s"),
+    _integer("artefact_bytes", "size on disk of the artefact that ran", "bytes"),
+    _text("artefact_key", "content key of the artefact that ran"),
+    # latency
+    _float("latency_median_ms", "median over launches of the launch medians", "ms"),
+    _float("latency_p10_ms", "10% quantile", "ms"),
+    _float("latency_p90_ms", "90% quantile", "ms"),
+    _float("latency_p99_ms", "99% quantile, only from 662 samples up", "ms"),
+    _float("latency_min_ms", "fastest single call", "ms"),
+    _integer("latency_samples", "timed calls over all launches"),
+    _integer("launches", "fresh processes that measured"),
+    _float("ratio_to_native", "median latency over torch-eager's in this run; below 1 is faster"),
+    # memory of a fresh process
+    _float("memory_peak_mib", "peak resident set", "MiB"),
+    _float("memory_steady_mib", "resident set after the timed calls", "MiB"),
+    _float("memory_import_mib", "resident set after importing the runtime, no model", "MiB"),
+    _float("memory_model_mib", "steady less import", "MiB"),
+    _float("heap_free_mib", "free inside the process's allocator", "MiB"),
+    _text("measure_kind", "why measuring failed; accuracy columns stay", _ALL_KINDS),
+    _text("measure_message", "first line of the error that stopped measuring"),
+    # what the cell cost
+    _float("harness_seconds", "wall time spent on the cell outside of its stages", "s"),
+    _float("stage_seconds", "wall time of the stages run for this cell", "s"),
+    _text("environment", "key of the environment the runtime ran in"),
+)
+
+NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
+_ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def one_line(text: str) -> str:
+    """``text`` as one printable line: line breaks and control characters become a space.
+
+    Every row is one line of the file, so that a truncated table can be told, and output
+    of a crashed process cannot put escape sequences into anybody's terminal.
+    """
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return _CONTROL.sub(" ", _ESCAPE_SEQUENCE.sub("", text)).strip()
+
+
+def checked(column_name: str, value: Any) -> Any:
+    """The value as the column holds it, or an exception that names the column.
+
+    None, NaN and the empty text all become None: a field that was not measured is empty.
+    (A NaN in an output has a verdict and a kind; its error has no value.)
+    Raises UnknownName for a column or closed-list value nobody knows, TypeError for a
+    value of another type.
+    """
+    column = BY_NAME.get(column_name)
+    if column is None:
+        raise UnknownName("column", column_name, NAMES)
+    if value is None:
+        return None
+    given = f"{type(value).__name__}: {value!r}"
+    if column.dtype == "text":
+        if not isinstance(value, str):
+            raise TypeError(f"column {column_name} holds text, not {given}")
+        value = one_line(value)
+        if not value:
+            return None
+        if column.values and value not in column.values:
+            raise UnknownName(column_name, value, column.values)
+        if column_name == "stage":
+            vocabulary.stage_base(value)
+        return value
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"column {column_name} holds a number, not {given}")
+    if column.dtype == "integer":
+        if value != value or int(value) != value:
+            raise TypeError(f"column {column_name} holds whole numbers, not {value!r}")
+        return int(value)
+    number = float(value)
+    return None if math.isnan(number) else number
+
+
+def key_of(cell: Cell) -> dict[str, str]:
+    """The five columns that name ``cell``."""
+    return {name: getattr(cell, name) for name in KEY}
+
+
+def cell_of(row: Mapping[str, Any]) -> Cell:
+    """The cell a row is of."""
+    return Cell(*(row[name] for name in KEY))
+
+
+def as_markdown() -> str:
+    """The columns as a Markdown table, for the docs."""
+    lines = ["| column | type | unit | meaning |", "| --- | --- | --- | --- |"]
+    for column in COLUMNS:
+        meaning = column.description
+        # the list of kinds has a home of its own; repeating it here would drown the table
+        if column.values and column.values != _ALL_KINDS:
+            meaning += ": " + ", ".join(f"`{value}`" for value in column.values)
+        lines.append(f"| `{column.name}` | {column.dtype} | {column.unit} | {meaning} |")
+    return "\n".join(lines)

@@ -1,0 +1,259 @@
+"""The words of Switchyard as values: stage, kind, verdict, cell, outcome.
+
+Pure values: no I/O, no framework, nothing but the standard library, so that the
+runner, the worker of any version set and the table readers share one meaning.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from typing import Iterable
+
+FORMATS = ("torch", "exported_program", "onnx", "saved_model", "tflite", "keras")
+
+DEVICES = ("cpu", "cuda")
+
+PRECISIONS = ("float32", "tf32", "float16", "bfloat16", "float64")
+
+#: How far a cell came, in order. A conversion's stage names its hop: ``convert:dynamo``.
+STAGES = (
+    "resolve",
+    "import",
+    "build",
+    "reference",
+    "preprocess",
+    "convert",
+    "load",
+    "run",
+    "compare",
+    "measure",
+)
+
+#: From best to worst; ``unavailable`` and ``void`` say nothing about the route.
+VERDICTS = (
+    "excellent",
+    "acceptable",
+    "investigate",
+    "refused",
+    "failed",
+    "unavailable",
+    "void",
+)
+
+#: Verdicts of a conversion that may be used.
+PASSING = frozenset({"excellent", "acceptable"})
+
+#: Verdicts that count neither for nor against a route's success rate.
+UNCOUNTED = frozenset({"unavailable", "void"})
+
+#: The closed list of what can go wrong, by the family that says whose fault it is.
+KINDS_BY_FAMILY = {
+    "environment": (
+        "unsatisfiable-pins",
+        "missing-dependency",
+        "removed-api",
+        "abi-mismatch",
+        "ir-or-opset-too-new",
+        "driver-too-old",
+        "provider-fallback",
+    ),
+    "capability": (
+        "unsupported-operator",
+        "data-dependent-control-flow",
+        "dynamic-shape",
+        "unsupported-dtype",
+        "ambiguous-mapping",
+    ),
+    "artefact": ("invalid-graph", "load-rejected", "unmatched-weights"),
+    "agreement": (
+        "output-structure",
+        "shape",
+        "dtype",
+        "non-finite",
+        "layout-permuted",
+        "channel-affine",
+        "padding-shift",
+        "constant-baked",
+        "constant-output",
+        "precision",
+        "preprocessing",
+        "unstable-across-runs",
+        "unexplained",
+    ),
+    "process": (
+        "crash",
+        "timeout",
+        "host-oom",
+        "device-oom",
+        "device-lost",
+        "no-result",
+    ),
+    "performance": ("slower", "cpu-fallback", "noisy"),
+    "harness": ("bad-reference", "bad-fixture"),
+}
+
+#: Every kind, with its family.
+KINDS = {kind: family for family, kinds in KINDS_BY_FAMILY.items() for kind in kinds}
+
+#: Kinds that may never become an expectation: the next run may end otherwise.
+UNACCEPTABLE_KINDS = frozenset({"timeout", "host-oom", "device-oom", "no-result"})
+
+#: Whether another batch size, length or image size works, where a model declares it.
+DYNAMIC = ("ok", "specialised", "failed", "wrong", "not-declared")
+
+#: Whether undoing a converter's change of layout was possible.
+LAYOUT_BASES = ("unchanged", "rule", "shape", "undetermined")
+
+TIERS = ("smoke", "quick", "full")
+
+#: What each suite is answerable for. An expectation binds to the suite of its stage.
+SUITE_OF_STAGE = {
+    "resolve": "conversion",
+    "import": "conversion",
+    "build": "conversion",
+    "reference": "conversion",
+    "preprocess": "conversion",
+    "convert": "conversion",
+    "load": "accuracy",
+    "run": "accuracy",
+    "compare": "accuracy",
+    "measure": "measure",
+}
+
+_NAME = re.compile(r"[a-z0-9_]+\Z")
+
+
+class UnknownName(ValueError):
+    """A name that is not in the list it should be in; the message offers the nearest."""
+
+    def __init__(self, what: str, given: str, known: Iterable[str]):
+        known = sorted(known)
+        near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+        if near:
+            hint = "did you mean " + " or ".join(near) + "?"
+        elif len(known) <= 16:
+            hint = "known: " + ", ".join(known)
+        else:
+            hint = f"{len(known)} are known, none of them near"
+        super().__init__(f"unknown {what} {given!r}; {hint}")
+        self.given = given
+        self.near = tuple(near)
+
+
+def check_name(what: str, given: str) -> str:
+    """Return ``given`` if it is a legal name (``[a-z0-9_]+``), else raise ValueError."""
+    if not _NAME.match(given):
+        raise ValueError(f"{what} {given!r} is not a legal name: use only a-z, 0-9 and _")
+    return given
+
+
+def stage_base(stage: str) -> str:
+    """``convert:dynamo`` -> ``convert``; raises UnknownName for what is no stage."""
+    base = stage.partition(":")[0]
+    if base not in STAGES:
+        raise UnknownName("stage", stage, STAGES)
+    return base
+
+
+def in_tier(model_tier: str, route_tier: str, wanted: str) -> bool:
+    """Whether a cell belongs to a run of tier ``wanted``.
+
+    Model and route each cost 0 (smoke), 1 (quick) or 2 (full); a run of tier t takes the
+    cells whose two costs together are at most 2 t. So ``quick`` is every quick model on
+    every quick route, and the models tagged smoke on the dear (full) routes as well.
+    """
+    cost = TIERS.index(model_tier) + TIERS.index(route_tier)
+    return cost <= 2 * TIERS.index(wanted)
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Cell:
+    """The unit that gets a row: version set x device x precision x model x route."""
+
+    version_set: str
+    device: str
+    precision: str
+    model: str
+    route: str
+
+    @property
+    def id(self) -> str:
+        """The test id, ``SET:DEVICE:PRECISION:MODEL-ROUTE``."""
+        return f"{self.version_set}:{self.device}:{self.precision}:{self.model}-{self.route}"
+
+    @property
+    def short(self) -> str:
+        """``MODEL-ROUTE``; no ambiguity, since model names hold no hyphen."""
+        return f"{self.model}-{self.route}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How far something came, and what stopped it there.
+
+    ``verdict`` is empty while nothing has judged the cell (a conversion that succeeded).
+    ``signature`` is the message with everything that changes from run to run taken out,
+    so that one cause behind forty cells has one signature.
+    """
+
+    stage: str
+    verdict: str = ""
+    kind: str = ""
+    operator: str = ""
+    message: str = ""
+    signature: str = ""
+    detail: str = ""
+
+    def __post_init__(self):
+        stage_base(self.stage)
+        if self.verdict and self.verdict not in VERDICTS:
+            raise UnknownName("verdict", self.verdict, VERDICTS)
+        if self.kind and self.kind not in KINDS:
+            raise UnknownName("kind", self.kind, KINDS)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the cell goes no further than this."""
+        return bool(self.verdict) and self.verdict not in PASSING
+
+    def as_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Outcome":
+        return cls(**{f.name: fields.get(f.name, "") or "" for f in dataclasses.fields(cls)})
+
+
+def verdict_of_failure(stage: str, kind: str) -> str:
+    """``refused`` is a capability kind raised at convert; ``void`` a fault of the harness or
+    its fixtures; ``unavailable`` what the environment lacks before a converter is at work."""
+    family = KINDS[kind]
+    base = stage_base(stage)
+    if family == "harness":
+        return "void"
+    if base in ("resolve", "import") or (base == "build" and family == "environment"):
+        return "unavailable"
+    if family == "capability" and base == "convert":
+        return "refused"
+    return "failed"
+
+
+_SCRUB = (
+    (re.compile(r"0x[0-9a-fA-F]+"), "0x"),
+    (re.compile(r"(?:/[\w.+@-]+){2,}/?"), "<path>"),
+    (re.compile(r"\b(?:tmp|temp)[\w-]{4,}\b"), "<temp>"),
+    (re.compile(r"\b[0-9a-f]{12,}\b"), "<hash>"),
+    (re.compile(r"\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"), "#"),
+    (re.compile(r"(?:#[,x ]+)*#"), "#"),
+    (re.compile(r"\s+"), " "),
+)
+
+
+def signature_of(message: str) -> str:
+    """The message without paths, addresses, numbers and temporary names, at most 200 long."""
+    text = message.strip()
+    for pattern, replacement in _SCRUB:
+        text = pattern.sub(replacement, text)
+    return text[:200]

@@ -1,0 +1,1 @@
+"""The process that does the work, inside a version set's interpreter."""

@@ -1,0 +1,426 @@
+"""Whether what arrived is what left: one probe, one cell, and stochastic models.
+
+Pure numpy, all arithmetic in float64. Outputs are matched by count, name, shape and dtype
+before any value is looked at; NaN and infinities must stand in the same places. A figure
+that cannot be had is None, never 0.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+
+import numpy as np
+
+EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
+
+#: An element matches within ATOL + RTOL * |reference|.
+ATOL, RTOL = 1e-4, 1e-3
+
+#: By numpy's name: (spacing at 1, highest ``error_vs_fp64`` of an honest route, what two
+#: runs of one session may differ by, of the output's RMS). Complex goes by its parts.
+#:
+#: The limits. float32: 268 honest zoo cells (both exporters, ONNX Runtime) show 0.7 in the
+#: median and 3.4 at most; BatchNorm's eps at 1e-3 shows thousands. float16, bfloat16:
+#: torch's own error there is 0.3 to 3 ulp, so a ratio of 100 would be 10% of the value and
+#: more, which the bands call investigate anyway: it could never bind. 10 leaves room for a
+#: runtime that also accumulates in 16 bits (the root of a sum's length, 8 for 64 terms)
+#: where torch accumulates in float32. float64: reference and float64 reference are one, so
+#: the ratio counts ulp of the output; 20 honest MLPs show 5 at most, arithmetic in
+#: float32 about 2^29 = 5e8. The limit stands between, and still sees that 1e-4 of the value
+#: went through float32. Repeats: the order of a sum over threads moves about 100 ulp at
+#: most, in 16 bits 4 ulp, since sums are held wider and rounded once.
+DTYPES = {
+    "bfloat16": (2.0**-7, 10.0, 2.0**-5),
+    "float16": (2.0**-10, 10.0, 2.0**-8),
+    "float32": (2.0**-23, 100.0, 1e-5),
+    "complex64": (2.0**-23, 100.0, 1e-5),
+    "float64": (2.0**-52, 1e4, 2e-14),
+    "complex128": (2.0**-52, 1e4, 2e-14),
+}
+
+#: How grave a kind is beside others of one cell; what is not named is a fault of value.
+STRUCTURAL = ("output-structure", "shape", "dtype")
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """One probe: the worst output decides and is named. ``kind`` is empty where structure,
+    dtype and non-finite places agree; what the errors amount to is for ``band`` to say.
+    ``dtype`` is that of the reference's output. None: could not be had."""
+
+    kind: str = ""
+    message: str = ""
+    output: str = ""
+    dtype: str = ""
+    mse: Optional[float] = None
+    nmse: Optional[float] = None
+    max_abs_err: Optional[float] = None
+    cosine: Optional[float] = None
+    match_fraction: Optional[float] = None
+    top1_agreement: Optional[float] = None
+    error_vs_fp64: Optional[float] = None
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeResult:
+    """A probe's name, its worst run against the reference, and run against first run."""
+
+    probe: str
+    agreement: Agreement
+    repeat: Agreement = Agreement()
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """Of a cell: verdict, kind, message, and the probe that decided with its figures."""
+
+    verdict: str
+    kind: str
+    message: str
+    worst_probe: str
+    agreement: Agreement
+
+
+def as_float64(array: np.ndarray) -> np.ndarray:
+    """The array in float64; complex as pairs of (real, imaginary) on a new last axis."""
+    array = np.asarray(array)
+    if array.dtype.kind == "c":
+        return np.stack([array.real, array.imag], axis=-1).astype(np.float64)
+    return array.astype(np.float64)
+
+
+def rms(values: np.ndarray) -> float:
+    """Root mean square of what is finite; 0.0 where nothing is."""
+    values = values[np.isfinite(values)]
+    return math.sqrt(float(np.mean(values * values))) if values.size else 0.0
+
+
+def scales(references: Sequence[Mapping[str, np.ndarray]]) -> Dict[str, float]:
+    """The largest RMS each output has on any probe, for ``compare``'s ``scales``.
+
+    On a probe of zeros an output may vanish by cancellation in torch and be 1e-7 of its
+    usual size in an honest route; against the ulp of zero that is an infinite error.
+    """
+    largest: Dict[str, float] = {}
+    for outputs in references:
+        for path, array in outputs.items():
+            largest[path] = max(largest.get(path, 0.0), rms(as_float64(array)))
+    return largest
+
+
+def ulp_at(value: float, dtype: str) -> float:
+    """The distance from ``value`` to its neighbour in ``dtype``, subnormals left out."""
+    value = max(abs(value), 2.0**-14 if dtype == "float16" else 2.0**-126)
+    return 2.0 ** math.floor(math.log2(value)) * DTYPES[dtype][0]
+
+
+def compare(
+    reference: Mapping[str, np.ndarray],
+    got: Mapping[str, np.ndarray],
+    reference64: Optional[Mapping[str, np.ndarray]] = None,
+    *,
+    scales: Optional[Mapping[str, float]] = None,
+    classifier: bool = False,
+) -> Agreement:
+    """What the route gave on one probe against torch eager in the model's own dtype.
+
+    ``reference64``: the same model in float64, which only scales. ``scales``: see
+    ``scales``. ``classifier``: the first output's last axis holds class scores.
+    Raises ValueError where the reference has no output, since that can prove nothing.
+    """
+    if not reference:
+        raise ValueError("the reference has no outputs to compare")
+    fault = _structure(reference, got)
+    if fault:
+        return fault
+    results = []
+    for place, (path, wanted) in enumerate(reference.items()):
+        exact, scale = (reference64 or {}).get(path), (scales or {}).get(path, 0.0)
+        pair = np.asarray(wanted), np.asarray(got[path])
+        results.append(_value(path, *pair, exact, scale, classifier and place == 0))
+    return max(results, key=gravity)
+
+
+def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
+    """(verdict, kind). ``limit``: the highest honest ``error_vs_fp64``, the dtype's own
+    where None. Only that limit exceeded is ``precision``; a worse error is ``unexplained``
+    until evidence names it."""
+    if agreement.kind:
+        return "investigate", agreement.kind
+    error = max(agreement.mse or 0.0, agreement.nmse or 0.0)
+    if not error < ACCEPTABLE:
+        return "investigate", "unexplained"
+    if limit is None and agreement.dtype in DTYPES:
+        limit = DTYPES[agreement.dtype][1]
+    if limit is not None and agreement.error_vs_fp64 is not None:
+        if not agreement.error_vs_fp64 <= limit:
+            return "investigate", "precision"
+    return ("excellent" if error < EXCELLENT else "acceptable"), ""
+
+
+def compare_repeat(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Agreement:
+    """A session's second answer to the same inputs against its first.
+
+    Equal within the dtype's part of the larger of the element and the output's RMS, integers
+    exactly, NaN and infinities in the same places; else ``unstable-across-runs``.
+    """
+    if not first and not second:
+        return Agreement()
+    new = Agreement("output-structure", "new outputs")
+    fault = _structure(first, second) if first else new
+    if fault:
+        return Agreement("unstable-across-runs", "second run: " + fault.message, fault.output)
+    for path, array in first.items():
+        dtype = np.asarray(array).dtype.name
+        one, two = as_float64(array), as_float64(second[path])
+        if not _same_places(one, two):
+            message = f"second run: output {path!r} has NaN or infinities in other places"
+            return Agreement("unstable-across-runs", message, path, dtype)
+        finite = np.isfinite(one)
+        part = DTYPES[dtype][2] if dtype in DTYPES else 0.0
+        allowed = part * np.maximum(np.abs(one[finite]), rms(one))
+        apart = np.abs(one[finite] - two[finite])
+        if np.any(apart > allowed):
+            message = (
+                f"second run: output {path!r} differs from the first in "
+                f"{int(np.sum(apart > allowed))} of {apart.size} elements, "
+                f"by up to {apart.max():.3g}"
+            )
+            return Agreement(
+                "unstable-across-runs", message, path, dtype, max_abs_err=float(apart.max())
+            )
+    return Agreement()
+
+
+def ask(
+    probe: str,
+    reference: Mapping[str, np.ndarray],
+    runs: Sequence[Mapping[str, np.ndarray]],
+    reference64: Optional[Mapping[str, np.ndarray]] = None,
+    *,
+    scales: Optional[Mapping[str, float]] = None,
+    classifier: bool = False,
+) -> ProbeResult:
+    """One probe asked once or more in a session: every run is judged, the worst is kept,
+    and each is held against the first. Raises ValueError where ``runs`` is empty."""
+    if not runs:
+        raise ValueError(f"probe {probe!r} was never run")
+    worst = max(
+        (
+            compare(reference, run, reference64, scales=scales, classifier=classifier)
+            for run in runs
+        ),
+        key=gravity,
+    )
+    repeats = [compare_repeat(runs[0], run) for run in runs[1:]]
+    unstable = [repeat for repeat in repeats if repeat.kind]
+    return ProbeResult(probe, worst, unstable[0] if unstable else Agreement())
+
+
+def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judgement:
+    """The cell's verdict: its worst probe, named.
+
+    A fault of structure goes before an unstable answer (no second run can differ in value
+    where the first has the wrong shape), that before non-finite values and errors (what
+    cannot be reproduced cannot be diagnosed). Raises ValueError where nothing was asked.
+    """
+    if not probes:
+        raise ValueError("no probe was asked")
+
+    def rank(result: ProbeResult) -> tuple:
+        structural = result.agreement.kind in STRUCTURAL
+        return (structural, bool(result.repeat.kind), gravity(result.agreement, limit))
+
+    worst = max(probes, key=rank)
+    agreement = worst.agreement
+    if worst.repeat.kind and agreement.kind not in STRUCTURAL:
+        where = f"probe {worst.probe!r}: {worst.repeat.message}"
+        return Judgement("investigate", worst.repeat.kind, where, worst.probe, agreement)
+    verdict, kind = band(agreement, limit)
+    message = f"probe {worst.probe!r}: {agreement.message}" if kind else ""
+    return Judgement(verdict, kind, message, worst.probe, agreement)
+
+
+def gravity(agreement: Agreement, limit: Optional[float] = None) -> tuple:
+    """Sorts agreements from good to bad: structure, non-finite, verdict, error, rounding."""
+    verdict, _ = band(agreement, limit)
+    return (
+        agreement.kind in STRUCTURAL,
+        bool(agreement.kind),
+        ("excellent", "acceptable", "investigate").index(verdict),
+        max(agreement.mse or 0.0, agreement.nmse or 0.0),
+        agreement.error_vs_fp64 or 0.0,
+    )
+
+
+def _structure(reference: Mapping, got: Mapping) -> Optional[Agreement]:
+    """The first fault of count, name, shape or dtype, in that order over all outputs."""
+    missing = [path for path in reference if path not in got]
+    extra = [path for path in got if path not in reference]
+    if missing or extra:
+        said = [f"output {path!r} is missing" for path in missing]
+        said += [f"output {path!r} is not one of the model's" for path in extra]
+        message = (
+            "; ".join(said) + f" (torch gives {len(reference)}: {', '.join(reference)};"
+            f" the route {len(got)}: {', '.join(got) or 'none'})"
+        )
+        return Agreement("output-structure", message, (missing + extra)[0])
+    shapes: List[Agreement] = []
+    dtypes: List[Agreement] = []
+    for path in reference:
+        wanted, given = np.asarray(reference[path]), np.asarray(got[path])
+        name = wanted.dtype.name
+        if wanted.shape != given.shape:
+            text = f"output {path!r}: shape {wanted.shape} in torch, {given.shape} in the route"
+            shapes.append(Agreement("shape", text, path, name))
+        elif wanted.dtype != given.dtype:
+            text = f"output {path!r}: {name} in torch, {given.dtype.name} in the route"
+            dtypes.append(Agreement("dtype", text, path, name))
+    return (shapes + dtypes + [None])[0]
+
+
+def _same_places(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether NaN and the infinities, by sign, stand in the same places."""
+    one, two = (np.where(np.isfinite(x), 0.0, x) for x in (one, two))
+    return np.array_equal(one, two, equal_nan=True)
+
+
+def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement:
+    """The figures of one output whose shape and dtype agree."""
+    dtype = wanted.dtype.name
+    one, two = as_float64(wanted), as_float64(given)
+    if not _same_places(one, two):
+        message = (
+            f"output {path!r} ({one.size} elements): {np.isnan(one).sum()} NaN and "
+            f"{np.isinf(one).sum()} infinite in torch, {np.isnan(two).sum()} and "
+            f"{np.isinf(two).sum()} in the route, or in other places"
+        )
+        return Agreement("non-finite", message, path, dtype)
+    finite = np.isfinite(one)
+    a, b = one[finite], two[finite]
+    if not a.size:
+        return Agreement(output=path, dtype=dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gap = np.abs(a - b)
+        mse = float(np.mean(gap * gap))
+        square, variance = float(np.mean(a * a)), float(np.var(a))
+        lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+        cosine = float(np.dot(a, b)) / lengths if 0 < lengths < math.inf else None
+    # `<=`: a reference of nothing but zeros has no variance to speak of either.
+    nmse = None if variance <= 1e-12 * square else mse / variance
+    ratio = _error_vs_fp64(dtype, one, two, wanted64, scale)
+    shown = [f"mse {mse:.3g}"]
+    shown += [f"nmse {nmse:.3g}"] if nmse is not None else []
+    shown += [f"{ratio:.3g} times torch's own rounding error"] if ratio is not None else []
+    rated = top1 and wanted.ndim and wanted.dtype.kind != "c" and wanted.shape[-1] > 1
+    return Agreement(
+        message=f"output {path!r}: " + ", ".join(shown),
+        output=path,
+        dtype=dtype,
+        mse=mse,
+        nmse=nmse,
+        max_abs_err=float(gap.max()),
+        cosine=cosine,
+        match_fraction=float(np.mean(gap <= ATOL + RTOL * np.abs(a))),
+        top1_agreement=float(np.mean(one.argmax(-1) == two.argmax(-1))) if rated else None,
+        error_vs_fp64=ratio,
+    )
+
+
+def _error_vs_fp64(dtype: str, own, route, wanted64, scale: float) -> Optional[float]:
+    """RMSE(route, fp64) / RMSE(torch's own dtype, fp64), floored at one ulp of the RMS."""
+    if dtype not in DTYPES or wanted64 is None:
+        return None
+    exact = as_float64(wanted64)
+    if exact.shape != own.shape:
+        return None
+    # Where float16 overflowed and float64 did not, there is no distance to speak of.
+    finite = np.isfinite(own) & np.isfinite(exact) & np.isfinite(route)
+    if not finite.any():
+        return None
+    floor = ulp_at(max(rms(own), scale), dtype)
+    ratio = rms((route - exact)[finite]) / max(rms((own - exact)[finite]), floor)
+    return ratio if math.isfinite(ratio) else None
+
+
+#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its two tests.
+SPREAD_ALPHA, SHUFFLES = 2e-4, 19_999
+
+
+def compare_spread(
+    reference_runs: Mapping[str, np.ndarray], got_runs: Mapping[str, np.ndarray]
+) -> Judgement:
+    """A stochastic model by mean and spread; runs are stacked on axis 0 (64 of each).
+
+    Assumes runs independent and, under the hypothesis that the route is right, of one
+    distribution; elements of a run may depend on each other in any way, so no table of a
+    normal or chi-squared variable fits. Both statistics are therefore set against their
+    own values under random exchanges of runs between torch and route (Fisher's permutation
+    test, exact; the +1 rule of Phipson and Smyth 2010): z, the RMS over elements of the
+    difference of means in standard deviations, and the log ratio of the two total
+    variances. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in at most
+    2 * SPREAD_ALPHA = 1 of 2,500 comparisons, however many elements it has: thirty
+    stochastic cells a night alarm falsely once in about three months. Rounding is no alarm:
+    1e-5 of an element's RMS is added to its standard deviation.
+
+    ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
+    route's runs are all alike and the reference's are not. The figures of one run are None.
+    """
+    fault = _structure(
+        {path: np.asarray(runs)[0] for path, runs in reference_runs.items()},
+        {path: np.asarray(runs)[0] for path, runs in got_runs.items()},
+    )
+    if fault:
+        return Judgement("investigate", fault.kind, fault.message, "runs", fault)
+    order = ("", "unexplained", "constant-baked", "non-finite")
+    spreads = {
+        path: _spread_of(np.asarray(runs), np.asarray(got_runs[path]))
+        for path, runs in reference_runs.items()
+    }
+    path = max(spreads, key=lambda each: order.index(spreads[each][0]))
+    kind, message = spreads[path][0], f"output {path!r}: {spreads[path][1]}"
+    verdict = "investigate" if kind else "acceptable"
+    return Judgement(verdict, kind, message, "runs", Agreement(kind, message, path))
+
+
+def _spread_of(reference: np.ndarray, got: np.ndarray) -> Tuple[str, str]:
+    """(kind, text) of one output over its runs."""
+    x = as_float64(reference).reshape(len(reference), -1)
+    y = as_float64(got).reshape(len(got), -1)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        often = np.isfinite(x).mean(0), np.isfinite(y).mean(0)
+        if not np.array_equal(*often):
+            return "non-finite", "NaN or infinities not as often in each place as in torch"
+        x, y = x[:, often[0] == 1], y[:, often[0] == 1]
+    if not x.size:
+        return "", "nothing to compare"
+    both = np.concatenate([x, y])
+    middle = both.mean(0)
+    rounding = 1e-5 * np.sqrt(np.mean(both * both, 0))
+    moves = [np.any(part.std(0) > rounding) for part in (x, y)]
+    if moves[0] and not moves[1]:
+        return "constant-baked", f"{len(y)} runs of the route all alike, torch's vary"
+    deviation = np.sqrt(both.var(0) + rounding**2)
+    deviation[deviation == 0] = 1.0
+    z = (both - middle) / deviation
+    if not moves[0]:
+        gap = np.abs(x.mean(0) - y.mean(0))
+        alike = not moves[1] and np.all(gap <= ATOL + RTOL * np.abs(x.mean(0)))
+        return ("" if alike else "unexplained"), f"torch's runs are all alike, gap {gap.max():.3g}"
+    gram, energy = z @ z.T, np.sum(z * z, 1)
+    # Row 0 is the split as it came; weights give mean(x) - mean(y) of any split.
+    rng, count = np.random.default_rng(0), len(both)
+    chosen = np.argsort(rng.random((SHUFFLES + 1, count)), 1) < len(x)
+    chosen[0] = np.arange(count) < len(x)
+    weights = np.where(chosen, 1 / len(x), -1 / len(y))
+    shift = np.sum((weights @ gram) * weights, 1)
+    own = (chosen @ energy) / len(x)
+    ratio = np.abs(np.log((energy.sum() - own * len(x)) / len(y) / own))
+    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio)]
+    text = (
+        f"means {math.sqrt(shift[0] / z.shape[1]):.3g} standard deviations apart (RMS,"
+        f" p {p[0]:.2g}), variance {y.var(0).sum() / x.var(0).sum():.3g} of torch's (p {p[1]:.2g})"
+    )
+    return ("unexplained" if min(p) <= SPREAD_ALPHA else ""), text

@@ -1,0 +1,177 @@
+"""Asking an artefact the probes, and judging what it answers: load, run, compare.
+
+One session, each probe twice. The other sizes decide the column ``dynamic`` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+import numpy as np
+
+from switchyard import runtimes
+from switchyard.manifest import Artefact
+from switchyard.vocabulary import PASSING, Outcome, signature_of
+from switchyard.worker import agreement
+from switchyard.worker.blame import outcome_of
+from switchyard.worker.drawing import RESIZED
+from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
+
+Arrays = Dict[str, np.ndarray]
+
+
+class Asked:
+    """A loaded session with its manifest: model paths in, model paths out."""
+
+    def __init__(self, session, manifest):
+        self.session = session
+        self._manifest = manifest
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
+        if self._manifest is None:
+            return self.session.run(inputs)
+        return self._manifest.results(self.session.run(self._manifest.feeds(inputs)))
+
+
+def _loaded(job: Mapping[str, Any]) -> Tuple[Asked, Any, Optional[Artefact]]:
+    """The session, the built model (for torch only) and the artefact (for all others)."""
+    runtime = runtimes.builtin()[job["runtime"]]
+    if runtime.format == "torch":
+        from switchyard.worker.building import build
+
+        model = build(job["file"], job["model"])
+        return Asked(runtime.load(None, model), None), model, None
+    artefact = Artefact.read(job["artefact"])
+    session = runtime.load(artefact, None)
+    return Asked(session, artefact.manifest.for_format(runtime.format)), None, artefact
+
+
+def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """The cell's outcome and the columns of its row. Raises what loading and running raise,
+    with the stage on the exception."""
+    reference = Reference.read(job["reference"])
+    try:
+        asked, model, artefact = _loaded(job)
+    except Exception as error:
+        error.stage = "load"
+        raise
+    fields: Dict[str, Any] = {}
+    if artefact is not None:
+        manifest = artefact.manifest.for_format(runtimes.builtin()[job["runtime"]].format)
+        fields["layout_basis"] = manifest.layout_basis
+        fields["opset"] = artefact.manifest.facts.get("opset")
+        fields["artefact_bytes"] = artefact.size_bytes
+    result = {"fields": fields, "facts": dict(asked.session.facts), "figures": []}
+    if reference.facts["stochastic"]:
+        judged = _judge_spread(asked, reference)
+        fields["dynamic"] = ""
+    else:
+        judged, answers = _judge_probes(asked, reference, job, result["figures"])
+        if judged.verdict not in PASSING:
+            judged = _explained(judged, reference, answers, job, artefact)
+        fields["dynamic"] = _dynamic(asked, reference, job, artefact)
+    found = judged.agreement
+    for name in ("mse", "nmse", "max_abs_err", "cosine", "match_fraction", "top1_agreement",
+                 "error_vs_fp64"):  # fmt: skip
+        fields[name] = getattr(found, name)
+    fields["worst_probe"] = judged.worst_probe
+    if "task_accuracy" in reference.facts:
+        fields["task_accuracy_native"] = reference.facts["task_accuracy"]
+        fields["task_accuracy"] = _task(asked, model, job)
+    result["outcome"] = Outcome(
+        stage="compare",
+        verdict=judged.verdict,
+        kind=judged.kind,
+        message=judged.message[:300],
+        signature=signature_of(judged.message) if judged.kind else "",
+    ).as_dict()
+    return result
+
+
+def _judge_probes(asked: Asked, reference: Reference, job, figures: List[dict]):
+    """The judgement over every probe that decides, and what was answered to each."""
+    probes = [probe for probe in reference.probes if probe != RESIZED]
+    wanted = {probe: reference.outputs(probe) for probe in probes}
+    scales = agreement.scales(list(wanted.values()))
+    results, answers = [], {}
+    for probe in probes:
+        inputs = reference.inputs(probe)
+        try:
+            runs = [asked.run(inputs), asked.run(inputs)]
+        except Exception as error:
+            error.stage = "run"
+            raise
+        answers[probe] = runs[0]
+        result = agreement.ask(
+            probe,
+            wanted[probe],
+            runs,
+            reference.outputs64(probe),
+            scales=scales,
+            classifier=job["classifier"],
+        )
+        results.append(result)
+        for metric in ("mse", "nmse", "max_abs_err", "error_vs_fp64"):
+            value = getattr(result.agreement, metric)
+            if value is not None and np.isfinite(value):
+                figures.append({"condition": probe, "metric": metric, "value": value})
+    return agreement.judge(results), answers
+
+
+def _judge_spread(asked: Asked, reference: Reference):
+    inputs = reference.inputs("example")
+    try:
+        runs = [asked.run(inputs) for _ in range(STOCHASTIC_RUNS)]
+    except Exception as error:
+        error.stage = "run"
+        raise
+    paths = runs[0]
+    got = {path: np.stack([run[path] for run in runs]) for path in paths}
+    return agreement.compare_spread(reference.many(), got)
+
+
+def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job, artefact):
+    """The judgement with the kind that evidence names, where it names one."""
+    import dataclasses
+
+    from switchyard.worker import evidence
+
+    found = evidence.diagnose_cell(judged, reference, answers, job, artefact)
+    if found is None:
+        return judged
+    return dataclasses.replace(judged, kind=found.kind, message=found.why)
+
+
+def _dynamic(asked: Asked, reference: Reference, job, artefact: Optional[Artefact]) -> str:
+    """Whether other sizes work: see DYNAMIC in the vocabulary."""
+    if not job["dynamic"]:
+        return "not-declared"
+    if artefact is not None and artefact.manifest.facts.get("dynamic") == "specialised":
+        return "specialised"
+    try:
+        got = asked.run(reference.inputs(RESIZED))
+    except Exception as error:
+        outcome_of(error, "run")
+        return "failed"
+    found = agreement.compare(reference.outputs(RESIZED), got, reference.outputs64(RESIZED))
+    return "ok" if agreement.band(found)[0] in PASSING else "wrong"
+
+
+def _task(asked: Asked, model, job) -> Optional[float]:
+    """Task accuracy of the converted model, or None where its sizes do not fit the batch."""
+    from switchyard.worker.building import import_zoo_file
+
+    entry = (
+        model.entry
+        if model is not None
+        else next(entry for entry in import_zoo_file(job["file"]) if entry.name == job["model"])
+    )
+    try:
+        return task_accuracy(entry, asked.run, batch=len(_first(entry)))
+    except Exception:
+        return None
+
+
+def _first(entry) -> range:
+    """The example's batch: the one size that every artefact takes."""
+    return range(entry.sizes.get("batch", (2, 3))[0])

@@ -1,0 +1,161 @@
+"""From an exception to an outcome: the stage it came in, its kind, its operator.
+
+Rules are tables tried in order; a kind is given only where a rule knows the exception, else
+``unexplained``. The whole chain of causes is looked at, since converters wrap what they catch.
+"""
+
+from __future__ import annotations
+
+import re
+import traceback
+from typing import Iterable, Iterator, Sequence, Tuple
+
+from switchyard.vocabulary import (
+    Outcome,
+    signature_of,
+    stage_base,
+    verdict_of_failure,
+)
+
+#: (exception type name or "", text in its message, kind)
+Rule = Tuple[str, str, str]
+
+IMPORT_RULES: Sequence[Rule] = (
+    ("ModuleNotFoundError", "", "missing-dependency"),
+    ("", "undefined symbol", "abi-mismatch"),
+    ("", "GLIBC", "abi-mismatch"),
+    ("", "compiled using NumPy 1.x", "abi-mismatch"),
+    ("", "numpy.dtype size changed", "abi-mismatch"),
+    ("", "does not exist", "abi-mismatch"),
+    ("", "cannot import name", "removed-api"),
+    ("AttributeError", "has no attribute", "removed-api"),
+    ("ImportError", "", "missing-dependency"),
+)
+
+BUILD_RULES: Sequence[Rule] = (
+    ("ModuleNotFoundError", "", "missing-dependency"),
+    ("AttributeError", "module 'torch", "removed-api"),
+    ("ImportError", "cannot import name", "removed-api"),
+)
+
+CONVERT_RULES: Sequence[Rule] = (
+    ("ModuleNotFoundError", "", "missing-dependency"),
+    ("", "Constraints violated", "dynamic-shape"),
+    ("", "is not implemented for 'Half'", "unsupported-dtype"),
+    ("", "is not implemented for 'BFloat16'", "unsupported-dtype"),
+    ("CheckerError", "", "invalid-graph"),
+    ("InferenceError", "", "invalid-graph"),
+    ("DecodeError", "", "invalid-graph"),
+    ("MemoryError", "", "host-oom"),
+)
+
+LOAD_RULES: Sequence[Rule] = (
+    ("", "Unsupported model IR version", "ir-or-opset-too-new"),
+    ("", "is under development and support for this is limited", "ir-or-opset-too-new"),
+    ("NoSuchFile", "", "invalid-graph"),
+    ("InvalidProtobuf", "", "invalid-graph"),
+    ("InvalidGraph", "", "invalid-graph"),
+    ("ManifestMismatch", "", "invalid-graph"),
+    ("BrokenFrame", "", "invalid-graph"),
+    ("MemoryError", "", "host-oom"),
+    ("", "", "load-rejected"),
+)
+
+RUN_RULES: Sequence[Rule] = (
+    ("MemoryError", "", "host-oom"),
+    ("", "NOT_IMPLEMENTED", "unsupported-operator"),
+    ("", "Unsupported", "unsupported-operator"),
+    ("", "unexpected input data type", "dtype"),
+    ("", "Unexpected input data type", "dtype"),
+    ("", "cannot compute", "dtype"),
+    ("", "Got invalid dimensions", "shape"),
+    ("", "shape mismatch", "shape"),
+    ("", "Incompatible shapes", "shape"),
+)
+
+RULES = {
+    "import": IMPORT_RULES,
+    "build": BUILD_RULES,
+    "convert": CONVERT_RULES,
+    "load": LOAD_RULES,
+    "run": RUN_RULES,
+}
+
+#: What to say where no rule matched.
+FALLBACK = {"import": "missing-dependency", "build": "bad-fixture", "reference": "bad-reference"}
+
+_OPERATORS = (
+    re.compile(r"OpOverload\(op='([\w.:]+)'"),
+    re.compile(r"operator '?((?:aten|prim|torchvision|quantized|\w+)::\w+)"),
+    re.compile(r"\b((?:aten|prim|prims)::?\.?\w+)"),
+    re.compile(r"implementation for ([\w.]+)\("),
+    re.compile(r"node with name '[^']*'.*?op_type:? ?(\w+)"),
+    re.compile(r"\b(aten\.\w+(?:\.\w+)?)"),
+    re.compile(r"op_type: ?(\w+)"),
+)
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """``error``, then what caused it, outermost first; each once."""
+    seen = set()
+    current = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or (
+            None if current.__suppress_context__ else current.__context__
+        )
+
+
+def _matches(error: BaseException, rule: Rule) -> bool:
+    type_name, text, _ = rule
+    names = {cls.__name__ for cls in type(error).__mro__}
+    return (not type_name or type_name in names) and (not text or text in str(error))
+
+
+def kind_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> str:
+    """The kind of the first rule that any exception of the chain matches."""
+    table = list(rules) + list(RULES.get(stage_base(stage), ()))
+    links = list(chain(error))
+    for rule in table:
+        if any(_matches(link, rule) for link in links):
+            return rule[2]
+    return FALLBACK.get(stage_base(stage), "unexplained")
+
+
+def operator_of(text: str) -> str:
+    """The operator an error speaks of, or "" where it names none."""
+    for pattern in _OPERATORS:
+        found = pattern.search(text)
+        if found:
+            return found.group(1)
+    return ""
+
+
+def first_line(error: BaseException) -> str:
+    """``Type: message`` of the link that says most about the cause, at most 300 characters.
+
+    Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
+    innermost link says what went wrong.
+    """
+    root = list(chain(error))[-1]
+    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    return f"{type(root).__name__}: {lines[0] if lines else '(no message)'}"[:300]
+
+
+def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> Outcome:
+    """What an exception means for the cell it came to, with its traceback's end as detail."""
+    kind = getattr(error, "kind", "") or kind_of(error, stage, rules)
+    text = "\n".join(str(link) for link in chain(error))
+    message = first_line(error)
+    trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return Outcome(
+        stage=stage,
+        verdict=verdict_of_failure(stage, kind),
+        kind=kind,
+        operator=getattr(error, "operator", "")
+        or (operator_of(text) if kind == "unsupported-operator" else ""),
+        message=message,
+        signature=signature_of(message),
+        detail=trace[-6000:],
+    )

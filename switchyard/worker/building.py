@@ -1,0 +1,163 @@
+"""From a zoo file to a built model: import, build, draw, and the torch side of arrays."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import os
+import pathlib
+import random
+import site
+import sys
+import sysconfig
+from typing import Any, Dict, List, Mapping, Tuple
+
+import numpy as np
+
+import models_zoo
+from switchyard.vocabulary import UnknownName
+from switchyard.wire import dtype_named
+from switchyard.worker.drawing import draw_batch_norms
+
+
+def import_zoo_file(path: str) -> List["models_zoo.Model"]:
+    """The entries that a zoo file declares. Raises whatever its import raises.
+
+    A file of the built-in zoo is imported as part of its package; any other by its path,
+    with its folder first on ``sys.path`` as Python does for a script.
+    """
+    file = pathlib.Path(path)
+    with models_zoo.collect() as entries:
+        if file.parent == pathlib.Path(models_zoo.__file__).parent:
+            importlib.import_module(f"models_zoo.{file.stem}")
+        else:
+            sys.path.insert(0, str(file.parent))
+            spec = importlib.util.spec_from_file_location(f"zoo_file_{file.stem}", file)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[spec.name] = module
+            spec.loader.exec_module(module)
+    names = [entry.name for entry in entries]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{file.name} declares {name!r} twice")
+    return list(entries)
+
+
+def _installed(path: str) -> bool:
+    """Whether a module's file is part of an installation and not of somebody's project."""
+    roots = set(site.getsitepackages() + [sysconfig.get_paths()["stdlib"]])
+    return any(path.startswith(root + os.sep) for root in roots)
+
+
+def project_sources() -> Dict[str, str]:
+    """path -> sha256 of every project file imported so far, Switchyard's own left out."""
+    own = pathlib.Path(__file__).parent.parent
+    found = {}
+    for module in list(sys.modules.values()):
+        path = getattr(module, "__file__", None)
+        if not path or not os.path.isfile(path) or _installed(path):
+            continue
+        if own in pathlib.Path(path).parents:
+            continue
+        found[path] = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    return found
+
+
+@dataclasses.dataclass
+class BuiltModel:
+    """A module that is ready to be asked, exported or timed."""
+
+    entry: "models_zoo.Model"
+    module: Any
+
+    def arguments(self, inputs: Mapping[str, np.ndarray], dtype: Any = None) -> Tuple[tuple, dict]:
+        """``inputs`` as forward's positional and keyword arguments; floats cast to ``dtype``."""
+        tensors = {name: to_torch(inputs[name], dtype) for name in self.entry.inputs}
+        try:
+            bound = inspect.signature(self.module.forward).bind(**tensors)
+        except (TypeError, ValueError):  # a scripted forward has no signature to bind
+            return tuple(tensors.values()), {}
+        return bound.args, bound.kwargs
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """One forward pass: path -> array of every output."""
+        import torch
+
+        args, kwargs = self.arguments(inputs)
+        with torch.no_grad():
+            return {path: to_numpy(t) for path, t in flatten(self.module(*args, **kwargs))}
+
+    def run_float64(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        """The same in float64, on a copy. Raises where an operator has no float64."""
+        import copy
+
+        import torch
+
+        twin = BuiltModel(self.entry, copy.deepcopy(self.module).double())
+        args, kwargs = twin.arguments(inputs, dtype=torch.float64)
+        with torch.no_grad():
+            return {path: to_numpy(t) for path, t in flatten(twin.module(*args, **kwargs))}
+
+
+def build(file: str, name: str) -> BuiltModel:
+    """Import ``file``, build its model ``name`` from its seed, draw, and set its mode."""
+    import torch
+
+    entries = {entry.name: entry for entry in import_zoo_file(file)}
+    if name not in entries:
+        raise UnknownName("model", name, entries)
+    entry = entries[name]
+    random.seed(entry.seed)
+    np.random.seed(entry.seed)
+    torch.manual_seed(entry.seed)
+    module = entry.build()
+    draw_batch_norms(module, name)
+    module.train(entry.train)
+    torch.manual_seed(entry.seed)
+    return BuiltModel(entry, module)
+
+
+def flatten(output: Any, path: str = "") -> List[Tuple[str, Any]]:
+    """Every tensor of a model's output with its path, in the order of the structure.
+
+    A lone tensor is ``output``; ``output_0``, ``output_1`` are those of a tuple or list; a
+    mapping's are its keys; deeper levels are joined by ``_``. None holds no tensor.
+    """
+    if output is None:
+        return []
+    if isinstance(output, Mapping):
+        parts = [(f"{path}_{key}" if path else str(key), value) for key, value in output.items()]
+    elif isinstance(output, (tuple, list)):
+        parts = [(f"{path or 'output'}_{i}", value) for i, value in enumerate(output)]
+    elif hasattr(output, "shape"):
+        return [(path or "output", output)]
+    else:
+        raise TypeError(f"a model's output may not hold a {type(output).__name__}")
+    return [pair for name, value in parts for pair in flatten(value, name)]
+
+
+def to_torch(array: np.ndarray, float_dtype: Any = None) -> Any:
+    """An array as a torch tensor of the same dtype (bfloat16 by its bits)."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        tensor = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(np.ascontiguousarray(array).copy())
+    if float_dtype is not None and tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.to(float_dtype) if float_dtype and tensor.is_floating_point() else tensor
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """A torch tensor as an array of the same dtype (bfloat16 by its bits)."""
+    import torch
+
+    tensor = tensor.detach().cpu()
+    if tensor.dtype == torch.bfloat16:
+        bits = tensor.contiguous().view(torch.int16).numpy()
+        return bits.view(dtype_named("bfloat16")).copy()
+    return tensor.resolve_conj().numpy().copy()

@@ -1,0 +1,139 @@
+"""What is drawn: a model's inputs, and the statistics of its BatchNorms.
+
+Everything comes from ``numpy.random.RandomState``, whose streams are frozen (NEP 19), seeded
+by name: the same numbers under every version set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Dict, Mapping
+
+import numpy as np
+
+from switchyard.wire import dtype_named
+
+#: Probes that every model is asked, in order; hand-written ones and ``resized`` follow.
+GENERATED = ("example", "fresh", "negated", "zeros")
+
+#: The probe of other sizes. It decides the column ``dynamic``, never the verdict.
+RESIZED = "resized"
+
+
+def stream(*words: Any) -> np.random.RandomState:
+    """A random stream that depends on ``words`` alone."""
+    digest = hashlib.sha256("\0".join(map(str, words)).encode()).digest()
+    return np.random.RandomState(np.frombuffer(digest[:16], dtype=np.uint32))
+
+
+def shape_of(dims, sizes: Mapping[str, Any], other: bool = False):
+    """The sizes of ``dims``: the example's, or the other ones."""
+    return tuple(dim if isinstance(dim, int) else sizes[dim][other] for dim in dims)
+
+
+def _uniform(rng, spec, shape) -> np.ndarray:
+    """Values as ``spec`` says: uniform over its range, or the dtype's own default."""
+    dtype = dtype_named(spec.dtype)
+    if spec.dtype == "bool":
+        return rng.randint(0, 2, size=shape).astype(dtype)
+    if dtype.kind in "iu":
+        low, high = spec.range or (0, 10)
+        return rng.randint(int(low), int(high), size=shape, dtype=np.int64).astype(dtype)
+    if spec.dtype == "complex64":
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(dtype)
+    if spec.range is None:
+        return rng.standard_normal(shape).astype(dtype)
+    low, high = spec.range
+    return rng.uniform(low, high, size=shape).astype(dtype)
+
+
+def _mirrored(array: np.ndarray, spec) -> np.ndarray:
+    """The negated probe: mirrored within the range where there is one, so it stays legal."""
+    if spec.dtype == "bool":
+        return ~array
+    if array.dtype.kind in "iu":
+        low, high = spec.range or (0, 10)
+        return (int(low) + int(high) - 1 - array).astype(array.dtype)
+    if spec.range is None:
+        return -array
+    low, high = spec.range
+    return (np.asarray(low + high, dtype=array.dtype) - array).astype(array.dtype)
+
+
+def _zeros(array: np.ndarray, spec) -> np.ndarray:
+    """Zeros, or the nearest legal value to zero."""
+    value = 0
+    if spec.range is not None:
+        low, high = spec.range
+        last = high - 1 if array.dtype.kind in "iu" else high
+        value = min(max(0, low), last)
+    return np.full(array.shape, value, dtype=array.dtype)
+
+
+def _by_hand(value: Any, spec, shape, rng) -> np.ndarray:
+    """A hand-written probe's value: a number fills, an array stands, a Tensor is drawn."""
+    dtype = dtype_named(spec.dtype)
+    if hasattr(value, "dims"):
+        return _uniform(rng, type(spec)(*spec.dims, dtype=spec.dtype, range=value.range), shape)
+    array = np.asarray(value)
+    if array.ndim == 0:
+        return np.full(shape, array, dtype=dtype)
+    if array.shape != tuple(shape):
+        raise ValueError(f"a probe of shape {array.shape} where the example has {tuple(shape)}")
+    return array.astype(dtype)
+
+
+def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
+    """Every probe of a zoo entry: probe -> input -> array, the example first."""
+    drawn: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in GENERATED}
+    for name, spec in entry.inputs.items():
+        shape = shape_of(spec.dims, entry.sizes)
+        example = _uniform(stream(entry.name, "example", name), spec, shape)
+        drawn["example"][name] = example
+        drawn["fresh"][name] = _uniform(stream(entry.name, "fresh", name), spec, shape)
+        drawn["negated"][name] = _mirrored(example, spec)
+        drawn["zeros"][name] = _zeros(example, spec)
+    for probe, values in entry.probes.items():
+        inputs = dict(drawn["example"])
+        for name, value in values.items():
+            spec = entry.inputs[name]
+            shape = shape_of(spec.dims, entry.sizes)
+            inputs[name] = _by_hand(value, spec, shape, stream(entry.name, probe, name))
+        drawn[probe] = inputs
+    if entry.sizes:
+        drawn[RESIZED] = {
+            name: _uniform(
+                stream(entry.name, RESIZED, name), spec, shape_of(spec.dims, entry.sizes, True)
+            )
+            for name, spec in entry.inputs.items()
+        }
+    return drawn
+
+
+def draw_batch_norms(module, name: str) -> None:
+    """Give every BatchNorm statistics and affine parameters that are not the initial ones.
+
+    At mean 0, variance 1, gamma 1, beta 0 every BatchNorm fault is invisible. A module
+    whose ``trained`` is true keeps what it learnt; ``drawn_variance = (low, high)`` on a
+    module sets the interval its variances come from.
+    """
+    import torch
+
+    for path, layer in module.named_modules():
+        if not isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            continue
+        if getattr(layer, "trained", False):
+            continue
+        rng = stream(name, "batch_norm", path)
+        low, high = getattr(layer, "drawn_variance", (0.5, 2.0))
+        draws = {
+            "running_mean": rng.uniform(-0.5, 0.5, layer.num_features),
+            "running_var": rng.uniform(low, high, layer.num_features),
+            "weight": rng.uniform(0.5, 1.5, layer.num_features),
+            "bias": rng.uniform(-0.5, 0.5, layer.num_features),
+        }
+        with torch.no_grad():
+            for field, values in draws.items():
+                tensor = getattr(layer, field, None)
+                if tensor is not None:
+                    tensor.copy_(torch.from_numpy(values).to(tensor.dtype))

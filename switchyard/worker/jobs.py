@@ -1,0 +1,150 @@
+"""What a child may be asked to do: describe, reference, convert, ask, evaluate.
+
+Each job is a dict of plain values and returns one; the work itself stands in a module of
+its own. An exception is an outcome here, never a traceback on somebody's terminal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import pathlib
+import sys
+import time
+from typing import Any, Callable, Dict, Mapping
+
+from switchyard import hops, runtimes
+from switchyard.manifest import Artefact
+from switchyard.worker.blame import outcome_of
+
+
+class ConversionIncomplete(Exception):
+    """A hop that wrote one of its formats and failed at another."""
+
+
+def known_hops(files) -> Dict[str, hops.Hop]:
+    """The built-in hops and those of the user's ``--hop`` files."""
+    extra = []
+    for file in files:
+        path = pathlib.Path(file)
+        # A file that two zoo folders share a name with must still be its own module.
+        name = f"hop_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+        extra.extend(sys.modules[name].HOPS)
+    return hops.register(list(hops.builtin().values()) + extra)
+
+
+def _describe(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """The entries of one zoo file, and the project files its import needed."""
+    from switchyard.worker.building import import_zoo_file, project_sources
+
+    entries = import_zoo_file(job["file"])
+    return {"models": [entry.as_dict() for entry in entries], "sources": project_sources()}
+
+
+def _reference(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker.reference import make_reference
+
+    return make_reference(job)
+
+
+def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """Run one hop; the artefact and its manifest lie in ``target`` afterwards."""
+    from switchyard.worker.reference import Reference
+
+    hop = known_hops(job["hop_files"])[job["hop"]]
+    reference = Reference.read(job["reference"])
+    model = None
+    if hop.source == "torch":
+        from switchyard.worker.building import build
+
+        model = build(job["file"], job["model"])
+    target = pathlib.Path(job["target"])
+    conversion = hops.Conversion(
+        target=target,
+        model_name=job["model"],
+        example=reference.inputs("example"),
+        dims={name: tuple(dims) for name, dims in job["dims"].items()},
+        source=Artefact.read(job["source"]) if job["source"] else None,
+        model=model,
+    )
+    started = time.monotonic()
+    manifest = hop.convert(conversion)
+    seconds = time.monotonic() - started
+    artefact = Artefact(target, manifest)
+    for format in manifest.files:
+        artefact.file(format)
+    artefact.write()
+    # A hop with several formats may fail at one: that stops the routes that need it, here.
+    stopped = {
+        format: outcome_of(ConversionIncomplete(reason), f"convert:{hop.name}", hop.refusals)
+        for format, reason in manifest.facts.get("not_written", {}).items()
+    }
+    result: Dict[str, Any] = {
+        "convert_seconds": seconds,
+        "artefact_bytes": artefact.size_bytes,
+        "facts": dict(manifest.facts),
+        "stopped": {format: outcome.as_dict() for format, outcome in stopped.items()},
+    }
+    if model is not None:
+        from switchyard.worker.building import project_sources
+
+        result["sources"] = project_sources()
+    return result
+
+
+def _ask(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker.asking import ask
+
+    return ask(job)
+
+
+def _nothing(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """The job that does nothing: what the harness itself costs."""
+    return {}
+
+
+JOBS: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]] = {
+    "describe": _describe,
+    "reference": _reference,
+    "convert": _convert,
+    "ask": _ask,
+    "nothing": _nothing,
+}
+
+_STAGE_OF_JOB = {"describe": "import", "reference": "reference", "ask": "load"}
+
+
+def run(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """Do ``job``; ``{"ok": True, ...}`` or ``{"ok": False, "outcome": {...}}``."""
+    started = time.monotonic()
+    try:
+        result = {"ok": True, **JOBS[job["do"]](job)}
+    except Exception as error:
+        stage = getattr(error, "stage", "") or _STAGE_OF_JOB.get(job["do"], "")
+        rules = ()
+        if job["do"] == "convert":
+            stage = f"convert:{job['hop']}"
+            rules = known_hops(job["hop_files"])[job["hop"]].refusals
+        result = {"ok": False, "outcome": outcome_of(error, stage or "run", rules).as_dict()}
+        if job["do"] == "describe":
+            result["where"] = _where(error, job["file"])
+    result["seconds"] = time.monotonic() - started
+    return result
+
+
+def _where(error: BaseException, file: str) -> str:
+    """``FILE:LINE`` of the last line of ``file`` that an error passed through."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}"
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == file:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"{file}:{line}" if line else file

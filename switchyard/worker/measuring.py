@@ -1,0 +1,145 @@
+"""The measured process: one runtime, one artefact, and one primitive, ``burst(n)``.
+
+Started fresh for each launch with nothing else imported. It answers frames on a private
+pair of descriptors: ``load`` with the memory it took, ``burst`` with n durations by its own
+clock, ``memory`` with what it holds now. It ends when its pipe does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import time
+from typing import Any, Dict, Mapping, Optional
+
+from switchyard import wire
+
+_MIB = 1024 * 1024
+
+
+class _MallInfo2(ctypes.Structure):
+    """glibc's ``struct mallinfo2`` (mallinfo(3)); sizes in bytes."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+        ).split()
+    ]
+
+
+def heap_free_mib() -> Optional[float]:
+    """Free bytes that glibc's allocator holds on to, in MiB; None without mallinfo2 (2.33)."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except AttributeError:
+        return None
+    mallinfo2.restype = _MallInfo2
+    return mallinfo2().fordblks / _MIB
+
+
+def memory_now() -> Dict[str, Optional[float]]:
+    """Resident set and its peak, MiB (proc(5), VmRSS and VmHWM), and the heap's free part."""
+    found: Dict[str, Optional[float]] = {}
+    with open("/proc/self/status") as status:
+        for line in status:
+            key, _, rest = line.partition(":")
+            if key == "VmRSS":
+                found["rss_mib"] = int(rest.split()[0]) / 1024
+            elif key == "VmHWM":
+                found["peak_mib"] = int(rest.split()[0]) / 1024
+    found["heap_free_mib"] = heap_free_mib()
+    return found
+
+
+class Measured:
+    """What the process holds between frames."""
+
+    def __init__(self) -> None:
+        self._call = None
+
+    def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Import the runtime, load, prepare the example's inputs; memory after each."""
+        from switchyard import runtimes
+        from switchyard.manifest import Artefact
+        from switchyard.worker.reference import Reference
+
+        points = {"start": memory_now()}
+        runtime = runtimes.builtin()[job["runtime"]]
+        started = time.perf_counter()
+        for name in runtime.requires:
+            __import__(name)
+        import_seconds = time.perf_counter() - started
+        points["import"] = memory_now()
+        started = time.perf_counter()
+        model, artefact = None, None
+        if runtime.format == "torch":
+            from switchyard.worker.building import build
+
+            model = build(job["file"], job["model"])
+        else:
+            artefact = Artefact.read(job["artefact"])
+        self._session = runtime.load(artefact, model)
+        inputs = Reference.read(job["reference"]).inputs("example")
+        feeds = inputs
+        if artefact is not None:
+            feeds = artefact.manifest.for_format(runtime.format).feeds(inputs)
+        self._call = self._session.prepare(feeds)
+        load_seconds = time.perf_counter() - started
+        points["load"] = memory_now()
+        started = time.perf_counter()
+        self._call()
+        first_seconds = time.perf_counter() - started
+        points["first_call"] = memory_now()
+        return {
+            "memory": points,
+            "import_seconds": import_seconds,
+            "load_seconds": load_seconds,
+            "first_call_seconds": first_seconds,
+            "facts": dict(self._session.facts),
+        }
+
+    def burst(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile."""
+        call, clock = self._call, time.perf_counter_ns
+        durations = []
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(job["n"]):
+                started = clock()
+                call()
+                durations.append(clock() - started)
+        finally:
+            gc.enable()
+        return {"durations_s": [ns / 1e9 for ns in durations]}
+
+    def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        return memory_now()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="switchyard.worker.measuring")
+    parser.add_argument("--read", type=int, required=True)
+    parser.add_argument("--write", type=int, required=True)
+    options = parser.parse_args()
+    from switchyard.worker.server import die_with_parent
+
+    die_with_parent()
+    measured = Measured()
+    while True:
+        job = wire.receive(options.read)
+        if job is None:
+            return
+        try:
+            reply = {"ok": True, **getattr(measured, job["do"])(job)}
+        except Exception as error:
+            from switchyard.worker.blame import outcome_of
+
+            reply = {"ok": False, "outcome": outcome_of(error, "measure").as_dict()}
+        wire.send(options.write, reply)
+
+
+if __name__ == "__main__":
+    main()

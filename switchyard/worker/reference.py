@@ -1,0 +1,177 @@
+"""The reference: torch eager on the CPU, in the model's own dtype and in float64.
+
+Made once a model, on every probe, and kept on disk; everything a converted model is asked
+and everything its answers are compared with comes from here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+import numpy as np
+
+from switchyard import wire
+from switchyard.worker.drawing import RESIZED, probes_of
+
+#: Runs of a model that is declared stochastic, on each side.
+STOCHASTIC_RUNS = 64
+
+
+class BadReference(Exception):
+    """The model itself cannot be asked: no route is to blame."""
+
+    kind = "bad-reference"
+    stage = "reference"
+
+
+class BadFixture(Exception):
+    """The zoo's entry is at fault: its builder or its probes."""
+
+    kind = "bad-fixture"
+    stage = "build"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What lies in a reference's folder. ``facts`` has the output paths, in order, and
+    the probes in the order they are asked."""
+
+    folder: pathlib.Path
+    facts: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, folder) -> "Reference":
+        folder = pathlib.Path(folder)
+        return cls(folder, json.loads((folder / "reference.json").read_text()))
+
+    @property
+    def probes(self) -> Tuple[str, ...]:
+        return tuple(self.facts["probes"])
+
+    def _load(self, what: str, probe: str) -> Dict[str, np.ndarray]:
+        return wire.load_tensors(self.folder / f"{probe}.{what}.tensors")
+
+    def inputs(self, probe: str) -> Dict[str, np.ndarray]:
+        """input path -> array."""
+        return self._load("inputs", probe)
+
+    def outputs(self, probe: str) -> Dict[str, np.ndarray]:
+        """output path -> array, in the model's own dtype."""
+        return self._load("outputs", probe)
+
+    def outputs64(self, probe: str) -> Optional[Dict[str, np.ndarray]]:
+        """The same from a float64 run, or None where the model has none."""
+        path = self.folder / f"{probe}.outputs64.tensors"
+        return wire.load_tensors(path) if path.exists() else None
+
+    def many(self) -> Dict[str, np.ndarray]:
+        """For a stochastic model: output path -> runs stacked on a new first axis."""
+        return self._load("runs", "example")
+
+
+def _same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
+    """Equal to the bit, but for NaN payloads and differences at the last places.
+
+    A thread pool may sum in another order; a model whose outputs depend on chance differs
+    by far more.
+    """
+    for path, array in first.items():
+        other = second[path]
+        if array.shape != other.shape:
+            return False
+        kind = array.dtype.kind
+        if kind in "biu":
+            if not np.array_equal(array, other):
+                return False
+            continue
+        wide = np.complex128 if kind == "c" else np.float64
+        a, b = array.astype(wide), other.astype(wide)
+        scale = np.sqrt(np.nanmean(np.abs(a) ** 2)) if a.size else 0.0
+        if not np.allclose(
+            a, b, rtol=1e-4, atol=1e-4 * float(np.nan_to_num(scale)), equal_nan=True
+        ):
+            return False
+    return True
+
+
+def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """Write the reference of one model into ``job["target"]``.
+
+    Raises BadFixture where the entry cannot be built or asked, BadReference where its
+    answers are NaN or differ between two runs without being declared stochastic.
+    """
+    from switchyard.worker.building import build, project_sources
+
+    try:
+        model = build(job["file"], job["model"])
+    except Exception as error:
+        error.stage = "build"
+        raise
+    entry, target = model.entry, pathlib.Path(job["target"])
+    probes = probes_of(entry)
+    facts: Dict[str, Any] = {"stochastic": entry.stochastic, "float64": True, "probes": []}
+    for probe, inputs in probes.items():
+        try:
+            first = model.run(inputs)
+            second = model.run(inputs)
+        except Exception as error:
+            if probe == RESIZED:
+                raise BadFixture(
+                    f"{entry.name} declares other sizes that torch itself does not take: {error}"
+                ) from error
+            error.stage, error.kind = "reference", "bad-reference"
+            raise
+        if probe == "example":
+            facts["outputs"] = list(first)
+            facts["dtypes"] = {path: array.dtype.name for path, array in first.items()}
+            _refuse_nan(entry, first)
+        if not entry.stochastic and not _same(first, second):
+            raise BadReference(
+                f"{entry.name} answers probe {probe!r} differently in two runs and is not "
+                "declared stochastic"
+            )
+        wire.save_tensors(target / f"{probe}.inputs.tensors", inputs)
+        wire.save_tensors(target / f"{probe}.outputs.tensors", first)
+        if facts["float64"] and not entry.stochastic:
+            try:
+                wire.save_tensors(target / f"{probe}.outputs64.tensors", model.run_float64(inputs))
+            except Exception as error:  # an operator without float64 costs a column, no more
+                facts["float64"] = False
+                facts["float64_reason"] = f"{type(error).__name__}: {error}"[:300]
+        facts["probes"].append(probe)
+    if entry.stochastic:
+        runs = [model.run(probes["example"]) for _ in range(STOCHASTIC_RUNS)]
+        wire.save_tensors(
+            target / "example.runs.tensors",
+            {path: np.stack([run[path] for run in runs]) for path in runs[0]},
+        )
+    if entry.task is not None:
+        facts["task_accuracy"] = task_accuracy(entry, model.run)
+    (target / "reference.json").write_text(json.dumps(facts, indent=1))
+    return {"facts": facts, "sources": project_sources()}
+
+
+def _refuse_nan(entry, outputs: Mapping[str, np.ndarray]) -> None:
+    if not outputs:
+        raise BadFixture(f"{entry.name} has no tensor in its output")
+    for path, array in outputs.items():
+        if array.dtype.kind in "fcV" and np.isnan(array.astype(np.complex128)).any():
+            raise BadReference(f"{entry.name} gives NaN in {path!r} on its own example")
+
+
+def task_accuracy(entry, run, batch: int = 64) -> float:
+    """The share of labelled examples that ``run`` gets right, in [0, 1]."""
+    inputs, labels = entry.task.examples()
+    labels = np.asarray(labels)
+    right = 0
+    for start in range(0, len(labels), batch):
+        part = {
+            name: np.ascontiguousarray(np.asarray(array)[start : start + batch])
+            for name, array in inputs.items()
+        }
+        scores = next(iter(run(part).values()))
+        right += int((scores.argmax(axis=-1) == labels[start : start + batch]).sum())
+    return right / len(labels)

@@ -1,0 +1,168 @@
+"""The fork server of one environment: imports frameworks once, forks a child for each job.
+
+Runs no framework operation itself (a forked child that inherits a used thread pool hangs),
+never imports the zoo, and holds no threads. It speaks with the runner over one SEQPACKET
+socket: a job comes as one frame with two descriptors beside it, the job's result pipe and
+its log; ``started`` and ``exited`` go back. The child writes its result into its own pipe, so
+that a result reaches the runner even if this server dies. It ends when its socket does, and
+takes every child's process group with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import traceback
+from typing import Any, Dict, List
+
+from switchyard import wire
+
+MAX_MESSAGE = 1 << 20
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when the one that forked it ends (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
+    """Import each module; module -> {} or what its import raised."""
+    from switchyard.worker.blame import outcome_of
+
+    found: Dict[str, Dict[str, str]] = {}
+    for name in modules:
+        try:
+            importlib.import_module(name)
+            found[name] = {}
+        except Exception as error:  # whatever an import raises is that module's own affair
+            found[name] = outcome_of(error, "import").as_dict()
+    return found
+
+
+def run_child(message: Dict[str, Any], result: int, log: int) -> None:
+    """In the forked child: do the job, send its result, and end. Never returns."""
+    status = 1
+    try:
+        os.setsid()
+        die_with_parent()
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        empty = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(empty, 0)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        from switchyard.worker import jobs
+
+        outcome = jobs.run(message["job"])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        wire.send(result, outcome)
+        status = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode())
+    finally:
+        # No exit handlers: those of the frameworks belong to the server.
+        os._exit(status)
+
+
+class Server:
+    """The loop: jobs in, children out."""
+
+    def __init__(self, control: socket.socket):
+        self._control = control
+        self._children: Dict[int, str] = {}
+
+    def serve(self) -> None:
+        wake_read, wake_write = os.pipe()
+        os.set_blocking(wake_read, False)
+        os.set_blocking(wake_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write)
+        try:
+            while True:
+                ready, _, _ = select.select([self._control, wake_read], [], [])
+                if wake_read in ready:
+                    os.read(wake_read, 4096)
+                    self._reap()
+                if self._control in ready and not self._take():
+                    return
+        finally:
+            for pid in self._children:
+                try:
+                    os.killpg(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+
+    def _take(self) -> bool:
+        """Take one job; False at the end of the socket."""
+        body, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 2)
+        if not body:
+            return False
+        message = wire.parse(body[4:])
+        result, log = descriptors
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            run_child(message, result, log)
+        os.close(result)
+        os.close(log)
+        self._children[pid] = message["id"]
+        self._tell({"event": "started", "id": message["id"], "pid": pid})
+        return True
+
+    def _reap(self) -> None:
+        for pid in list(self._children):
+            found, status, usage = os.wait4(pid, os.WNOHANG)
+            if found == 0:
+                continue
+            self._tell(
+                {
+                    "event": "exited",
+                    "id": self._children.pop(pid),
+                    "pid": pid,
+                    "status": os.waitstatus_to_exitcode(status),
+                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                    "peak_rss_mib": usage.ru_maxrss / 1024,
+                }
+            )
+
+    def _tell(self, event: Dict[str, Any]) -> None:
+        self._control.send(wire.pack(event))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="switchyard.worker.server")
+    parser.add_argument("--control", type=int, required=True)
+    parser.add_argument("--preload", default="")
+    options = parser.parse_args()
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
+    control = socket.socket(fileno=options.control)
+    started = time.monotonic()
+    imports = preload([name for name in options.preload.split(",") if name])
+    from switchyard.worker import jobs  # noqa: F401  so that a child need not import it
+
+    control.send(
+        wire.pack(
+            {
+                "event": "ready",
+                "pid": os.getpid(),
+                "imports": imports,
+                "import_seconds": time.monotonic() - started,
+            }
+        )
+    )
+    Server(control).serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""The judgement of outputs: structure before value, float64 as the scale, repeats, spread."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from switchyard.vocabulary import KINDS, VERDICTS
+from switchyard.worker import agreement as ag
+
+RNG = np.random.default_rng(7)
+EXACT = RNG.standard_normal((2, 50))
+OWN = {"y": EXACT.astype(np.float32)}
+FP64 = {"y": EXACT}
+
+
+def off(amount, base=EXACT, dtype=np.float32):
+    """``base`` with noise of this RMS, reproducible."""
+    noise = np.random.default_rng(3).standard_normal(base.shape)
+    return {"y": (base + amount * noise).astype(dtype)}
+
+
+def test_equal_outputs_have_no_error():
+    result = ag.compare(OWN, OWN, FP64, classifier=True)
+    assert (result.kind, result.mse, result.nmse, result.match_fraction) == ("", 0.0, 0.0, 1.0)
+    assert result.top1_agreement == 1.0 and result.cosine == pytest.approx(1)
+    assert result.error_vs_fp64 <= 1 and ag.band(result) == ("excellent", "")
+
+
+def test_figures_are_as_defined():
+    wanted = {"y": np.array([1.0, 2.0, 4.0], np.float32)}
+    got = {"y": np.array([1.0, 2.0, 5.0], np.float32)}
+    result = ag.compare(wanted, got)
+    assert result.mse == pytest.approx(1 / 3)
+    assert result.nmse == pytest.approx((1 / 3) / np.var([1.0, 2.0, 4.0]))
+    assert result.max_abs_err == 1 and result.match_fraction == pytest.approx(2 / 3)
+    assert result.error_vs_fp64 is None and result.top1_agreement is None
+
+
+@pytest.mark.parametrize(
+    "got, kind, said",
+    [
+        ({}, "output-structure", "'y' is missing"),
+        ({**OWN, "z": OWN["y"]}, "output-structure", "'z' is not one"),
+        ({"y": OWN["y"].T}, "shape", "(2, 50) in torch, (50, 2) in the route"),
+        ({"y": EXACT}, "dtype", "float32 in torch, float64 in the route"),
+    ],
+)
+def test_structure_comes_before_value(got, kind, said):
+    result = ag.compare(OWN, got, FP64)
+    assert result.kind == kind and said in result.message
+    assert result.mse is None and ag.band(result) == ("investigate", kind)
+
+
+def test_missing_goes_before_shape_and_shape_before_dtype():
+    two = {"a": np.zeros(3, np.float32), "b": np.zeros(3, np.float32)}
+    assert ag.compare(two, {"a": np.zeros(4, np.float32)}).kind == "output-structure"
+    got = {"a": np.zeros(3), "b": np.zeros(4, np.float32)}
+    assert (ag.compare(two, got).kind, ag.compare(two, got).output) == ("shape", "b")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_one_non_finite_place_is_told(value):
+    got = OWN["y"].copy()
+    got[1, 3] = value
+    assert ag.compare(OWN, {"y": got}).kind == "non-finite"
+    assert ag.compare({"y": got}, OWN).kind == "non-finite"
+    same = ag.compare({"y": got}, {"y": got}, FP64)
+    assert same.kind == "" and same.mse == 0
+
+
+def test_infinities_of_other_sign_differ():
+    one = {"y": np.array([np.inf, 1.0])}
+    assert ag.compare(one, {"y": -one["y"]}).kind == "non-finite"
+
+
+def test_the_band_is_that_of_the_worse_of_mse_and_nmse():
+    small = {"y": (1e-4 * EXACT).astype(np.float32)}
+    zeros = ag.compare(small, {"y": np.zeros_like(small["y"])})
+    assert zeros.mse < 1e-7 and ag.band(zeros) == ("investigate", "unexplained")
+    large = {"y": (1e3 * EXACT).astype(np.float32)}
+    apart = ag.compare(large, {"y": large["y"] + np.float32(0.1)})
+    assert apart.nmse < 1e-7 and ag.band(apart) == ("investigate", "unexplained")
+
+
+def test_bands():
+    for noise, verdict in ((1e-4, "excellent"), (1e-2, "acceptable"), (1e-1, "investigate")):
+        assert ag.band(ag.compare(OWN, off(noise)))[0] == verdict
+
+
+def test_a_constant_reference_has_no_nmse():
+    ones = {"y": np.full(9, 3.0, np.float32)}
+    result = ag.compare(ones, {"y": ones["y"] + np.float32(1e-3)})
+    assert result.nmse is None and ag.band(result)[0] == "excellent"
+    nought = ag.compare({"y": np.zeros(9)}, {"y": np.zeros(9)})
+    assert nought.nmse is None and nought.cosine is None and nought.mse == 0
+
+
+def test_rounding_noise_passes_and_a_thousand_times_it_is_precision():
+    assert ag.band(ag.compare(OWN, off(3e-7), FP64)) == ("excellent", "")
+    fault = ag.compare(OWN, off(1e-4), FP64)
+    assert fault.mse < 1e-7 and fault.error_vs_fp64 > 100
+    assert ag.band(fault) == ("investigate", "precision")
+    assert ag.band(fault, limit=1e9)[0] == "excellent"
+
+
+def test_float64_narrowed_and_cast_back_is_precision():
+    narrowed = {"y": EXACT.astype(np.float32).astype(np.float64)}
+    assert ag.band(ag.compare(FP64, narrowed, FP64)) == ("investigate", "precision")
+    assert ag.band(ag.compare(FP64, off(1e-14, dtype=np.float64), FP64)) == ("excellent", "")
+    assert ag.compare(FP64, OWN, FP64).kind == "dtype"
+
+
+def test_float16_has_its_own_limit():
+    own = {"y": EXACT.astype(np.float16)}
+    assert ag.band(ag.compare(own, off(1e-3, dtype=np.float16), FP64))[0] == "excellent"
+    assert ag.band(ag.compare(own, off(2e-2, dtype=np.float16), FP64)) == (
+        "investigate",
+        "precision",
+    )
+
+
+def test_a_float32_route_that_went_through_float16_is_told():
+    narrowed = {"y": EXACT.astype(np.float16).astype(np.float32)}
+    assert ag.band(ag.compare(OWN, narrowed, FP64)) == ("investigate", "precision")
+
+
+def test_an_output_that_cancels_is_held_to_its_usual_size():
+    # Layer norm of a constant: nought in torch, 1e-7 of its usual size elsewhere.
+    nought = {"y": np.zeros((2, 50), np.float32)}
+    route = {"y": np.full((2, 50), 1e-7, np.float32)}
+    usual = ag.scales([nought, OWN])
+    assert ag.band(ag.compare(nought, route, nought)) == ("investigate", "precision")
+    assert ag.band(ag.compare(nought, route, nought, scales=usual)) == ("excellent", "")
+
+
+def test_integers_booleans_and_complex():
+    ints = ag.compare({"y": np.array([3, 4])}, {"y": np.array([3, 6])}, {"y": np.array([3, 4])})
+    assert ints.mse == 2 and ints.error_vs_fp64 is None
+    flags = ag.compare({"y": np.array([True, False])}, {"y": np.array([True, True])})
+    assert flags.mse == 0.5 and ag.band(flags)[0] == "investigate"
+    waves = (EXACT + 1j * EXACT[::-1]).astype(np.complex64)
+    turned = ag.compare({"y": waves}, {"y": waves.conj()}, {"y": waves.astype(complex)})
+    assert turned.mse == pytest.approx(2 * np.mean(EXACT**2), rel=1e-5)
+    assert ag.band(ag.compare({"y": waves}, {"y": waves}, {"y": waves}))[0] == "excellent"
+
+
+def test_bfloat16_where_ml_dtypes_is_there():
+    bfloat16 = np.dtype(pytest.importorskip("ml_dtypes").bfloat16)
+    own = {"y": EXACT.astype(bfloat16)}
+    assert ag.band(ag.compare(own, own, FP64)) == ("excellent", "")
+    result = ag.compare(own, {"y": (EXACT * 1.002).astype(bfloat16)}, FP64)
+    assert result.dtype == "bfloat16" and result.error_vs_fp64 < 10
+
+
+def test_empty_tensors_agree_and_measure_nothing():
+    empty = {"y": np.zeros((0, 4), np.float32)}
+    result = ag.compare(empty, empty, empty)
+    assert result.mse is None and result.cosine is None and ag.band(result) == ("excellent", "")
+    assert ag.compare(empty, {"y": np.zeros((0, 5), np.float32)}).kind == "shape"
+
+
+def test_no_outputs_prove_nothing():
+    with pytest.raises(ValueError):
+        ag.compare({}, {})
+    with pytest.raises(ValueError):
+        ag.judge([])
+    with pytest.raises(ValueError):
+        ag.ask("example", OWN, [])
+
+
+def test_the_worst_output_decides_whatever_its_place():
+    for names in (("a", "b"), ("b", "a")):
+        wanted = {name: OWN["y"] for name in names}
+        result = ag.compare(wanted, {"a": OWN["y"], "b": OWN["y"] + np.float32(1)})
+        assert result.output == "b" and "'b'" in result.message
+
+
+def test_top1_is_of_the_first_output_only():
+    wanted = {"logits": OWN["y"], "other": OWN["y"]}
+    got = {"logits": OWN["y"] * np.float32(1.001), "other": OWN["y"]}
+    assert ag.compare(wanted, got, classifier=True).top1_agreement == 1
+    flipped = {"logits": -OWN["y"], "other": OWN["y"]}
+    assert ag.compare(wanted, flipped, classifier=True).top1_agreement == 0
+
+
+def test_judge_names_the_worst_probe():
+    fine, bad = ag.ask("example", OWN, [OWN], FP64), ag.ask("fresh", OWN, [off(0.5)], FP64)
+    shape = ag.ask("zeros", OWN, [{"y": OWN["y"].T}], FP64)
+    hole = OWN["y"].copy()
+    hole[0, 0] = np.nan
+    nan = ag.ask("negated", OWN, [{"y": hole}], FP64)
+    for probes, worst in (
+        ([fine, bad], "fresh"),
+        ([bad, fine, nan], "negated"),
+        ([nan, shape, bad], "zeros"),
+    ):
+        judgement = ag.judge(probes)
+        assert judgement.worst_probe == worst and worst in judgement.message
+        assert judgement.verdict == "investigate" and judgement.kind in KINDS
+    assert ag.judge([fine]).verdict == "excellent" and ag.judge([fine]).kind == ""
+    assert ag.judge([fine]).verdict in VERDICTS
+
+
+def test_a_wrong_second_run_is_unstable_and_threads_are_not():
+    wrong = ag.judge([ag.ask("example", OWN, [OWN, off(0.5)], FP64)])
+    assert wrong.kind == "unstable-across-runs" and "second run" in wrong.message
+    assert wrong.agreement.mse > 0.1
+    hole = OWN["y"].copy()
+    hole[0, 0] = np.nan
+    assert ag.compare_repeat(OWN, {"y": hole}).kind == "unstable-across-runs"
+    assert ag.compare_repeat({"y": hole}, {"y": hole}).kind == ""
+    assert ag.compare_repeat(OWN, {}).kind == "unstable-across-runs"
+    assert ag.compare_repeat(OWN, off(5e-7)).kind == ""
+    assert ag.compare_repeat({"y": np.array([1, 2])}, {"y": np.array([1, 3])}).kind
+    # Both runs alike and wrong: a fault, and a stable one.
+    assert ag.judge([ag.ask("example", OWN, [off(0.5), off(0.5)])]).kind == "unexplained"
+
+
+def test_every_kind_used_is_in_the_vocabulary():
+    assert set(ag.STRUCTURAL) <= set(KINDS)
+    assert all(
+        field.default is None or field.default == "" for field in dataclasses.fields(ag.Agreement)
+    )
+
+
+def draws(seed, runs=64, elements=40, scale=1.0, shift=0.0):
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((runs, 1))  # elements of a run depend on each other
+    return {
+        "y": (shift + scale * (rng.standard_normal((runs, elements)) + shared)).astype(np.float32)
+    }
+
+
+def test_equal_distributions_are_acceptable_never_excellent():
+    verdicts = [ag.compare_spread(draws(i), draws(1000 + i)).verdict for i in range(20)]
+    assert verdicts == ["acceptable"] * 20
+
+
+def test_p_values_are_as_even_as_they_claim(monkeypatch):
+    # At a level of 10% about a tenth of honest comparisons must fall out in each test, so
+    # 20% at most in both: over 30 (binomial(100, 0.2), 1 in 200) the null is wrong, and
+    # under 4 (binomial(100, 0.1), 1 in 120) it could not find anything.
+    monkeypatch.setattr(ag, "SPREAD_ALPHA", 0.1)
+    monkeypatch.setattr(ag, "SHUFFLES", 199)
+    alarms = sum(
+        ag.compare_spread(draws(i, elements=8), draws(5000 + i, elements=8)).kind != ""
+        for i in range(100)
+    )
+    assert 4 <= alarms <= 30
+
+
+@pytest.mark.parametrize("fault", [{"scale": 1.8}, {"scale": 0.5}, {"shift": 1.2}])
+def test_another_spread_or_mean_is_found(fault):
+    assert ag.compare_spread(draws(1), draws(2, **fault)).kind == "unexplained"
+
+
+def test_runs_all_alike_are_constant_baked():
+    frozen = {"y": np.repeat(draws(2)["y"][:1], 64, axis=0)}
+    judgement = ag.compare_spread(draws(1), frozen)
+    assert (judgement.verdict, judgement.kind) == ("investigate", "constant-baked")
+    assert judgement.agreement.mse is None
+    # Where torch's do not vary either, nothing was baked.
+    assert ag.compare_spread(frozen, frozen).verdict == "acceptable"
+    assert ag.compare_spread(frozen, draws(1)).kind == "unexplained"
+
+
+def test_spread_looks_at_structure_and_nan_first():
+    assert ag.compare_spread(draws(1), {"z": draws(2)["y"]}).kind == "output-structure"
+    hole = draws(2)["y"].copy()
+    hole[3, 3] = np.nan
+    assert ag.compare_spread(draws(1), {"y": hole}).kind == "non-finite"

@@ -1,0 +1,328 @@
+"""Provisioning: what is asked for is there once, whole, and a failure says whose it is.
+
+The sets installed here are two tiny pure-Python packages, locked by the shipped command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from switchyard.runner import environments, locking
+from switchyard.vocabulary import UnknownName
+
+DEFAULT = "torch2.13-tf2.21"
+SET_TOML = """
+why = "a test"
+python = "{python}"
+platform = "x86_64-manylinux_2_28"
+[environments.core]
+why = "two tiny packages"
+"""
+INPUT = "six==1.17.0\niniconfig==2.1.0\n"
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """A set of two packages with its lock, made once."""
+    folder = tmp_path_factory.mktemp("version_sets") / "tiny"
+    folder.mkdir()
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    (folder / "set.toml").write_text(SET_TOML.format(python=own))
+    (folder / "core.in").write_text(INPUT)
+    tiny = environments.find("tiny", folder.parent)
+    assert locking.relock(tiny, "core") == ["+ iniconfig 2.1.0", "+ six 1.17.0"]
+    return tiny
+
+
+@pytest.fixture
+def tiny(locked, tmp_path, monkeypatch):
+    """That set, with a cache of the test's own."""
+    monkeypatch.setenv("SWITCHYARD_CACHE", str(tmp_path / "cache"))
+    return locked
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Starting any process is an error."""
+
+    def refuse(*_, **__):
+        raise AssertionError("a process was started")
+
+    return lambda: monkeypatch.setattr(subprocess, "Popen", refuse)
+
+
+def with_lock(set_, folder: Path, text: str):
+    """The same set with another lock, in another folder."""
+    folder.mkdir()
+    (folder / "core.cpu.lock").write_text(text)
+    return dataclasses.replace(set_, folder=folder)
+
+
+def homes(tmp_path: Path) -> list[Path]:
+    return [path for path in (tmp_path / "cache" / "environments").glob("*") if path.is_dir()]
+
+
+def test_installs_once_and_then_starts_nothing(tiny, no_process):
+    said = []
+    first = environments.provision(tiny, "core", said.append)
+    assert first.packages == {"six": "1.17.0", "iniconfig": "2.1.0"}
+    assert "2 packages" in said[0] and first.lock_hash in said[0] and "log:" in said[0]
+    assert re.search(r"installed in \d+ s", said[-1])
+    assert list(Path(first.bin).parent.glob("lib/python*/site-packages/__pycache__/six.*.pyc"))
+
+    no_process()
+    started = time.perf_counter()
+    second = environments.provision(tiny, "core", said.append)
+    took_s = time.perf_counter() - started
+    assert second == first and second.fingerprint == first.fingerprint
+    assert len(said) == 2, "a warm environment says nothing"
+    assert took_s < 0.02
+
+
+def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path):
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "stray" / "stray.py").write_text("")
+    made = environments.provision(tiny, "core", lambda line: None)
+    question = (
+        "import importlib.util as u, site, six; print(u.find_spec('stray'), site.ENABLE_USER_SITE)"
+    )
+    shell = {**os.environ, "PYTHONPATH": str(tmp_path / "stray")}
+    answer = subprocess.check_output(
+        [made.python, "-c", question], env=made.variables(shell), text=True
+    )
+    assert answer.split() == ["None", "False"]
+    assert made.variables(shell)["PATH"].split(os.pathsep)[0] == made.bin
+
+
+def test_two_runs_at_once_make_one_environment(tiny, tmp_path):
+    program = (
+        "import sys, pathlib; from switchyard.runner import environments as e;"
+        "s = e.find('tiny', pathlib.Path(sys.argv[1]));"
+        "print(e.provision(s, 'core').fingerprint)"
+    )
+    command = [sys.executable, "-c", program, str(tiny.folder.parent)]
+    root = Path(environments.__file__).parents[2]
+    both = [subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=root) for _ in range(2)]
+    outputs = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    said = "".join(out for out, _ in outputs)
+    assert said.count("installing 2 packages") == 1
+    assert len({out.split()[-1] for out, _ in outputs}) == 1
+    assert len(homes(tmp_path)) == 1
+
+
+def test_an_installation_that_did_not_finish_is_made_anew(tiny, tmp_path):
+    made = environments.provision(tiny, "core", lambda line: None)
+    (homes(tmp_path)[0] / environments.MARKER).unlink()
+    (homes(tmp_path)[0] / "half").write_text("what a killed run left")
+    said = []
+    assert environments.provision(tiny, "core", said.append) == made
+    assert "not complete" in said[0]
+    assert not (homes(tmp_path)[0] / "half").exists()
+
+
+def test_a_change_by_hand_is_said_and_changes_the_fingerprint(tiny):
+    made = environments.provision(tiny, "core", lambda line: None)
+    uninstall = [locking.uv_binary(), "pip", "uninstall", "-q", "--python", made.python, "six"]
+    subprocess.run(uninstall, check=True)
+    said = []
+    after = environments.provision(tiny, "core", said.append)
+    assert after.packages == {"iniconfig": "2.1.0"} and after.fingerprint != made.fingerprint
+    assert "by hand" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "package", "words"),
+    [
+        (lambda lock: lock.replace("six==1.17.0", "six==99.0"), "six", "no version"),
+        (lambda lock: re.sub("sha256:.{8}", "sha256:00000000", lock), "", "ash mismatch"),
+        (lambda lock: lock.replace("six==1.17.0", "six==="), "", "parse"),
+    ],
+    ids=["no such version", "another file than the one locked", "damaged"],
+)
+def test_a_lock_that_cannot_be_installed(tiny, tmp_path, monkeypatch, spoil, package, words):
+    # No cache: what uv has verified before, it would not fetch and verify again.
+    broken = with_lock(tiny, tmp_path / "broken", spoil(tiny.lock("core").read_text()))
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    with pytest.raises(environments.ProvisioningError) as caught:
+        environments.provision(broken, "core", lambda line: None)
+    error = caught.value
+    assert (error.version_set, error.environment) == ("tiny", "core")
+    assert words in str(error) and error.log in str(error) and "what to do" in str(error)
+    assert words in Path(error.log).read_text()
+    if "ash mismatch" in words:
+        assert error.package in ("six", "iniconfig")
+    else:
+        assert error.package == package
+    assert homes(tmp_path) == [], "what is left of it would be gigabytes"
+
+
+def test_a_missing_interpreter_is_one_clear_error(tiny):
+    with pytest.raises(
+        environments.ProvisioningError, match=r"needs Python 3\.99.*\n.*\n.*install"
+    ) as caught:
+        environments.provision(dataclasses.replace(tiny, python="3.99"), "core", lambda line: None)
+    assert caught.value.package == "python"
+
+
+def test_a_missing_lock_says_how_to_make_it(tiny):
+    with pytest.raises(environments.ProvisioningError, match="locking tiny --flavour cuda"):
+        environments.provision(tiny, "core", lambda line: None, flavour="cuda")
+
+
+def test_time_that_is_up_ends_uv(tiny, tmp_path, monkeypatch):
+    sleeper = tmp_path / "uv"
+    sleeper.write_text("#!/bin/sh\nsleep 60\n")
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(locking, "uv_binary", lambda: str(sleeper))
+    started = time.monotonic()
+    with pytest.raises(environments.ProvisioningError, match="too long"):
+        environments.provision(tiny, "core", lambda line: None, timeout_s=0.5)
+    assert time.monotonic() - started < 10
+
+
+def test_a_cache_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SWITCHYARD_CACHE", str(tmp_path / "file"))
+    with pytest.raises(environments.ProvisioningError, match="set SWITCHYARD_CACHE"):
+        environments.provision(tiny, "core", lambda line: None)
+
+
+def test_without_uv_current_works_and_the_rest_says_what_to_do(tiny, monkeypatch, no_process):
+    monkeypatch.setattr(locking, "uv_binary", lambda: None)
+    with pytest.raises(environments.ProvisioningError, match="pip install uv"):
+        environments.provision(tiny, "core", lambda line: None)
+    no_process()
+    core = environments.provision("current", "core")
+    side = environments.provision("current", "onnx2tf")
+    assert core.python == side.python == sys.executable
+    assert core.packages["pytest"] == pytest.__version__
+    assert core.fingerprint == side.fingerprint
+
+
+def test_fingerprint_is_of_packages_and_interpreter():
+    current = environments.provision("current")
+    other = dataclasses.replace(current, packages={**current.packages, "torch": "2.13.0+cpu"})
+    assert other.fingerprint != current.fingerprint
+    assert dataclasses.replace(current, python_version="3.9.1").fingerprint != current.fingerprint
+    assert dataclasses.replace(current, python="elsewhere").fingerprint == current.fingerprint
+
+
+def test_unknown_names_offer_the_nearest(tiny):
+    with pytest.raises(UnknownName, match=DEFAULT.replace(".", r"\.")):
+        environments.find("torch2.13-tf2.12")
+    with pytest.raises(UnknownName, match="core"):
+        environments.provision(tiny, "cores")
+
+
+def test_a_set_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "set.toml").write_text("python = '3.11'\n")
+    with pytest.raises(
+        ValueError, match=r"odd/set\.toml: 'environments' is missing|'why' is missing"
+    ):
+        environments.version_sets(tmp_path)
+
+
+def test_pips_settings_are_handed_on_where_uvs_are_not_set():
+    given = {"PIP_FIND_LINKS": "one two", "PYTHONPATH": "x", "HOME": "h", "UV_REQUIRE_HASHES": "1"}
+    handed = locking.uv_variables(given)
+    assert handed["UV_FIND_LINKS"] == "one,two" and handed["HOME"] == "h"
+    assert not {"PYTHONPATH", "UV_REQUIRE_HASHES"} & handed.keys()
+    own = locking.uv_variables({"PIP_FIND_LINKS": "one", "UV_FIND_LINKS": "mine"})
+    assert own["UV_FIND_LINKS"] == "mine"
+
+
+# The locks that are committed.
+
+
+def locks():
+    sets = environments.version_sets().values()
+    return [path for s in sets if s.folder for path in sorted(s.folder.glob("*.lock"))]
+
+
+@pytest.mark.parametrize("lock", locks(), ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_lock_holds_for_everybody(lock):
+    texts = [lock.read_text()]
+    texts += [path.read_text() for path in lock.parent.glob("*.constraints")]
+    for text in texts:
+        assert "+cpu" not in text and "file:" not in text and not re.search(r"(?:^|\s)/\w", text)
+        for name, pin in locking.pins(text).items():
+            assert ("--hash=sha256:" in pin.text) == (name != "torch"), name
+
+
+def dry_run(folder: Path, **settings: str) -> dict[str, str]:
+    """What the default set's core would install into an empty environment."""
+    default = environments.find(DEFAULT)
+    variables = locking.uv_variables(os.environ)
+    for name in locking.OFFERS:
+        variables.pop(name, None)
+    variables.update(settings)
+    uv = locking.uv_binary()
+    own = sys.executable
+    command = [uv, "pip", "install", "--dry-run", "--python", own, "--target", str(folder)]
+    command += ["--python-version", default.python, "--python-platform", default.platform]
+    command += ["-r", str(default.lock("core"))]
+    command += [f"--constraints={path}" for path in default.constraints("core")]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return dict(re.findall(r"^ \+ (\S+)==(\S+)$", done.stderr, re.M))
+
+
+def test_the_indexs_own_torch_comes_with_exactly_its_constraints(tmp_path):
+    default = environments.find(DEFAULT)
+    files = [default.lock("core"), *default.constraints("core")]
+    pinned = {n: p.version for path in files for n, p in locking.pins(path.read_text()).items()}
+    assert dry_run(tmp_path / "none") == pinned
+    assert any(name.startswith("nvidia-") for name in pinned)
+
+
+def test_a_cpu_build_is_taken_where_it_is_offered(tmp_path):
+    info = "torch-2.13.0+cpu.dist-info"
+    with zipfile.ZipFile(tmp_path / "torch-2.13.0+cpu-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0+cpu\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+    taken = dry_run(tmp_path / "none", UV_FIND_LINKS=str(tmp_path))
+    assert taken["torch"] == "2.13.0+cpu"
+    assert not [name for name in taken if locking.CUDA.match(name)]
+
+
+def test_locking_moves_only_what_the_inputs_move(locked, tmp_path):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "core.cpu.lock").write_text(locked.lock("core").read_text())
+    (folder / "core.in").write_text("six<1.17\niniconfig\n")
+    moved = dataclasses.replace(locked, folder=folder)
+    assert locking.relock(moved, "core") == ["  six 1.17.0 -> 1.16.0"]
+    assert locking.relock(moved, "core") == []
+    before = moved.lock("core").read_text()
+    (folder / "core.in").write_text("six==99.0\n")
+    with pytest.raises(locking.LockingError, match="six==99.0"):
+        locking.relock(moved, "core")
+    assert moved.lock("core").read_text() == before
+
+
+def test_the_command_says_a_wrong_name(capsys):
+    assert locking.main(["torch2.13-tf2.2"]) == 2
+    assert DEFAULT in capsys.readouterr().err
+
+
+def test_the_marker_is_plain_json(tiny, tmp_path):
+    environments.provision(tiny, "core", lambda line: None)
+    said = json.loads((homes(tmp_path)[0] / environments.MARKER).read_text())
+    assert said["packages"] == {"six": "1.17.0", "iniconfig": "2.1.0"}

@@ -1,0 +1,692 @@
+"""Tables survive what happens to them: kills, resumes, spreadsheets, other tools, cuts."""
+
+from __future__ import annotations
+
+import csv
+import datetime
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from switchyard import vocabulary
+from switchyard.tables import journal, provenance, reading, schema, writing
+from switchyard.tables.writing import RunFolder
+from switchyard.vocabulary import Cell, UnknownName
+
+STARTED = datetime.datetime(2026, 11, 22, 20, 45, tzinfo=datetime.timezone.utc)
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def cell(model: str = "fft", route: str = "dynamo-ort") -> Cell:
+    return Cell("torch2.13-tf2.21", "cpu", "float32", model, route)
+
+
+def new_run(results: Path, started: datetime.datetime = STARTED, **more) -> RunFolder:
+    about = {"version_sets": ["torch2.13-tf2.21"], "devices": ["cpu"], "tier": "quick", **more}
+    return RunFolder.create(results, started=started, **about)
+
+
+@pytest.fixture
+def run(tmp_path) -> RunFolder:
+    run = new_run(tmp_path)
+    run.plan({cell("a"): {"family": "gaps", "tier": "quick"}, cell("b"): {}, cell("c"): {}})
+    return run
+
+
+def finish(run: RunFolder, *models: str) -> None:
+    for model in models:
+        run.update(cell(model), verdict="excellent", mse=1e-13)
+        run.state(cell(model), "done")
+
+
+# the columns
+
+
+def test_columns_are_named_once_and_described():
+    assert len(set(schema.NAMES)) == len(schema.NAMES)
+    assert schema.NAMES[0] == "schema"
+    assert all(column.description for column in schema.COLUMNS)
+    assert set(schema.KEY) == {field for field in vars(cell())}
+
+
+@pytest.mark.parametrize("column", schema.COLUMNS, ids=lambda column: column.name)
+def test_units_stand_in_the_names(column):
+    suffix = {"ms": "_ms", "s": "_seconds", "MiB": "_mib", "bytes": "_bytes"}.get(column.unit, "")
+    assert column.name.endswith(suffix)
+    for unit, ending in (("ms", "_ms"), ("MiB", "_mib"), ("s", "_seconds")):
+        if column.name.endswith(ending):
+            assert column.unit == unit
+
+
+def test_the_docs_table_names_every_column():
+    lines = schema.as_markdown().splitlines()
+    assert len(lines) == len(schema.COLUMNS) + 2
+    assert "`investigate`" in schema.as_markdown()
+
+
+@pytest.mark.parametrize(
+    "name, value, error",
+    [
+        ("msee", 1.0, UnknownName),
+        ("mse", "1.0", TypeError),
+        ("mse", True, TypeError),
+        ("opset", 17.5, TypeError),
+        ("opset", math.nan, TypeError),
+        ("message", 3, TypeError),
+        ("verdict", "great", UnknownName),
+        ("kind", "oops", UnknownName),
+        ("stage", "converting", UnknownName),
+        ("dynamic", "maybe", UnknownName),
+    ],
+)
+def test_a_field_that_is_not_of_the_schema_is_refused(run, name, value, error):
+    before = run.row(cell("a"))
+    with pytest.raises(error):
+        run.update(cell("a"), **{name: value})
+    assert run.row(cell("a")) == before
+
+
+def test_numbers_of_numpy_become_plain(run):
+    import numpy
+
+    run.update(cell("a"), mse=numpy.float32(0.5), opset=numpy.int64(20), cosine=numpy.float64(0.1))
+    row = run.row(cell("a"))
+    assert (row["mse"], row["opset"], row["cosine"]) == (0.5, 20, 0.1)
+    assert type(row["mse"]) is float and type(row["opset"]) is int and type(row["cosine"]) is float
+
+
+def test_text_becomes_one_printable_line():
+    text = "a\r\nb\x00c\x1b[31m red\x1b[0m\u2028d \udcff"
+    assert schema.checked("message", text) == "a b c red d \\udcff"
+
+
+# the run folder
+
+
+def test_a_run_reads_back_as_it_was_written(run):
+    values = {"mse": 0.1 + 0.2, "nmse": 5e-324, "max_abs_err": math.inf, "cosine": -0.25}
+    run.update(
+        cell("a"),
+        verdict="investigate",
+        stage="convert:dynamo",
+        opset=20,
+        artefact_bytes=2**53 + 1,
+        message='said "no", then, ünïcode',
+        **values,
+    )
+    run.state(cell("a"), "done")
+    finish(run, "b", "c")
+    run.close(whole=True)
+    frame = reading.read_cells(run.path)
+    assert list(frame.columns) == list(schema.NAMES)
+    assert list(frame["model"]) == ["a", "b", "c"]
+    first = frame.iloc[0]
+    for name, value in values.items():
+        assert first[name] == value, name
+    assert first["artefact_bytes"] == 2**53 + 1
+    assert first["message"] == 'said "no", then, ünïcode'
+    assert first["family"] == "gaps" and first["stage"] == "convert:dynamo"
+
+
+def test_what_was_not_measured_is_empty_never_zero(run):
+    run.update(cell("a"), mse=0.0, nmse=math.nan, message="", latency_p99_ms=None)
+    run.close(whole=True)
+    with (run.path / "cells.csv").open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert row["mse"] == "0.0"
+    measured = {name for name, value in row.items() if value}
+    assert measured == {"schema", "state", *schema.KEY, "family", "tier", "mse"}
+    first = reading.read_cells(run.path).iloc[0]
+    assert math.isnan(first["nmse"]) and first["message"] == ""
+    import pandas
+
+    assert first["opset"] is pandas.NA
+
+
+def test_a_failure_to_measure_keeps_the_accuracy_columns(run):
+    run.update(cell("a"), mse=1e-13, verdict="excellent")
+    run.update(cell("a"), measure_kind="timeout", measure_message="no answer in 60 s")
+    assert run.row(cell("a"))["mse"] == 1e-13
+    assert run.row(cell("a"))["verdict"] == "excellent"
+
+
+def test_a_cell_that_was_not_planned_can_have_no_result(run):
+    with pytest.raises(journal.UnplannedCell, match="fft-other"):
+        run.update(cell("fft", "other"), mse=0.0)
+    with pytest.raises(ValueError, match="state"):
+        run.update(cell("a"), state="done")
+
+
+def test_two_runs_in_one_second_have_folders_of_their_own(tmp_path):
+    first, second = new_run(tmp_path), new_run(tmp_path)
+    assert first.name == "20261122T204500-torch2.13-tf2.21-cpu-quick"
+    assert second.path != first.path and second.path.is_dir()
+
+
+def test_a_run_name_holds_no_separator_and_counts_its_sets():
+    name = writing.run_name(STARTED, ["a+onnx==1/2", "b", "c"], ["cuda:1"], "full")
+    assert name == "20261122T204500-a+onnx_1_2+2more-cuda_1-full"
+
+
+def test_the_csv_is_there_from_the_plan_on_and_replaced_at_most_once_a_second(run):
+    planned = reading._read_csv(run.path / "cells.csv")
+    assert list(planned["state"]) == ["planned"] * 3
+    for _ in range(50):
+        run.update(cell("a"), mse=1.0)
+    assert reading._read_csv(run.path / "cells.csv")["mse"].isna().all()
+    run.flush(force=True)
+    assert reading._read_csv(run.path / "cells.csv")["mse"][0] == 1.0
+    assert not list(run.path.glob(".*writing"))
+
+
+def test_close_interrupts_what_runs_and_leaves_the_planned(run):
+    finish(run, "a")
+    run.state(cell("b"), "running")
+    run.close(whole=True, note="kept")
+    assert list(reading.read_cells(run.path)["state"]) == ["done", "interrupted", "planned"]
+    about = reading.read_about(run.path)
+    assert (about["state"], about["whole"], about["unfinished"]) == ("interrupted", False, 2)
+    assert about["note"] == "kept" and about["schema_version"] == schema.SCHEMA_VERSION
+
+
+def test_figures_and_samples_are_kept_whole(run):
+    run.figure(cell("a"), "batch=5", "mse", 2.5e-9)
+    run.figure(cell("a"), "dynamo", "convert_seconds", 1.5, "s")
+    run.samples(cell("b"), 0, [0.001, 0.002])
+    run.samples(cell("b"), 1, (d / 1e3 for d in range(700)))
+    run.close(whole=True)
+    figures = reading.read_figures(run.path)
+    assert figures["value"].tolist() == [2.5e-9, 1.5]
+    assert figures["unit"].tolist() == ["", "s"] and set(figures["model"]) == {"a"}
+    samples = reading.read_samples(run.path)
+    assert samples["launch"].tolist() == [0, 1]
+    assert samples["durations_s"][0].tolist() == [0.001, 0.002]
+    assert len(samples["durations_s"][1]) == 700
+
+
+# kills and resumes
+
+_KILLED = """
+import sys, time
+from switchyard.tables.writing import RunFolder
+from switchyard.vocabulary import Cell
+run = RunFolder.create(sys.argv[1], version_sets=["s"], devices=["cpu"], tier="quick")
+cells = [Cell("s", "cpu", "float32", f"m{i}", "r") for i in range(40)]
+run.plan(cells)
+for i, cell in enumerate(cells):
+    run.state(cell, "running")
+    run.update(cell, mse=float(i), verdict="excellent")
+    run.samples(cell, 0, [0.5] * 100)
+    run.state(cell, "done")
+    print(i, flush=True)
+    time.sleep(0.02)
+"""
+
+
+def test_a_killed_process_loses_nothing_that_was_finished(tmp_path):
+    command = [sys.executable, "-c", _KILLED, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
+        for line in process.stdout:
+            if line.strip() == "12":
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    (folder,) = tmp_path.iterdir()
+    frame = reading.read_cells(folder)
+    assert len(frame) == 40
+    done = frame[frame["state"] == "done"]
+    assert len(done) >= 13 and done["mse"].tolist() == list(map(float, range(len(done))))
+    assert len(reading.read_samples(folder)) >= len(done)
+    resumed = RunFolder.reopen(folder)
+    assert len(resumed.done) == len(done)
+    resumed.close(whole=True)
+
+
+def test_a_torn_last_line_is_left_out_reported_and_cut_off(run):
+    finish(run, "a")
+    run._journal.close()
+    path = run.path / "journal.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"event":"row","cell":{"version_s')
+    resumed = RunFolder.reopen(run.path)
+    assert resumed.torn.startswith('{"event":"row"')
+    assert resumed.done == {cell("a")}
+    finish(resumed, "b")
+    resumed._journal.close()
+    assert journal.replay(run.path).torn == ""
+    assert RunFolder.reopen(run.path).done == {cell("a"), cell("b")}
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_journal_cut_anywhere_in_its_last_line_still_reads(run, cut):
+    finish(run, "a", "b")
+    run._journal.close()
+    path = run.path / "journal.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    replayed = journal.replay(run.path)
+    assert cell("a") in replayed.ledger.done() and cell("b") not in replayed.ledger.done()
+
+
+def test_a_damaged_line_in_the_middle_is_not_passed_over(run):
+    run._journal.close()
+    path = run.path / "journal.jsonl"
+    path.write_bytes(path.read_bytes() + b"\x00\x00\n" + b'{"event":"row"}\n')
+    with pytest.raises(journal.JournalDamaged, match="line 2"):
+        journal.replay(run.path)
+    with pytest.raises(reading.DamagedTable, match="line 2"):
+        reading.read_cells(run.path)
+
+
+def test_resuming_keeps_what_is_done_and_starts_the_rest_over(run):
+    finish(run, "a")
+    run.state(cell("b"), "running")
+    run.update(cell("b"), mse=7.0)
+    run.samples(cell("b"), 0, [1.0])
+    run.samples(cell("a"), 0, [2.0])
+    run.close(whole=True)
+    resumed = RunFolder.reopen(run.path)
+    assert resumed.done == {cell("a")}
+    resumed.plan([cell("a"), cell("b"), cell("c"), cell("d")])
+    assert resumed.row(cell("b"))["mse"] is None and resumed.row(cell("a"))["mse"] == 1e-13
+    assert resumed.row(cell("a"))["family"] == "gaps"
+    finish(resumed, "b", "c", "d")
+    resumed.samples(cell("b"), 0, [3.0])
+    resumed.close(whole=True)
+    about = reading.read_about(run.path)
+    assert (about["state"], about["whole"], about["resumed"]) == ("done", True, 1)
+    samples = reading.read_samples(run.path)
+    assert sorted(d[0] for d in samples["durations_s"]) == [2.0, 3.0]
+
+
+def test_only_one_process_writes_a_run(run):
+    with pytest.raises(journal.JournalBusy, match="another process"):
+        RunFolder.reopen(run.path)
+    run.close(whole=True)
+    RunFolder.reopen(run.path).close(whole=True)
+
+
+def test_reopening_what_is_no_run_says_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not a run's folder"):
+        RunFolder.reopen(tmp_path)
+
+
+# spreadsheets
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "=1+1",
+        "+1",
+        "-x",
+        "@SUM(A1)",
+        "'=1",
+        "''@x",
+        "'quoted'",
+        "plain",
+        "a=b",
+        "'",
+        "-",
+    ],
+)
+def test_no_text_is_a_formula_and_every_text_comes_back(run, text):
+    run.update(cell("a"), message=text)
+    run.close(whole=True)
+    with (run.path / "cells.csv").open(newline="") as file:
+        written = next(csv.DictReader(file))["message"]
+    assert written[0] not in "=+-@\t\r"
+    assert reading.read_cells(run.path)["message"][0] == text
+
+
+@pytest.mark.parametrize("text", ["\tx", "\r=x", "'\tx"])
+def test_guarding_is_undone_exactly_for_tabs_too(text):
+    assert writing.guarded(text).startswith("'")
+    assert writing.unguarded(writing.guarded(text)) == text
+
+
+def test_a_negative_number_stays_a_number(run):
+    run.update(cell("a"), cosine=-0.5)
+    run.close(whole=True)
+    assert ",-0.5," in (run.path / "cells.csv").read_text()
+
+
+# what is refused
+
+
+@pytest.fixture
+def table(run) -> Path:
+    """A lone CSV, away from its folder."""
+    finish(run, "a", "b", "c")
+    run.update(cell("c"), message="last, with a comma", environment="e3b0")
+    run.close(whole=True)
+    return (run.path / "cells.csv").rename(run.path.parent / "alone.csv")
+
+
+def test_a_lone_csv_reads(table):
+    assert list(reading.read_cells(table)["model"]) == ["a", "b", "c"]
+
+
+def test_a_csv_cut_within_its_last_line_is_refused_wherever_it_is_cut(table):
+    content = table.read_bytes()
+    length = len(content.splitlines(keepends=True)[-1])
+    for cut in range(1, length):
+        table.write_bytes(content[:-cut])
+        with pytest.raises(reading.TruncatedTable, match="alone.csv.*again"):
+            reading.read_cells(table)
+
+
+def test_a_line_that_lost_fields_is_refused(table):
+    lines = table.read_text().splitlines()
+    lines[2] = lines[2][:30]
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(reading.TruncatedTable, match="line that is cut"):
+        reading.read_cells(table)
+
+
+def test_a_csv_cut_between_lines_is_refused_beside_its_run_json(run):
+    finish(run, "a", "b", "c")
+    run.close(whole=True)
+    path = run.path / "cells.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(reading.TruncatedTable, match="2 rows .* says 3"):
+        reading.read_cells(run.path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "e.csv").write_bytes(b"")
+    with pytest.raises(reading.TruncatedTable, match="empty"):
+        reading.read_cells(tmp_path / "e.csv")
+
+
+def _replace(table: Path, old: str, new: str, count: int = -1) -> None:
+    table.write_text(table.read_text().replace(old, new, count))
+
+
+def test_a_newer_schema_is_refused(table):
+    _replace(table, "\n1,", "\n2,")
+    with pytest.raises(reading.NewerSchema, match="schema 2.*update Switchyard"):
+        reading.read_cells(table)
+
+
+def test_a_newer_run_is_refused_by_its_run_json(run):
+    run.close(whole=True)
+    about = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**about, "schema_version": 9}))
+    with pytest.raises(reading.NewerSchema):
+        reading.read_cells(run.path)
+    with pytest.raises(ValueError, match="schema 9"):
+        RunFolder.reopen(run.path)
+
+
+def test_tables_of_two_schemas_in_one_are_refused(table):
+    start, last = table.read_text().rstrip("\n").rsplit("\n", 1)
+    table.write_text(f"{start}\n7{last[1:]}\n")
+    with pytest.raises(reading.DamagedTable, match=r"\[1, 7\]"):
+        reading.read_cells(table)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name,min,max\nx,1,2\n",
+        "\x89PNG\r\n\x1a\n",
+        "schema,model\n1,a\n",
+    ],
+)
+def test_a_table_of_another_tool_is_refused(tmp_path, content):
+    path = tmp_path / "other.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(reading.ForeignTable, match="other.csv"):
+        reading.read_cells(path)
+
+
+def test_columns_of_somebodys_own_are_refused_by_name(table):
+    _replace(table, "schema,", "schema,mine,", 1)
+    _replace(table, "\n1,", "\n1,x,")
+    with pytest.raises(reading.ForeignTable, match="unknown or doubled: mine"):
+        reading.read_cells(table)
+
+
+def test_duplicate_cells_are_refused_by_name(table):
+    with table.open("a") as file:
+        file.write(table.read_text().splitlines()[1] + "\n")
+    with pytest.raises(reading.DuplicateCells, match="cpu:float32:a-dynamo-ort"):
+        reading.read_cells(table)
+
+
+def test_a_text_where_a_number_belongs_is_refused(table):
+    _replace(table, ",1e-13,", ",nought,", 1)
+    with pytest.raises(reading.DamagedTable, match="nought"):
+        reading.read_cells(table)
+
+
+def test_what_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(reading.MissingTable, match="does not exist"):
+        reading.read_cells(tmp_path / "nowhere")
+    with pytest.raises(reading.MissingTable, match="run.json"):
+        reading.read_cells(tmp_path)
+
+
+def test_an_older_schema_is_migrated(table, monkeypatch):
+    """A later Switchyard that renamed mse, told by a fake migration from 1 to 2."""
+
+    def renamed(frame):
+        return frame.rename(columns={"mse": "squared"})
+
+    columns = tuple(
+        schema.Column("squared", "float", "renamed") if c.name == "mse" else c
+        for c in schema.COLUMNS
+    )
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "COLUMNS", columns)
+    monkeypatch.setattr(schema, "NAMES", tuple(c.name for c in columns))
+    with pytest.raises(reading.OlderSchema, match="nothing leads from there to 2"):
+        reading.read_cells(table)
+    monkeypatch.setattr(reading, "MIGRATIONS", {1: renamed})
+    frame = reading.read_cells(table)
+    assert frame["squared"].tolist() == [1e-13] * 3 and frame["squared"].dtype == "float64"
+    assert set(frame["schema"]) == {2} and str(frame["opset"].dtype) == "Int64"
+    assert frame["message"][2] == "last, with a comma" and frame["kind"][0] == ""
+
+
+# the newest whole run
+
+
+def test_the_newest_whole_run_is_by_start_and_whole(tmp_path):
+    def made(hours: int, whole: bool, finished: bool = True, **more) -> Path:
+        run = new_run(tmp_path, STARTED + datetime.timedelta(hours=hours), **more)
+        run.plan([cell("a")])
+        if finished:
+            finish(run, "a")
+        run.close(whole=whole)
+        return run.path
+
+    first = made(0, True)
+    wanted = made(5, True)
+    made(1, True)
+    made(6, False)
+    made(7, True, finished=False)
+    made(8, True, version_sets=["torch2.0-tf2.13"])
+    full = made(3, True, tier="full")
+    new_run(tmp_path, STARTED + datetime.timedelta(hours=9))._journal.close()
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "stray" / "run.json").write_text("{")
+    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21") == wanted != first
+    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", tier="full") == full
+    with pytest.raises(reading.MissingTable, match="torch2.0-tf2.13, torch2.13-tf2.21"):
+        reading.newest_whole_run(tmp_path, "torch9")
+    with pytest.raises(reading.MissingTable, match="no whole run of torch2.13-tf2.21 cuda"):
+        reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", device="cuda")
+
+
+# provenance
+
+
+@pytest.fixture
+def collected(tmp_path, monkeypatch) -> dict:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("TF_XLA_FLAGS", "--dump_to=/scratch/somebody/xla")
+    monkeypatch.setenv("TORCH_API_TOKEN", "hunter2")
+    monkeypatch.setenv("TF_VAR_pass", "private, of Terraform")
+    monkeypatch.setenv("SOMEBODYS_OWN", "private")
+    monkeypatch.setattr(provenance.platform, "node", lambda: "somebodys-box")
+    return provenance.collect(
+        root=tmp_path,
+        command=["pytest", f"{tmp_path}/bench", "--zoo", "/home/somebody/z/zoo.py"],
+        options={"zoo": Path("/home/somebody/z/zoo.py"), "jobs": 2, "model": ("b", "a")},
+        version_sets={
+            "s": {
+                "lock": "ab12",
+                "packages": {"torch": "2.13.0+cpu"},
+                "found": "file:///home/somebody/wheels/t.whl on somebodys-box",
+            }
+        },
+        whole_selection=True,
+        started=STARTED,
+    )
+
+
+def test_provenance_is_plain_and_says_what_matters(collected):
+    assert json.loads(json.dumps(collected)) == collected
+    assert collected["started"] == "2026-11-22T20:45:00+00:00"
+    assert collected["whole_selection"] is True and "ended" not in collected
+    assert collected["machine"]["cores_usable"] >= 1 and collected["machine"]["ram_mib"] > 100
+    assert collected["runner"]["packages"]["pytest"] == pytest.__version__
+    assert collected["sets"]["s"]["packages"] == {"torch": "2.13.0+cpu"}
+    assert collected["options"]["model"] == ["b", "a"]
+
+
+def test_provenance_names_neither_host_nor_folders_nor_secrets(collected, tmp_path):
+    text = json.dumps(collected)
+    for private in ("somebody", "hunter2", "private", str(tmp_path), os.sep + "scratch"):
+        assert private not in text, private
+    assert collected["command"].startswith("pytest ./bench --zoo ")
+    assert collected["environment_variables"]["OMP_NUM_THREADS"] == "2"
+    assert collected["environment_variables"]["TF_XLA_FLAGS"] == "--dump_to=<path>/xla"
+
+
+def test_published_leaves_what_is_no_path():
+    text = "pytest bench/ -k a/b 2/3 https://pypi.org/simple/x torch==2.13.0+cpu"
+    assert provenance.published(text) == text
+
+
+def test_source_says_commit_and_whether_dirty(tmp_path):
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+
+    assert provenance.source(tmp_path) is None
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "cells.csv").write_text("the run's own")
+    assert provenance.source(tmp_path) == {"commit": git("rev-parse", "HEAD"), "dirty": False}
+    (tmp_path / "new.py").write_text("")
+    assert provenance.source(tmp_path)["dirty"] is True
+
+
+def test_a_git_that_hangs_is_left(tmp_path, monkeypatch):
+    fake = tmp_path / "git"
+    fake.write_text("#!/bin/sh\nexec sleep 30\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(provenance, "GIT_TIMEOUT_S", 0.2)
+    began = time.monotonic()
+    assert provenance.source(tmp_path) is None
+    assert time.monotonic() - began < 5
+
+
+def test_a_card_says_what_it_can_and_never_its_serial_number(monkeypatch):
+    """A fake NVML, made up: no recording of a real card stands behind it."""
+
+    class NVMLError(Exception):
+        pass
+
+    def not_supported(*arguments):
+        raise NVMLError("not supported")
+
+    answers = {
+        "nvmlSystemGetCudaDriverVersion_v2": 13020,
+        "nvmlSystemGetDriverVersion": b"590.1",
+        "nvmlDeviceGetCount": 1,
+        "nvmlDeviceGetName": "Some Card",
+        "nvmlInit": None,
+        "nvmlDeviceGetMemoryInfo": types.SimpleNamespace(total=80 * 2**30),
+        "nvmlDeviceGetMaxClockInfo": 1980,
+        "nvmlDeviceGetHandleByIndex": 0,
+        "nvmlShutdown": None,
+    }
+    fake = types.SimpleNamespace(
+        NVMLError=NVMLError,
+        NVML_CLOCK_SM=1,
+        NVML_CLOCK_MEM=2,
+        nvmlDeviceGetEnforcedPowerLimit=not_supported,
+        **{name: (lambda *_, answer=answer: answer) for name, answer in answers.items()},
+    )
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    assert provenance.gpus() == {
+        "driver": "590.1",
+        "cuda_of_driver": "13.2",
+        "cards": [
+            {
+                "name": "Some Card",
+                "memory_mib": 81920,
+                "sm_clock_max_mhz": 1980,
+                "memory_clock_max_mhz": 1980,
+            }
+        ],
+    }
+    fake.nvmlInit = not_supported
+    assert provenance.gpus() is None
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    assert provenance.gpus() is None
+
+
+# walls
+
+
+def test_importing_the_tables_imports_no_pandas():
+    code = (
+        "import sys; import switchyard.tables.schema, switchyard.tables.journal, "
+        "switchyard.tables.writing, switchyard.tables.reading, switchyard.tables.provenance, "
+        "switchyard.compare.rendering, switchyard.compare.statistics; "
+        "print(sorted({'pandas', 'pyarrow', 'numpy', 'torch', 'tensorflow', 'pytest', 'psutil'} "
+        "& set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_a_run_is_written_without_pandas(tmp_path):
+    code = (
+        "import sys; from switchyard.tables.writing import RunFolder; "
+        "from switchyard.vocabulary import Cell; c = Cell('s', 'cpu', 'float32', 'm', 'r'); "
+        "run = RunFolder.create(sys.argv[1], version_sets=['s'], devices=['cpu'], tier='quick'); "
+        "run.plan([c]); run.update(c, mse=1.0); run.flush(force=True); "
+        "print(sorted({'pandas', 'pyarrow', 'numpy'} & set(sys.modules)))"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout.strip() == "[]", found.stderr
+
+
+def test_every_verdict_and_kind_can_be_written(run):
+    for verdict in vocabulary.VERDICTS:
+        run.update(cell("a"), verdict=verdict)
+    for kind in vocabulary.KINDS:
+        run.update(cell("a"), kind=kind, measure_kind=kind)
