@@ -1,10 +1,8 @@
 """Pointwise functions: those with two definitions, two roundings or a hidden threshold."""
 
-import functools
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from models_zoo import Tensor, model
 

@@ -1,7 +1,6 @@
 """Padding: what stands beyond the edge, and edges that are cut instead."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from models_zoo import Tensor, model

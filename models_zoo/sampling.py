@@ -3,7 +3,6 @@
 Grids reach beyond -1 to 1, so that what stands outside the image is asked for too.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 

@@ -7,11 +7,10 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import pytest
 
-from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
 from switchyard.runner import describing, environments, options, staging
 from switchyard.runner import plan as plan_

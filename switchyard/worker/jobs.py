@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any, Callable, Dict, Mapping
 
-from switchyard import hops, runtimes
+from switchyard import hops
 from switchyard.manifest import Artefact
 from switchyard.worker.blame import outcome_of
 
