@@ -40,6 +40,7 @@ class Crew:
         self._environments: Dict[Tuple[str, str], Any] = {}
         self._workers: Dict[Tuple[str, str], Worker] = {}
         self._failed: Dict[Tuple[str, str], Outcome] = {}
+        self._dead: Dict[Tuple[str, str], WorkerFailed] = {}
         self._count = 0
 
     def environment(self, version_set: str, name: str):
@@ -79,18 +80,27 @@ class Crew:
             worker = self._workers.get(key)
             if worker is not None and worker.alive:
                 return worker
+            if key in self._dead:
+                raise self._dead[key]
             environment = self._environments[key]
             self._say(f"starting a worker of {version_set} ({name})")
             log = self.logs / f"worker-{version_set}-{name}.log"
-            worker = Worker(
-                environment, self.variables(environment), self._requires.get(name, []), log
-            )
+            try:
+                worker = Worker(
+                    environment, self.variables(environment), self._requires.get(name, []), log
+                )
+            except WorkerFailed as error:
+                self._dead[key] = error
+                raise
             self._workers[key] = worker
             return worker
 
     def lacks(self, version_set: str, name: str, modules: Iterable[str]) -> Optional[Outcome]:
         """The outcome of what cannot be imported there, or None."""
-        worker = self.worker(version_set, name)
+        try:
+            worker = self.worker(version_set, name)
+        except WorkerFailed as error:
+            return _unstarted(error)
         for module in modules:
             if worker.imports.get(module):
                 return Outcome.from_dict(worker.imports[module])
@@ -121,14 +131,7 @@ class Crew:
         try:
             worker = self.worker(version_set, name)
         except WorkerFailed as error:
-            outcome = Outcome(
-                stage="import",
-                verdict="unavailable",
-                kind="missing-dependency",
-                message=str(error),
-                signature="the worker did not start",
-            )
-            return Finished(None, outcome, 0.0)
+            return Finished(None, _unstarted(error), 0.0)
         with self._lock:
             self._count += 1
             number = self._count
@@ -143,3 +146,14 @@ class Crew:
             workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.close()
+
+
+def _unstarted(error: WorkerFailed) -> Outcome:
+    """What a fork server that does not start means for every cell that needs it."""
+    return Outcome(
+        stage="import",
+        verdict="unavailable",
+        kind="missing-dependency",
+        message=str(error),
+        signature="the worker did not start",
+    )

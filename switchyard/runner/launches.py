@@ -159,27 +159,3 @@ def _warm(process: _Process, first_seconds: float) -> float:
         if time.monotonic() - began > WARM_SECONDS:
             return typical
         before, size = typical, min(size * 2, 16)
-
-
-def columns(launches: List[Launch]) -> Dict[str, Optional[float]]:
-    """The row's memory columns from its launches (median over them), MiB.
-
-    ``import`` is the runtime's own cost over a bare interpreter, ``model`` what loading and
-    running this model adds to it.
-    """
-    good = [one for one in launches if one.outcome is None]
-    if not good:
-        return {}
-
-    def middle(pick) -> Optional[float]:
-        values = [pick(one.memory) for one in good]
-        present = [value for value in values if value is not None]
-        return statistics.median(present) if present else None
-
-    return {
-        "memory_import_mib": middle(lambda m: m["import"]["rss_mib"] - m["start"]["rss_mib"]),
-        "memory_model_mib": middle(lambda m: m["after_runs"]["rss_mib"] - m["import"]["rss_mib"]),
-        "memory_peak_mib": middle(lambda m: m["after_runs"]["peak_mib"]),
-        "memory_steady_mib": middle(lambda m: m["after_runs"]["rss_mib"]),
-        "heap_free_mib": middle(lambda m: m["after_runs"]["heap_free_mib"]),
-    }

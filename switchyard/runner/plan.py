@@ -14,11 +14,17 @@ class Zoo:
     """What one version set says of the zoo.
 
     ``models``: name -> description with its file's project ``sources``. ``errors``: zoo
-    file -> what its import raised there, as outcome and ``FILE:LINE``.
+    file -> what its import raised there, as outcome and ``FILE:LINE``. ``unusable`` is why
+    nothing at all can be said: the set could not be installed, or its worker not started.
     """
 
     models: Dict[str, Dict[str, Any]]
     errors: Dict[str, Tuple[Outcome, str]]
+    unusable: Optional[Outcome] = None
+
+
+class NothingUsable(Exception):
+    """No version set of the run could be installed; the message has each one's reason."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,9 +69,12 @@ def plan(
     """The cells of a run, model by model, the native baseline first.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
-    wants it. Raises UnknownName for a model that no set knows.
+    wants it. Raises UnknownName for a model that no set knows, NothingUsable where there is
+    no set that could tell what the zoo holds.
     """
     every = union(zoos)
+    if not every and all(zoo.unusable for zoo in zoos.values()):
+        raise NothingUsable("\n".join(zoo.unusable.detail for zoo in zoos.values()))
     for name in models:
         if name not in every:
             raise UnknownName("model", name, every)
@@ -77,7 +86,7 @@ def plan(
             own = zoo.models.get(name)
             missing = None
             if own is None:
-                missing = zoo.errors.get(description["file"], (None, ""))[0]
+                missing = zoo.unusable or zoo.errors.get(description["file"], (None, ""))[0]
             for route in _native_first(routes.values()):
                 model_tier = "smoke" if models else description["tier"]
                 route_tier = "smoke" if routes_named else route.tier

@@ -14,8 +14,8 @@ import pytest
 from switchyard.runner import options
 from switchyard.runner.asked import SUITES, CellUnderTest
 from switchyard.runner.describing import ZooFileMissing
-from switchyard.runner.environments import ProvisioningError
 from switchyard.runner.expectations import AsExpected, BadExpectations
+from switchyard.runner.plan import NothingUsable
 from switchyard.runner.progress import Progress
 from switchyard.runner.session import Run
 from switchyard.runner.summary import write_summary
@@ -65,9 +65,9 @@ def _run(config: pytest.Config) -> Run:
     if run is None:
         try:
             run = Run(config, config.stash[PROGRESS])
-        except (UnknownName, ZooFileMissing, BadExpectations, WorkerFailed) as error:
-            raise pytest.UsageError(str(error)) from error
-        except ProvisioningError as error:
+        except (
+            UnknownName, ZooFileMissing, BadExpectations, WorkerFailed, NothingUsable
+        ) as error:  # fmt: skip
             raise pytest.UsageError(str(error)) from error
         config.stash[RUN] = run
     return run

@@ -7,17 +7,17 @@ import pathlib
 import shutil
 import sys
 import time
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, options, staging
+from switchyard.runner import describing, environments, options, rows, staging
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore
 from switchyard.runner.crew import Crew
 from switchyard.runner.expectations import Expectations, table_path
-from switchyard.runner.launches import Launch, columns, launch
+from switchyard.runner.launches import Launch, launch
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
 from switchyard.runner.workers import Limits
@@ -60,7 +60,13 @@ class Run:
             progress.say,
         )
         self.yard = Yard(
-            self.crew, self.hops, self.runtimes, self.hop_files, option("--jobs"), progress.watch
+            self.crew,
+            self.hops,
+            self.runtimes,
+            self.hop_files,
+            option("--jobs"),
+            progress.watch,
+            progress.answered,
         )
         self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
         routes = plan_.chosen_routes(option("--route"), self.hops, self.runtimes)
@@ -88,7 +94,7 @@ class Run:
         files = describing.zoo_files(self.config.getoption("--zoo"), self.staged)
         environment = self.crew.environment(version_set, "core")
         if isinstance(environment, Outcome):
-            return Zoo({}, {str(file): (environment, "") for file in files})
+            return Zoo({}, {}, environment)
         store = ArtefactStore(self.crew.cache / "descriptions", self.staged.digests)
 
         def ask(job: dict, file: pathlib.Path) -> dict:
@@ -214,57 +220,34 @@ class Run:
 
     def _enter(self, planned: Planned) -> None:
         """The row of a cell, as far as it is known after ``compare``."""
-        made = self.yard.answer(planned)
-        outcome = made.outcome
-        fields = {key: value for key, value in made.record.get("fields", {}).items() if value != ""}
-        parts = [self.yard.reference(planned)]
-        seconds: Optional[float] = 0.0 if planned.route.hops else None
-        for depth in range(1, len(planned.route.hops) + 1):
+        cell, made = planned.cell, self.yard.answer(planned)
+        fields: Dict[str, Any] = dict(made.record.get("fields", {}))
+        seconds = 0.0
+        for depth, hop in enumerate(planned.route.hops, start=1):
             part = self.yard.converted(planned, depth)
-            if part.outcome is not None and not part.record:
-                seconds = None
+            if part.folder is None:
                 break
-            if seconds is not None and "convert_seconds" in part.record:
-                seconds += part.record["convert_seconds"]
-            if part.folder is not None:
-                parts.append(part)
-                facts = part.record.get("facts", {})
-                if facts.get("opset") is not None:
-                    fields["opset"] = facts["opset"]
-        row = self.folder
-        row.update(
-            planned.cell,
-            stage=outcome.stage,
-            verdict=outcome.verdict or None,
-            kind=outcome.kind or None,
-            operator=outcome.operator or None,
-            message=outcome.message or None,
-            signature=outcome.signature or None,
-            convert_seconds=seconds if len(parts) == len(planned.route.hops) + 1 else None,
+            seconds += part.record["convert_seconds"]
+            if part.record["facts"].get("opset") is not None:
+                fields["opset"] = part.record["facts"]["opset"]
+            stage = f"convert:{hop}"
+            self.folder.figure(cell, stage, "seconds", part.record["convert_seconds"], "s")
+            self.folder.figure(cell, stage, "size", part.record["artefact_bytes"], "bytes")
+        else:
+            if planned.route.hops:
+                fields["convert_seconds"] = seconds
+        self.folder.update(
+            cell,
+            **rows.outcome_columns(made.outcome),
+            **rows.expectation_columns(self.expectations_of(cell), cell, made.outcome),
             artefact_key=made.key or None,
             stage_seconds=made.seconds,
             harness_seconds=made.overhead,
-            **self._against_expectation(planned.cell, outcome),
-            **_finite(fields),
+            **rows.finite(fields),
         )
         for figure in made.record.get("figures", []):
-            row.figure(planned.cell, figure["condition"], figure["metric"], figure["value"])
+            self.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
         self._keep_artefact(planned, made)
-        self.progress.answered(planned.cell)
-
-    def _against_expectation(self, cell: Cell, outcome: Outcome) -> Dict[str, Optional[str]]:
-        table = self.expectations_of(cell)
-        if not table.exists:
-            return {"expected": "no-expectation"}
-        wanted = table.of(cell)
-        passing = outcome.verdict in PASSING
-        if wanted is None:
-            return {"expected": "as-expected" if passing else "new"}
-        return {
-            "expected": "as-expected" if wanted.met_by(outcome) else "changed",
-            "expected_outcome": f"{wanted.stage} {wanted.kind} {wanted.verdict}",
-            "expected_reason": wanted.reason,
-        }
 
     def _keep_artefact(self, planned: Planned, made: Made) -> None:
         if not self.config.getoption("--keep-artifacts") or not planned.route.hops:
@@ -314,7 +297,12 @@ class Run:
             if one.outcome is not None:
                 break
         self._launches[cell] = found
-        self.folder.update(cell, **_latency(found), **columns(found), **self._ratio(planned, found))
+        self.folder.update(
+            cell,
+            **rows.latency_columns(found),
+            **rows.memory_columns(found),
+            **self._ratio(planned, found),
+        )
         return found
 
     def _ratio(self, planned: Planned, found: Sequence[Launch]) -> Dict[str, Optional[float]]:
@@ -325,15 +313,15 @@ class Run:
             and one.cell.version_set == planned.cell.version_set
         )  # fmt: skip
         if native.cell == planned.cell:
-            base = _latency(found)
+            base = rows.latency_columns(found)
         elif native.cell in self.resumed:
             base = self.folder.row(native.cell)
         else:
             self._prepare(native)
             if self.yard.answer(native).outcome.verdict not in PASSING:
                 return {}
-            base = _latency(self.measured(native))
-        own = _latency(found)
+            base = rows.latency_columns(self.measured(native))
+        own = rows.latency_columns(found)
         if not base.get("latency_median_ms") or not own.get("latency_median_ms"):
             return {}
         return {"ratio_to_native": own["latency_median_ms"] / base["latency_median_ms"]}
@@ -382,35 +370,3 @@ class Run:
             ended=datetime.datetime.now(datetime.timezone.utc),
         )  # fmt: skip
         self.folder.close(whole=whole and self._whole, **about)
-
-
-def _finite(fields: Mapping[str, Any]) -> Dict[str, Any]:
-    """JSON has no infinity: an error that overflowed is empty in the row, its kind says why."""
-    import math
-
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in fields.items()
-    }
-
-
-def _latency(launches: Sequence[Launch]) -> Dict[str, Any]:
-    """The row's latency columns; ``measure_kind`` where a launch failed."""
-    from switchyard.compare import statistics
-
-    failed = next((one.outcome for one in launches if one.outcome is not None), None)
-    if failed is not None:
-        return {"measure_kind": failed.kind, "measure_message": failed.message}
-    every = sorted(duration * 1e3 for one in launches for duration in one.durations)
-    medians = [statistics.median(sorted(one.durations)) * 1e3 for one in launches]
-    found = {
-        "latency_median_ms": statistics.median(medians),
-        "latency_p10_ms": statistics.quantile(every, 0.1),
-        "latency_p90_ms": statistics.quantile(every, 0.9),
-        "latency_min_ms": every[0],
-        "latency_samples": len(every),
-        "launches": len(launches),
-    }
-    if statistics.p99_allowed(len(every)):
-        found["latency_p99_ms"] = statistics.quantile(every, 0.99)
-    return found

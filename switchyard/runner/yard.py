@@ -63,16 +63,26 @@ class _Once:
 
 
 class Yard:
-    """``watch(text)`` is told what begins; it returns a callable to call when that ends."""
+    """``watch(text)`` is told what begins and returns a callable to call when that ends;
+    ``answered(cell)`` is told when a cell's verdict is known."""
 
-    def __init__(self, crew: Crew, hops, runtimes, hop_files: Sequence[str], jobs: int,
-                 watch: Callable[[str], Callable[[], None]]):  # fmt: skip
+    def __init__(
+        self,
+        crew: Crew,
+        hops,
+        runtimes,
+        hop_files: Sequence[str],
+        jobs: int,
+        watch: Callable[[str], Callable[[], None]],
+        answered: Callable[[Any], None] = lambda cell: None,
+    ):
         self.crew = crew
         self.hops = hops
         self.runtimes = runtimes
         self._hop_files = [str(path) for path in hop_files]
         self._store = ArtefactStore(crew.cache / "artefacts", crew.staged.digests)
         self._watch = watch
+        self._answered = answered
         self._once = _Once()
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
@@ -129,7 +139,13 @@ class Yard:
 
     def answer(self, planned: Planned) -> Made:
         """What the converted model answered, judged: ``record`` has the row's columns."""
-        return self._once(("answer", planned.cell), lambda: self._make_answer(planned))
+
+        def compute() -> Made:
+            made = self._make_answer(planned)
+            self._answered(planned.cell)
+            return made
+
+        return self._once(("answer", planned.cell), compute)
 
     def _make_reference(self, planned: Planned) -> Made:
         cell, model = planned.cell, planned.model
