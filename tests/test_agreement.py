@@ -7,6 +7,7 @@ import pytest
 
 from switchyard.vocabulary import KINDS, VERDICTS
 from switchyard.worker import agreement as ag
+from switchyard.worker import stochastic
 
 RNG = np.random.default_rng(7)
 EXACT = RNG.standard_normal((2, 50))
@@ -233,7 +234,7 @@ def draws(seed, runs=64, elements=40, scale=1.0, shift=0.0):
 
 
 def test_equal_distributions_are_acceptable_never_excellent():
-    verdicts = [ag.compare_spread(draws(i), draws(1000 + i)).verdict for i in range(20)]
+    verdicts = [stochastic.compare_spread(draws(i), draws(1000 + i)).verdict for i in range(20)]
     assert verdicts == ["acceptable"] * 20
 
 
@@ -241,10 +242,10 @@ def test_p_values_are_as_even_as_they_claim(monkeypatch):
     # At a level of 10% about a tenth of honest comparisons must fall out in each test, so
     # 20% at most in both: over 30 (binomial(100, 0.2), 1 in 200) the null is wrong, and
     # under 4 (binomial(100, 0.1), 1 in 120) it could not find anything.
-    monkeypatch.setattr(ag, "SPREAD_ALPHA", 0.1)
-    monkeypatch.setattr(ag, "SHUFFLES", 199)
+    monkeypatch.setattr(stochastic, "SPREAD_ALPHA", 0.1)
+    monkeypatch.setattr(stochastic, "SHUFFLES", 199)
     alarms = sum(
-        ag.compare_spread(draws(i, elements=8), draws(5000 + i, elements=8)).kind != ""
+        stochastic.compare_spread(draws(i, elements=8), draws(5000 + i, elements=8)).kind != ""
         for i in range(100)
     )
     assert 4 <= alarms <= 30
@@ -252,21 +253,21 @@ def test_p_values_are_as_even_as_they_claim(monkeypatch):
 
 @pytest.mark.parametrize("fault", [{"scale": 1.8}, {"scale": 0.5}, {"shift": 1.2}])
 def test_another_spread_or_mean_is_found(fault):
-    assert ag.compare_spread(draws(1), draws(2, **fault)).kind == "unexplained"
+    assert stochastic.compare_spread(draws(1), draws(2, **fault)).kind == "unexplained"
 
 
 def test_runs_all_alike_are_constant_baked():
     frozen = {"y": np.repeat(draws(2)["y"][:1], 64, axis=0)}
-    judgement = ag.compare_spread(draws(1), frozen)
+    judgement = stochastic.compare_spread(draws(1), frozen)
     assert (judgement.verdict, judgement.kind) == ("investigate", "constant-baked")
     assert judgement.agreement.mse is None
     # Where torch's do not vary either, nothing was baked.
-    assert ag.compare_spread(frozen, frozen).verdict == "acceptable"
-    assert ag.compare_spread(frozen, draws(1)).kind == "unexplained"
+    assert stochastic.compare_spread(frozen, frozen).verdict == "acceptable"
+    assert stochastic.compare_spread(frozen, draws(1)).kind == "unexplained"
 
 
 def test_spread_looks_at_structure_and_nan_first():
-    assert ag.compare_spread(draws(1), {"z": draws(2)["y"]}).kind == "output-structure"
+    assert stochastic.compare_spread(draws(1), {"z": draws(2)["y"]}).kind == "output-structure"
     hole = draws(2)["y"].copy()
     hole[3, 3] = np.nan
-    assert ag.compare_spread(draws(1), {"y": hole}).kind == "non-finite"
+    assert stochastic.compare_spread(draws(1), {"y": hole}).kind == "non-finite"

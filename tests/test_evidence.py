@@ -5,6 +5,7 @@ import pytest
 
 from switchyard.vocabulary import KINDS
 from switchyard.worker import agreement as ag
+from switchyard.worker import diagnosis
 from switchyard.worker import evidence as ev
 
 NAMES = ("example", "fresh", "negated", "zeros")
@@ -28,7 +29,7 @@ def cell(route, reference=None, names=NAMES, shape=(2, 6, 8, 10), dtype=np.float
 
 def found(probes, inside=()):
     results = [ag.ask(p.probe, p.reference, [p.got], p.reference64) for p in probes]
-    evidence = ev.diagnose(ag.judge(results), probes, inside)
+    evidence = diagnosis.diagnose(ag.judge(results), probes, inside)
     assert evidence.kind in KINDS or evidence.kind == ""
     return evidence
 

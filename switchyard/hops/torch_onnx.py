@@ -134,6 +134,8 @@ class TorchScript(Hop):
         ("", "Unsupported: ONNX export of operator", "unsupported-operator"),
         ("", "Couldn't export Python operator", "unsupported-operator"),
         ("", "is currently not supported", "unsupported-operator"),
+        # The symbolic of a norm over batch statistics wants sizes that are fixed.
+        ("", "batch_size and channel_size must be non-None", "dynamic-shape"),
     )
 
     def __init__(self, opset: Optional[int] = None):

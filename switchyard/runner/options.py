@@ -64,6 +64,9 @@ def add(parser: pytest.Parser) -> None:
            help="where the run's folder goes (default: results/runs)")  # fmt: skip
     option("--resume", nargs="?", const="newest", default=None, metavar="RUN",
            help="go on with an interrupted run: its folder, or the newest")  # fmt: skip
+    option("--expectations", default=None, metavar="DIR",
+           help="where the tables of what is known not to work lie "
+           "(default: bench/expectations)")  # fmt: skip
     option("--keep-artifacts", action="store_true",
            help="copy what the conversions made into the run's folder")  # fmt: skip
     option("--accept", action="store_true",
@@ -75,6 +78,11 @@ def add(parser: pytest.Parser) -> None:
 def results_folder(config: pytest.Config) -> pathlib.Path:
     given = config.getoption("--results")
     return pathlib.Path(given) if given else config.rootpath / "results" / "runs"
+
+
+def expectations_folder(config: pytest.Config) -> pathlib.Path:
+    given = config.getoption("--expectations")
+    return pathlib.Path(given) if given else config.rootpath / "bench" / "expectations"
 
 
 def check(config: pytest.Config, args: List[str]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from switchyard import runtimes as runtimes_
 from switchyard.runner import describing, environments, options, rows, staging
 from switchyard.runner import plan as plan_
-from switchyard.runner.artefacts import ArtefactStore
+from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.expectations import Expectations, table_path
 from switchyard.runner.launches import Launch, launch
@@ -25,8 +25,6 @@ from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
 from switchyard.tables.writing import RunFolder
 from switchyard.vocabulary import PASSING, Cell, Outcome
-
-EXPECTATIONS = staging.PROJECT / "bench" / "expectations"
 
 #: Cells that are converted ahead of the one that is asked for, per job.
 AHEAD = 24
@@ -75,7 +73,10 @@ class Run:
             routes_named=bool(option("--route")),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
-            name: Expectations(table_path(EXPECTATIONS, name, self.device)) for name in self.sets
+            name: Expectations(
+                table_path(options.expectations_folder(config), name, self.device)
+            )
+            for name in self.sets
         }
         self.folder: Optional[RunFolder] = None
         self.selected: List[Planned] = []
@@ -142,14 +143,14 @@ class Run:
         """What a resumed run must not differ in: code, zoo and packages."""
         return {
             "staged": self.staged.path.name,
-            "zoo": sorted(
-                digest
-                for zoo in self.zoos.values()
-                for model in zoo.models.values()
-                for digest in model["sources"].values()
-            )[:1]
-            if self.config.getoption("--zoo")
-            else [],
+            "zoo": key_of(
+                digests=sorted(
+                    digest
+                    for zoo in self.zoos.values()
+                    for model in zoo.models.values()
+                    for digest in model["sources"].values()
+                )
+            ),
             "environments": {
                 f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()
             },

@@ -31,7 +31,17 @@ _WORKER_SIDE = (
 #: Worker modules that judge or time an artefact and have no part in making it.
 _LOOKING = frozenset(
     f"switchyard/worker/{name}.py"
-    for name in ("asking", "agreement", "evidence", "layers", "measuring", "stochastic")
+    for name in (
+        "asking",
+        "agreement",
+        "capture",
+        "diagnosis",
+        "evidence",
+        "layers",
+        "measuring",
+        "stochastic",
+        "trace_replay",
+    )
 )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from switchyard import runtimes
 from switchyard.manifest import Artefact
 from switchyard.vocabulary import PASSING, Outcome, signature_of
-from switchyard.worker import agreement
+from switchyard.worker import agreement, stochastic
 from switchyard.worker.blame import outcome_of
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
@@ -127,16 +127,16 @@ def _judge_spread(asked: Asked, reference: Reference):
         raise
     paths = runs[0]
     got = {path: np.stack([run[path] for run in runs]) for path in paths}
-    return agreement.compare_spread(reference.many(), got)
+    return stochastic.compare_spread(reference.many(), got)
 
 
 def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job, artefact):
     """The judgement with the kind that evidence names, where it names one."""
     import dataclasses
 
-    from switchyard.worker import evidence
+    from switchyard.worker import diagnosis
 
-    found = evidence.diagnose_cell(judged, reference, answers, job, artefact)
+    found = diagnosis.diagnose_cell(judged, reference, answers, job, artefact)
     if found is None:
         return judged
     return dataclasses.replace(judged, kind=found.kind, message=found.why)

@@ -2,20 +2,19 @@
 
 Pure numpy. Each test below states what it takes for proof; none of them proven is
 ``unexplained``. Faults inside the network, which later layers have mixed beyond
-recognition, are for ``layers``.
+recognition, are for ``layers``; what the tests amount to for a cell, for ``diagnosis``.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from switchyard.worker.agreement import (
     Agreement,
-    Judgement,
     as_float64,
     band,
     compare,
@@ -30,10 +29,7 @@ SAME_BY_DEFAULT = 1e-4
 #: An error below this nmse is a matter of degree, above it one of kind (10% of the spread).
 GROSS = 1e-2
 
-#: An error this many times torch's own is still torch's own order: rounding.
-ROUNDING = 10.0
-
-#: Generated probes that change the sign or remove the signal: see ``_constant_baked``.
+#: Generated probes that change the sign or remove the signal: see ``constant_baked``.
 EXAMPLE, SIGNED = "example", ("negated", "zeros")
 
 
@@ -62,89 +58,17 @@ class ProbeOutputs:
 Pairs = List[Tuple[np.ndarray, np.ndarray]]
 
 
-def diagnose(
-    judgement: Judgement,
-    probes: Sequence[ProbeOutputs],
-    inside: Sequence[Callable[[], Optional[Evidence]]] = (),
-    example: str = EXAMPLE,
-) -> Evidence:
-    """The kind of a cell that ``judge`` called ``investigate``, and why.
-
-    ``inside``: questions to the network itself, asked in order only where the outputs show
-    nothing (``layers.explain``, ``layers.replay_trace``). Faults of structure, unstable
-    answers and non-finite values keep their kind: they are facts, not explanations, and
-    what else is seen is added to the sentence. Outputs swapped are the one exception: with
-    unequal shapes they look like a fault of shape. Empty where the verdict is good.
-    """
-    kind, message = judgement.kind, judgement.message
-    if judgement.verdict != "investigate":
-        return Evidence("", "nothing is wrong")
-    if kind in ("", "precision", "unexplained"):
-        evidence = from_outputs(probes, example)
-        looked = []
-        for question in inside:
-            if evidence:
-                break
-            answer = question()
-            if answer:
-                evidence = answer
-            elif answer is not None and answer.why:
-                looked.append(answer.why)
-        if evidence:
-            return evidence
-        rounding = _rounding(judgement.agreement)
-        found = "precision" if kind == "precision" or rounding else "unexplained"
-        return Evidence(found, "; ".join([rounding or message, *looked]))
-    if kind in ("shape", "dtype"):
-        swapped = _swapped(probes)
-        if swapped:
-            return swapped
-    if kind == "shape":
-        turned = _layout_permuted(probes, same_shape=False)
-        return Evidence(kind, message + (f"; {turned.why}" if turned else ""))
-    return Evidence(kind, message)
-
-
-def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mapping, artefact):
-    """``diagnose`` for the worker: ``reference`` as read from disk, ``answers`` by probe.
-
-    Only an artefact's network is looked into, torch's own routes have none. None where
-    nothing is wrong; never raises for what happens inside the network.
-    """
-    probes = [
-        ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name))
-        for name, got in answers.items()
-    ]
-
-    def inside() -> Evidence:
-        try:
-            from switchyard.worker import layers
-            from switchyard.worker.building import build
-
-            module, example = build(job["file"], job["model"]).module, reference.inputs(EXAMPLE)
-            inputs = {name: reference.inputs(name) for name in answers}
-            seen = Evidence()
-            if "onnx" in artefact.manifest.files:
-                feeds = artefact.manifest.for_format("onnx").feeds(example)
-                seen = layers.explain(module, example, artefact.file("onnx"), feeds)
-            return seen or layers.replay_trace(module, example, inputs, probes) or seen
-        except Exception as error:
-            return Evidence("", f"the network was not looked into: {type(error).__name__}: {error}")
-
-    return diagnose(judgement, probes, [inside] if artefact is not None else []) or None
-
-
-def from_outputs(probes: Sequence[ProbeOutputs], example: str = EXAMPLE) -> Evidence:
-    """The first of the tests of this file that proves something, the plainest first."""
-    probes = [probe for probe in probes if _aligned(probe)]
-    for test in (_constant_output, _swapped, _layout_permuted, _channel_affine, _padding_shift):
+def from_outputs(probes: Sequence[ProbeOutputs]) -> Evidence:
+    """The first of the tests on outputs alone that proves something, the plainest first."""
+    probes = [probe for probe in probes if aligned(probe)]
+    for test in (_constant_output, swapped, layout_permuted, _channel_affine, _padding_shift):
         evidence = test(probes)
         if evidence:
             return evidence
-    return _constant_baked(probes, example)
+    return Evidence()
 
 
-def _aligned(probe: ProbeOutputs) -> bool:
+def aligned(probe: ProbeOutputs) -> bool:
     return all(
         path in probe.got and np.shape(probe.got[path]) == np.shape(array)
         for path, array in probe.reference.items()
@@ -218,7 +142,7 @@ def _constant_output(probes: Sequence[ProbeOutputs]) -> Evidence:
     return Evidence()
 
 
-def _swapped(probes: Sequence[ProbeOutputs]) -> Evidence:
+def swapped(probes: Sequence[ProbeOutputs]) -> Evidence:
     """Each wrong output equals another's reference, each another's, on every probe."""
     if not probes or set(probes[0].got) != set(probes[0].reference):
         return Evidence()
@@ -263,7 +187,7 @@ def _orders(shape: Tuple[int, ...]) -> List[Tuple[Tuple[int, ...], Tuple[int, ..
     return orders
 
 
-def _layout_permuted(probes: Sequence[ProbeOutputs], same_shape: bool = True) -> Evidence:
+def layout_permuted(probes: Sequence[ProbeOutputs], same_shape: bool = True) -> Evidence:
     """The output holds torch's values in another order of axes, one order for all probes.
 
     Proof: at least 4 elements, not constant, and equal to rounding on every probe that is
@@ -396,9 +320,10 @@ def _cut(array: np.ndarray, axes: Sequence[int], moves: Sequence[int]) -> np.nda
     return array
 
 
-def _constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
+def constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
     """The example is right to rounding, another probe grossly wrong: a path or a value of
-    the example was written into the graph.
+    the example was written into the graph. For where the model is not at hand: where it is,
+    ``trace_replay`` proves or disproves it, and a probe that is merely hard is not mistaken.
 
     Which probes count: those made by hand (the model's author wrote them to take another
     branch, count or value), and ``fresh`` ones, which are drawn as the example was: an
@@ -424,15 +349,3 @@ def _constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
         f"the example is right to rounding (mse {results[example].mse or 0:.2g}) and probe"
         f" {telling[0]!r} grossly wrong ({wrong[telling[0]].message})",
     )
-
-
-def _rounding(agreement: Agreement) -> str:
-    """Why an error is of rounding's own order, empty where it is not.
-
-    In 16 bits, or in a net that magnifies its own rounding, two honest answers may stand
-    further apart than a band allows; each is then as near to float64 as the other.
-    """
-    ratio = agreement.error_vs_fp64
-    if ratio is None or ratio > ROUNDING or not agreement.nmse or agreement.nmse > 0.5:
-        return ""
-    return f"{agreement.message}: no further from float64 than torch's own {agreement.dtype}"

@@ -1,0 +1,106 @@
+"""The kind of a cell that is wrong: the outputs are asked first, then the network itself."""
+
+from __future__ import annotations
+
+from typing import Callable, Mapping, Optional, Sequence
+
+from switchyard.worker.agreement import Agreement, Judgement
+from switchyard.worker.evidence import (
+    EXAMPLE,
+    Evidence,
+    ProbeOutputs,
+    aligned,
+    constant_baked,
+    from_outputs,
+    layout_permuted,
+    swapped,
+)
+
+#: An error this many times torch's own is still torch's own order: rounding.
+ROUNDING = 10.0
+
+
+def diagnose(
+    judgement: Judgement,
+    probes: Sequence[ProbeOutputs],
+    inside: Sequence[Callable[[], Optional[Evidence]]] = (),
+    example: str = EXAMPLE,
+) -> Evidence:
+    """The kind of a cell that ``judge`` called ``investigate``, and why.
+
+    ``inside``: questions to the network itself, asked in order only where the outputs show
+    nothing (``capture.explain``, ``trace_replay.replay_trace``). Faults of structure, unstable
+    answers and non-finite values keep their kind: they are facts, not explanations, and
+    what else is seen is added to the sentence. Outputs swapped are the one exception: with
+    unequal shapes they look like a fault of shape. Empty where the verdict is good.
+    """
+    kind, message = judgement.kind, judgement.message
+    if judgement.verdict != "investigate":
+        return Evidence("", "nothing is wrong")
+    if kind in ("", "precision", "unexplained"):
+        evidence = from_outputs(probes)
+        looked = []
+        if not evidence and not inside:
+            evidence = constant_baked([probe for probe in probes if aligned(probe)], example)
+        for question in inside:
+            if evidence:
+                break
+            answer = question()
+            if answer:
+                evidence = answer
+            elif answer is not None and answer.why:
+                looked.append(answer.why)
+        if evidence:
+            return evidence
+        rounding = _rounding(judgement.agreement)
+        found = "precision" if kind == "precision" or rounding else "unexplained"
+        return Evidence(found, "; ".join([rounding or message, *looked]))
+    if kind in ("shape", "dtype"):
+        exchanged = swapped(probes)
+        if exchanged:
+            return exchanged
+    if kind == "shape":
+        turned = layout_permuted(probes, same_shape=False)
+        return Evidence(kind, message + (f"; {turned.why}" if turned else ""))
+    return Evidence(kind, message)
+
+
+def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mapping, artefact):
+    """``diagnose`` for the worker: ``reference`` as read from disk, ``answers`` by probe.
+
+    Only an artefact's network is looked into, torch's own routes have none. None where
+    nothing is wrong; never raises for what happens inside the network.
+    """
+    probes = [
+        ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name))
+        for name, got in answers.items()
+    ]
+
+    def inside() -> Evidence:
+        try:
+            from switchyard.worker import capture, trace_replay
+            from switchyard.worker.building import build
+
+            module, example = build(job["file"], job["model"]).module, reference.inputs(EXAMPLE)
+            inputs = {name: reference.inputs(name) for name in answers}
+            seen = Evidence()
+            if "onnx" in artefact.manifest.files:
+                feeds = artefact.manifest.for_format("onnx").feeds(example)
+                seen = capture.explain(module, example, artefact.file("onnx"), feeds)
+            return seen or trace_replay.replay_trace(module, example, inputs, probes) or seen
+        except Exception as error:
+            return Evidence("", f"the network was not looked into: {type(error).__name__}: {error}")
+
+    return diagnose(judgement, probes, [inside] if artefact is not None else []) or None
+
+
+def _rounding(agreement: Agreement) -> str:
+    """Why an error is of rounding's own order, empty where it is not.
+
+    In 16 bits, or in a net that magnifies its own rounding, two honest answers may stand
+    further apart than a band allows; each is then as near to float64 as the other.
+    """
+    ratio = agreement.error_vs_fp64
+    if ratio is None or ratio > ROUNDING or not agreement.nmse or agreement.nmse > 0.5:
+        return ""
+    return f"{agreement.message}: no further from float64 than torch's own {agreement.dtype}"

@@ -1,0 +1,100 @@
+"""Whether a stochastic model arrived: its runs against torch's, by mean and spread.
+
+Pure numpy, all arithmetic in float64.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Mapping, Tuple
+
+import numpy as np
+
+from switchyard.worker.agreement import (
+    ATOL,
+    RTOL,
+    Agreement,
+    Judgement,
+    as_float64,
+    structure_fault,
+)
+
+#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its two tests.
+SPREAD_ALPHA, SHUFFLES = 2e-4, 19_999
+
+
+def compare_spread(
+    reference_runs: Mapping[str, np.ndarray], got_runs: Mapping[str, np.ndarray]
+) -> Judgement:
+    """A stochastic model by mean and spread; runs are stacked on axis 0 (64 of each).
+
+    Assumes runs independent and, under the hypothesis that the route is right, of one
+    distribution; elements of a run may depend on each other in any way, so no table of a
+    normal or chi-squared variable fits. Both statistics are therefore set against their
+    own values under random exchanges of runs between torch and route (Fisher's permutation
+    test, exact; the +1 rule of Phipson and Smyth 2010): z, the RMS over elements of the
+    difference of means in standard deviations, and the log ratio of the two total
+    variances. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in at most
+    2 * SPREAD_ALPHA = 1 of 2,500 comparisons, however many elements it has: thirty
+    stochastic cells a night alarm falsely once in about three months. Rounding is no alarm:
+    1e-5 of an element's RMS is added to its standard deviation.
+
+    ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
+    route's runs are all alike and the reference's are not. The figures of one run are None.
+    """
+    fault = structure_fault(
+        {path: np.asarray(runs)[0] for path, runs in reference_runs.items()},
+        {path: np.asarray(runs)[0] for path, runs in got_runs.items()},
+    )
+    if fault:
+        return Judgement("investigate", fault.kind, fault.message, "runs", fault)
+    order = ("", "unexplained", "constant-baked", "non-finite")
+    spreads = {
+        path: _spread_of(np.asarray(runs), np.asarray(got_runs[path]))
+        for path, runs in reference_runs.items()
+    }
+    path = max(spreads, key=lambda each: order.index(spreads[each][0]))
+    kind, message = spreads[path][0], f"output {path!r}: {spreads[path][1]}"
+    verdict = "investigate" if kind else "acceptable"
+    return Judgement(verdict, kind, message, "runs", Agreement(kind, message, path))
+
+
+def _spread_of(reference: np.ndarray, got: np.ndarray) -> Tuple[str, str]:
+    """(kind, text) of one output over its runs."""
+    x = as_float64(reference).reshape(len(reference), -1)
+    y = as_float64(got).reshape(len(got), -1)
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        often = np.isfinite(x).mean(0), np.isfinite(y).mean(0)
+        if not np.array_equal(*often):
+            return "non-finite", "NaN or infinities not as often in each place as in torch"
+        x, y = x[:, often[0] == 1], y[:, often[0] == 1]
+    if not x.size:
+        return "", "nothing to compare"
+    both = np.concatenate([x, y])
+    middle = both.mean(0)
+    rounding = 1e-5 * np.sqrt(np.mean(both * both, 0))
+    moves = [np.any(part.std(0) > rounding) for part in (x, y)]
+    if moves[0] and not moves[1]:
+        return "constant-baked", f"{len(y)} runs of the route all alike, torch's vary"
+    deviation = np.sqrt(both.var(0) + rounding**2)
+    deviation[deviation == 0] = 1.0
+    z = (both - middle) / deviation
+    if not moves[0]:
+        gap = np.abs(x.mean(0) - y.mean(0))
+        alike = not moves[1] and np.all(gap <= ATOL + RTOL * np.abs(x.mean(0)))
+        return ("" if alike else "unexplained"), f"torch's runs are all alike, gap {gap.max():.3g}"
+    gram, energy = z @ z.T, np.sum(z * z, 1)
+    # Row 0 is the split as it came; weights give mean(x) - mean(y) of any split.
+    rng, count = np.random.default_rng(0), len(both)
+    chosen = np.argsort(rng.random((SHUFFLES + 1, count)), 1) < len(x)
+    chosen[0] = np.arange(count) < len(x)
+    weights = np.where(chosen, 1 / len(x), -1 / len(y))
+    shift = np.sum((weights @ gram) * weights, 1)
+    own = (chosen @ energy) / len(x)
+    ratio = np.abs(np.log((energy.sum() - own * len(x)) / len(y) / own))
+    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio)]
+    text = (
+        f"means {math.sqrt(shift[0] / z.shape[1]):.3g} standard deviations apart (RMS,"
+        f" p {p[0]:.2g}), variance {y.var(0).sum() / x.var(0).sum():.3g} of torch's (p {p[1]:.2g})"
+    )
+    return ("unexplained" if min(p) <= SPREAD_ALPHA else ""), text
