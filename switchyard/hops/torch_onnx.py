@@ -72,7 +72,7 @@ class Dynamo(Hop):
         import torch
 
         outputs = _output_paths(job)
-        named = {name: dims for name, dims in _named_dims(job.dims).items()}
+        named = _named_dims(job.dims)
         reason = ""
         if any(named.values()):
             try:
@@ -106,17 +106,21 @@ class Dynamo(Hop):
         program.save(str(job.target / FILE))
 
 
+#: What ``torch.export`` says where a dimension that was declared dynamic turned out not to be.
+_SHAPES_BLAMED = (
+    "Constraints violated",
+    "was specialized",
+    "conflicts between user-specified ranges and inferred ranges",
+    "marked as dynamic",
+    "marked dynamic",
+)
+
+
 def _blames_shapes(error: BaseException) -> bool:
     """Whether an export failed over a dimension declared dynamic."""
     seen: Optional[BaseException] = error
     while seen is not None:
-        text = str(seen)
-        if (
-            "Constraints violated" in text
-            or "was specialized" in text
-            or "marked" in text.lower()
-            and "dynamic" in text.lower()
-        ):
+        if any(words in str(seen) for words in _SHAPES_BLAMED):
             return True
         seen = seen.__cause__ or seen.__context__
     return False
@@ -134,6 +138,7 @@ class TorchScript(Hop):
         ("", "Unsupported: ONNX export of operator", "unsupported-operator"),
         ("", "Couldn't export Python operator", "unsupported-operator"),
         ("", "is currently not supported", "unsupported-operator"),
+        ("", "torch.jit.trace a dynamo-optimized function", "data-dependent-control-flow"),
         # The symbolic of a norm over batch statistics wants sizes that are fixed.
         ("", "batch_size and channel_size must be non-None", "dynamic-shape"),
     )

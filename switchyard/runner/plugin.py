@@ -76,7 +76,10 @@ def _run(config: pytest.Config) -> Run:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" not in metafunc.fixturenames:
         return
-    suite = metafunc.definition.get_closest_marker("suite").args[0]
+    marker = metafunc.definition.get_closest_marker("suite")
+    if marker is None:  # somebody else's fixture of that name
+        return
+    suite = marker.args[0]
     run = _run(metafunc.config)
     parameters = []
     for planned in run.planned:
@@ -124,9 +127,10 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         if parameter is not None:
             cells.setdefault(parameter[0].cell, parameter[0])
     if cells:
-        whole = len(session.items) == session.testscollected and len(cells) == len(run.planned)
+        counts = _count_items(session.items)
+        whole = sum(counts.values()) == len(SUITES) * len(run.planned)
         run.begin(list(cells.values()), whole)
-        session.config.stash[REMAINING] = _count_items(session.items)
+        session.config.stash[REMAINING] = counts
         _spare_the_screen(session.config, len(cells))
 
 

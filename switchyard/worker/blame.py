@@ -11,6 +11,7 @@ import traceback
 from typing import Iterable, Iterator, Sequence, Tuple
 
 from switchyard.vocabulary import (
+    KINDS,
     Outcome,
     signature_of,
     stage_base,
@@ -154,7 +155,7 @@ def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> 
         verdict=verdict_of_failure(stage, kind),
         kind=kind,
         operator=getattr(error, "operator", "")
-        or (operator_of(text) if kind == "unsupported-operator" else ""),
+        or (operator_of(text) if KINDS[kind] in ("capability", "artefact") else ""),
         message=message,
         signature=signature_of(message),
         detail=trace[-6000:],

@@ -1,0 +1,137 @@
+"""Small honest models to plant faults in, and two whose reference is unusable."""
+
+import torch
+from torch import nn
+
+from models_zoo import Tensor, model
+
+IMAGE = Tensor("batch", 3, 8, 6)
+
+
+class ConvBn(nn.Module):
+    """Two convolutions with BatchNorm, so that a fault in one is mixed by what follows."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 5, 3), nn.BatchNorm2d(5)
+        self.head = nn.Linear(5, 4)
+        for bn in (self.bn1, self.bn2):
+            # Both above zero: swapped, a mean below would be a NaN, which anybody sees.
+            bn.trained = True
+            nn.init.uniform_(bn.running_mean, 0.2, 0.4)
+            nn.init.uniform_(bn.running_var, 0.5, 2.0)
+            nn.init.uniform_(bn.weight, 0.5, 1.5)
+            nn.init.uniform_(bn.bias, -0.5, 0.5)
+
+    def forward(self, image):
+        x = torch.relu(self.bn1(self.conv1(image)))
+        x = torch.relu(self.bn2(self.conv2(x)))
+        return self.head(x.mean(dim=(2, 3)))
+
+
+class Flattened(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.flatten = nn.Conv2d(3, 4, 3), nn.Flatten()
+        self.linear, self.head = nn.Linear(4 * 6 * 4, 16), nn.Linear(16, 5)
+
+    def forward(self, image):
+        return self.head(torch.relu(self.linear(self.flatten(torch.relu(self.conv(image))))))
+
+
+class TwoOutputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(6, 5), nn.Linear(6, 5)
+
+    def forward(self, x):
+        return self.first(x), torch.tanh(self.second(x))
+
+
+class Branch(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.calm, self.wild = nn.Linear(6, 4), nn.Linear(6, 4)
+
+    def forward(self, x):
+        if bool(x.mean() > 3):
+            y = self.wild(x) * 10
+        else:
+            y = self.calm(x)
+        return y
+
+
+class Repeated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x, times):
+        # type: (torch.Tensor, torch.Tensor) -> torch.Tensor
+        for _ in range(int(times)):
+            x = torch.tanh(self.linear(x)) * 2
+        return x
+
+
+def mlp_of(dtype):
+    return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4)).to(dtype)
+
+
+@model(image=IMAGE)
+def conv_bn():
+    return ConvBn()
+
+
+@model(image=IMAGE)
+def flattened():
+    return Flattened()
+
+
+@model(x=Tensor("batch", 6))
+def two_outputs():
+    return TwoOutputs()
+
+
+@model(x=Tensor("batch", 6), probes={"other_branch": {"x": Tensor("batch", 6, range=(4, 6))}})
+def branch():
+    return torch.jit.script(Branch())
+
+
+@model(
+    x=Tensor("batch", 6),
+    times=Tensor(dtype="int64", range=(2, 3)),
+    probes={"longer": {"times": 7}},
+)
+def loop():
+    return torch.jit.script(Repeated())
+
+
+@model(input=Tensor("batch", 6))
+def mlp():
+    return mlp_of(torch.float32)
+
+
+@model(input=Tensor("batch", 6, dtype="float64"), precision="float64")
+def mlp64():
+    return mlp_of(torch.float64)
+
+
+class NotANumber(nn.Module):
+    def forward(self, x):
+        return torch.log(x - x.abs() - 1)
+
+
+class Restless(nn.Module):
+    def forward(self, x):
+        return x + torch.rand_like(x)
+
+
+@model(x=Tensor("batch", 6))
+def nan_reference():
+    return NotANumber()
+
+
+@model(x=Tensor("batch", 6))
+def restless_reference():
+    return Restless()
