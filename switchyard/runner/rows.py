@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics as stdlib_statistics
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -12,12 +13,22 @@ from switchyard.runner.launches import Launch
 from switchyard.vocabulary import PASSING, Cell, Outcome
 
 
+#: An absolute path, its last part in a group.
+_PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+@-]+)+/([\w.+@-]+)")
+
+
 def outcome_columns(outcome: Outcome) -> Dict[str, Optional[str]]:
-    """Stage, kind, verdict and the error; what is empty is not there."""
-    return {
+    """Stage, kind, verdict and the error; what is empty is not there.
+
+    Tables are published: of a path on this machine only the file's name stands in the message.
+    """
+    columns = {
         name: getattr(outcome, name) or None
         for name in ("stage", "verdict", "kind", "operator", "message", "signature")
     }
+    if columns["message"]:
+        columns["message"] = _PATH.sub(r"\1", columns["message"])
+    return columns
 
 
 def expectation_columns(table: Expectations, cell: Cell, outcome: Outcome) -> Dict[str, str]:
