@@ -11,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.vocabulary import LAYOUT_BASES
 from switchyard.wire import dtype_named
@@ -67,14 +68,18 @@ class TensorNote:
 
     def to_artefact(self, array: np.ndarray) -> np.ndarray:
         """The model's input as the artefact wants it."""
+        import numpy as np
+
         if self.permutation is not None:
             array = np.transpose(array, self.permutation)
         if self.width is not None:
             array = array.astype(dtype_named(self.width))
-        return np.ascontiguousarray(array)
+        return np.asarray(array, order="C")  # ascontiguousarray would give a scalar a dimension
 
     def to_model(self, array: np.ndarray) -> np.ndarray:
         """The artefact's output as the model would have given it; integers widened back."""
+        import numpy as np
+
         array = np.asarray(array)
         if self.permutation is not None and array.ndim == len(self.permutation):
             array = np.transpose(array, np.argsort(self.permutation))

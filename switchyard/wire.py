@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 import os
 import struct
-from typing import Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
 
-import numpy as np
+if TYPE_CHECKING:  # the runner frames messages without paying for numpy
+    import numpy as np
 
 _LENGTH = struct.Struct(">I")
 
@@ -32,6 +33,8 @@ def dtype_named(name: str) -> np.dtype:
 
     Raises ImportError where ml_dtypes is missing, TypeError for what is no dtype.
     """
+    import numpy as np
+
     if name in _EXTENDED:
         import ml_dtypes
 
@@ -95,6 +98,8 @@ def _read_exactly(descriptor: int, count: int) -> bytes:
 
 def save_tensors(path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write named arrays to ``path`` at once: a reader sees the old file or the whole new one."""
+    import numpy as np
+
     arrays = {name: np.asarray(array) for name, array in tensors.items()}
     header = {
         "tensors": [
@@ -112,6 +117,8 @@ def save_tensors(path, tensors: Mapping[str, np.ndarray]) -> None:
 
 def load_tensors(path) -> Dict[str, np.ndarray]:
     """Read what ``save_tensors`` wrote. Raises BrokenFrame for a truncated file."""
+    import numpy as np
+
     with open(path, "rb") as source:
         header = receive(source.fileno())
         if header is None:

@@ -8,9 +8,12 @@ forked child of their own, and import their converter lazily.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
+import importlib.util
 import pathlib
 import pkgutil
+import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Dict, Iterable, Mapping, Optional, Tuple
 
 from switchyard.manifest import Artefact, Manifest
@@ -89,6 +92,26 @@ def builtin() -> Dict[str, Hop]:
         for info in pkgutil.iter_modules(__path__)
     )
     return register(hop for module in modules for hop in getattr(module, "HOPS", ()))
+
+
+def known(files: Iterable[str]) -> Dict[str, Hop]:
+    """The built-in hops and those of the user's ``--hop`` files, each imported by its path.
+
+    Raises whatever such a file's import raises, AttributeError where it has no ``HOPS``.
+    """
+    found = list(builtin().values())
+    for file in files:
+        path = pathlib.Path(file)
+        # Two files of one name in two folders are two modules.
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        name = f"hop_file_{digest}_{path.stem}"
+        if name not in sys.modules:
+            spec = importlib.util.spec_from_file_location(name, path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            spec.loader.exec_module(module)
+        found.extend(sys.modules[name].HOPS)
+    return register(found)
 
 
 def register(hops: Iterable[Hop]) -> Dict[str, Hop]:

@@ -24,9 +24,21 @@ import re
 import shutil
 import sys
 import tempfile
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Dict,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+)
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.hops.channels_last import (
@@ -101,7 +113,7 @@ class Onnx2Tf(Hop):
         declares = declared(original)
         source = _renamed(source, renamed)
         feeds = source.feeds(job.example)
-        shapes = {name: np.shape(array) for name, array in feeds.items()}
+        shapes = {name: array.shape for name, array in feeds.items()}
         sizes = symbol_sizes(declares["inputs"], shapes)
         called_so = _declared_names(job, source, declares["inputs"])
         kept = batch_symbol(declares["inputs"])
@@ -247,6 +259,8 @@ def _run(folder: pathlib.Path) -> _Written:
 def _surroundings(folder: pathlib.Path) -> Iterator[None]:
     """The interpreter's bin folder first on PATH, and ``folder`` as working directory with
     a calibration file in it. Raises Refusal where ``onnxsim`` is still not to be found."""
+    import numpy as np
+
     path, here = os.environ.get("PATH", ""), os.getcwd()
     os.environ["PATH"] = os.pathsep.join([str(pathlib.Path(sys.executable).parent), path])
     try:
@@ -308,6 +322,7 @@ def _operator_of(node: str, folder: pathlib.Path) -> str:
 def _onnx_shapes(path: pathlib.Path, feeds: Mapping[str, np.ndarray]) -> Dict[str, Tuple]:
     """The outputs' shapes on the example: run, or as declared where ONNX Runtime cannot."""
     try:
+        import numpy as np
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -324,6 +339,7 @@ def _shapes_when_called(
 
     Only shapes are looked at, never values.
     """
+    import numpy as np
     import tensorflow as tf
 
     try:

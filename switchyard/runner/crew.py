@@ -24,6 +24,10 @@ from switchyard.runner.workers import (
 from switchyard.vocabulary import Outcome, signature_of
 
 
+class Closed(Exception):
+    """The run is over (Ctrl-C): what was under way is nobody's outcome."""
+
+
 class Crew:
     """Environments and workers by (version set, environment name)."""
 
@@ -42,6 +46,7 @@ class Crew:
         self._failed: Dict[Tuple[str, str], Outcome] = {}
         self._dead: Dict[Tuple[str, str], WorkerFailed] = {}
         self._count = 0
+        self._closed = False
 
     def environment(self, version_set: str, name: str):
         """The environment, provisioned now if need be, or the Outcome that says why not."""
@@ -74,9 +79,12 @@ class Crew:
         return environment_variables(environment, self.staged.path, self.cache)
 
     def worker(self, version_set: str, name: str) -> Worker:
-        """The fork server of an environment, started or started anew. Raises WorkerFailed."""
+        """The fork server of an environment, started or started anew. Raises WorkerFailed,
+        or Closed once ``close`` was called."""
         key = (version_set, name)
         with self._lock:
+            if self._closed:
+                raise Closed("the run has ended")
             worker = self._workers.get(key)
             if worker is not None and worker.alive:
                 return worker
@@ -115,7 +123,7 @@ class Crew:
             pass
         with self.gate.alone():
             try:
-                return self._once(version_set, name, job, stage)
+                return self._begun(version_set, name, job, stage)
             except ServerLost as error:
                 message = f"{error}, and again when it ran alone"
                 outcome = Outcome(
@@ -126,6 +134,16 @@ class Crew:
                     signature=signature_of(message),
                 )
                 return Finished(None, outcome, 0.0)
+
+    def _begun(self, version_set, name, job, stage) -> Finished:
+        """``_once``, again where the server had died of something else before the job began;
+        a server that will not live long enough to begin is given up after three."""
+        for attempt in range(3):
+            try:
+                return self._once(version_set, name, job, stage)
+            except ServerLost as error:
+                if error.begun or attempt == 2:
+                    raise
 
     def _once(self, version_set, name, job, stage) -> Finished:
         try:
@@ -143,6 +161,7 @@ class Crew:
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.close()

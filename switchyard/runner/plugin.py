@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
 
@@ -15,7 +15,7 @@ from switchyard.runner import options
 from switchyard.runner.asked import SUITES, CellUnderTest
 from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
-from switchyard.runner.plan import NothingUsable
+from switchyard.runner.plan import NothingUsable, Planned
 from switchyard.runner.progress import Progress
 from switchyard.runner.session import Run
 from switchyard.runner.summary import write_summary
@@ -24,7 +24,17 @@ from switchyard.vocabulary import Cell, UnknownName
 
 RUN = pytest.StashKey[Run]()
 PROGRESS = pytest.StashKey[Progress]()
-PLANNED = pytest.StashKey[Any]()
+
+
+class Parameter(NamedTuple):
+    """What an item is about. ``place`` is the cell's in the plan: sorting by it hashes nothing."""
+
+    place: int
+    planned: Planned
+    suite: str
+
+
+PLANNED = pytest.StashKey[Parameter]()
 CHANGES = pytest.StashKey[List[str]]()
 
 
@@ -82,7 +92,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     suite = marker.args[0]
     run = _run(metafunc.config)
     parameters = []
-    for planned in run.planned:
+    for place, planned in enumerate(run.planned):
         marks = []
         wanted = run.expectations_of(planned.cell).of(planned.cell)
         if wanted is not None and wanted.suite == suite:
@@ -91,7 +101,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                     reason=f"{wanted}: {wanted.reason}", strict=True, raises=AsExpected
                 )
             )
-        parameters.append(pytest.param((planned, suite), id=planned.cell.id, marks=marks))
+        parameter = Parameter(place, planned, suite)
+        parameters.append(pytest.param(parameter, id=planned.cell.id, marks=marks))
     metafunc.parametrize("cell", parameters, indirect=True)
 
 
@@ -101,17 +112,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
     run = config.stash.get(RUN, None)
     if run is None:
         return
-    order = {planned.cell: place for place, planned in enumerate(run.planned)}
     for item in items:
         parameter = getattr(item, "callspec", None) and item.callspec.params.get("cell")
         if parameter:
             item.stash[PLANNED] = parameter
 
+    suites = {suite: place for place, suite in enumerate(SUITES)}
+    last = (len(run.planned), 0)
+
     def place(item):
         parameter = item.stash.get(PLANNED, None)
-        if parameter is None:
-            return (len(order), 0)
-        return (order[parameter[0].cell], SUITES.index(parameter[1]))
+        return (parameter.place, suites[parameter.suite]) if parameter else last
 
     items.sort(key=place)
 
@@ -125,7 +136,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     for item in session.items:
         parameter = item.stash.get(PLANNED, None)
         if parameter is not None:
-            cells.setdefault(parameter[0].cell, parameter[0])
+            cells.setdefault(parameter.planned.cell, parameter.planned)
     if cells:
         counts = _count_items(session.items)
         whole = sum(counts.values()) == len(SUITES) * len(run.planned)
@@ -153,7 +164,7 @@ def _count_items(items) -> Dict[Cell, int]:
     for item in items:
         parameter = item.stash.get(PLANNED, None)
         if parameter is not None:
-            cell = parameter[0].cell
+            cell = parameter.planned.cell
             counts[cell] = counts.get(cell, 0) + 1
     return counts
 
@@ -161,8 +172,8 @@ def _count_items(items) -> Dict[Cell, int]:
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> CellUnderTest:
     """The cell this item asks about."""
-    planned, suite = request.param
-    return CellUnderTest(request.config.stash[RUN], planned, suite)
+    parameter = request.param
+    return CellUnderTest(request.config.stash[RUN], parameter.planned, parameter.suite)
 
 
 class _Replay:
@@ -205,7 +216,7 @@ def _count_down(item: pytest.Item) -> None:
     remaining = item.config.stash.get(REMAINING, None)
     if parameter is None or remaining is None:
         return
-    run, planned = item.config.stash[RUN], parameter[0]
+    run, planned = item.config.stash[RUN], parameter.planned
     remaining[planned.cell] -= 1
     if remaining[planned.cell] == 0:
         run.done(planned.cell)

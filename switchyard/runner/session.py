@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
 
+from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
 from switchyard.runner import describing, environments, options, rows, staging
 from switchyard.runner import plan as plan_
@@ -43,7 +44,7 @@ class Run:
         self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
         self.device = "cpu"
         self.staged = staging.stage(environments.cache_root())
-        self.hops = self._known_hops()
+        self.hops = hops_.known(self.hop_files)
         self.runtimes = runtimes_.builtin()
         requires: Dict[str, List[str]] = {}
         for one in [*self.hops.values(), *self.runtimes.values()]:
@@ -83,11 +84,6 @@ class Run:
         self._prepared: set = set()
         self._unasked: set = set()
         self._whole = False
-
-    def _known_hops(self) -> Dict[str, Any]:
-        from switchyard.worker.jobs import known_hops
-
-        return known_hops(self.hop_files)
 
     def _zoo(self, version_set: str) -> Zoo:
         """The zoo as one version set sees it; where it cannot be had, every file's fault."""

@@ -37,7 +37,12 @@ class WorkerFailed(Exception):
 
 
 class ServerLost(Exception):
-    """The fork server died while a job was in it. Whose fault that is, one job alone tells."""
+    """The fork server died while a job was in it. Whose fault that is, one job alone tells;
+    not that of a job that had not ``begun``."""
+
+    def __init__(self, message: str, begun: bool):
+        super().__init__(message)
+        self.begun = begun
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +107,7 @@ class Worker:
         self._lock = threading.Lock()
         self._children: Dict[str, _Child] = {}
         self._count = 0
+        self._lost = False
         self._process: Optional[subprocess.Popen] = None
         self._control: Optional[socket.socket] = None
         self.imports: Dict[str, Dict[str, str]] = {}
@@ -143,7 +149,8 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        # The socket ends before the process can be waited for.
+        return not self._lost and self._process is not None and self._process.poll() is None
 
     def _listen(self, control: socket.socket) -> None:
         """Hand each event to the job it belongs to; at the end of the socket, to all."""
@@ -165,6 +172,7 @@ class Worker:
                     child.exit = event
                 child.changed.notify_all()
         with self._lock:
+            self._lost = True
             children = list(self._children.values())
         for child in children:
             with child.changed:
@@ -180,7 +188,7 @@ class Worker:
         child = _Child()
         with self._lock:
             if not self.alive:
-                raise ServerLost(f"the fork server ended before {stage} began")
+                raise ServerLost(f"the fork server ended before {stage} began", begun=False)
             self._count += 1
             identity = str(self._count)
             self._children[identity] = child
@@ -193,7 +201,9 @@ class Worker:
             try:
                 socket.send_fds(self._control, [message], [write, log_descriptor])
             except OSError as error:
-                raise ServerLost(f"the fork server ended before {stage} began") from error
+                self._lost = True
+                message = f"the fork server ended before {stage} began"
+                raise ServerLost(message, begun=False) from error
             finally:
                 os.close(write)
                 os.close(log_descriptor)
@@ -240,7 +250,7 @@ class Worker:
         if result is not None:
             return Finished(result, None, seconds, child.exit.get("cpu_seconds", 0.0))
         if child.exit.get("lost"):
-            raise ServerLost(f"the fork server died during {stage}")
+            raise ServerLost(f"the fork server died during {stage}", begun=True)
         return Finished(None, _ended_silently(child.exit["status"], stage, log), seconds)
 
     def _overstepped(self, pid, stage, limits: Limits, deadline) -> Optional[Outcome]:

@@ -10,11 +10,11 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple
 
-import numpy as np
-
 from switchyard.manifest import Artefact
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from switchyard.worker.building import BuiltModel
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.hops.onnx_io import Declared
 from switchyard.manifest import Artefact, ManifestMismatch
@@ -31,6 +32,7 @@ def tensors(interpreter: Any) -> Dict[str, Dict[str, Mapping[str, Any]]]:
 def read_signature(interpreter: Any) -> Dict[str, List[Declared]]:
     """Names, dtypes and declared dimensions (None where dynamic) of an open interpreter,
     ``ai_edge_litert``'s or ``tf.lite``'s."""
+    import numpy as np
 
     def declared(name: str, details: Mapping[str, Any]) -> Declared:
         dims = details.get("shape_signature")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.manifest import Artefact
 from switchyard.runtimes import Runtime, Session
@@ -46,6 +47,7 @@ class _OrtSession(Session):
 def _value(array: np.ndarray) -> Any:
     """An OrtValue of the array. numpy's bfloat16 is a foreign dtype that only its bits can
     carry across; versions without that door raise."""
+    import numpy as np
     import onnxruntime
 
     if array.dtype.name != "bfloat16":

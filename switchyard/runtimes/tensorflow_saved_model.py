@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.hops.onnx_io import Declared
 from switchyard.manifest import Artefact

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.runtimes import Runtime, Session
 

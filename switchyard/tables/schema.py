@@ -116,8 +116,12 @@ COLUMNS: tuple[Column, ...] = (
     _text("measure_kind", "why measuring failed; accuracy columns stay", _ALL_KINDS),
     _text("measure_message", "first line of the error that stopped measuring"),
     # what the cell cost
-    _float("harness_seconds", "wall time spent on the cell outside of its stages", "s"),
-    _float("stage_seconds", "wall time of the stages run for this cell", "s"),
+    _float(
+        "harness_seconds",
+        "wall time of asking the cell outside of its process: fork, pipes, supervision",
+        "s",
+    ),
+    _float("stage_seconds", "own time of the cell's load, run and compare", "s"),
     _text("environment", "key of the environment the runtime ran in"),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -46,10 +47,11 @@ def import_zoo_file(path: str) -> List["models_zoo.Model"]:
     return list(entries)
 
 
-def _installed(path: str) -> bool:
-    """Whether a module's file is part of an installation and not of somebody's project."""
-    roots = set(site.getsitepackages() + [sysconfig.get_paths()["stdlib"]])
-    return any(path.startswith(root + os.sep) for root in roots)
+@functools.cache
+def _installations() -> Tuple[str, ...]:
+    """Where modules lie that are part of an installation and not of somebody's project."""
+    roots = {*site.getsitepackages(), sysconfig.get_paths()["stdlib"]}
+    return tuple(root + os.sep for root in roots)
 
 
 def project_sources() -> Dict[str, str]:
@@ -58,7 +60,7 @@ def project_sources() -> Dict[str, str]:
     found = {}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
-        if not path or not os.path.isfile(path) or _installed(path):
+        if not path or path.startswith(_installations()) or not os.path.isfile(path):
             continue
         if own in pathlib.Path(path).parents:
             continue
@@ -146,7 +148,7 @@ def to_torch(array: np.ndarray, float_dtype: Any = None) -> Any:
     if array.dtype.name == "bfloat16":
         tensor = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
     else:
-        tensor = torch.from_numpy(np.ascontiguousarray(array).copy())
+        tensor = torch.from_numpy(np.array(array, order="C"))
     if float_dtype is not None and tensor.is_complex():
         return tensor.to(torch.complex128)
     return tensor.to(float_dtype) if float_dtype and tensor.is_floating_point() else tensor

@@ -6,11 +6,7 @@ its own. An exception is an outcome here, never a traceback on somebody's termin
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import pathlib
-import sys
 import time
 from typing import Any, Callable, Dict, Mapping
 
@@ -21,22 +17,6 @@ from switchyard.worker.blame import outcome_of
 
 class ConversionIncomplete(Exception):
     """A hop that wrote one of its formats and failed at another."""
-
-
-def known_hops(files) -> Dict[str, hops.Hop]:
-    """The built-in hops and those of the user's ``--hop`` files."""
-    extra = []
-    for file in files:
-        path = pathlib.Path(file)
-        # A file that two zoo folders share a name with must still be its own module.
-        name = f"hop_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}_{path.stem}"
-        if name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
-            spec.loader.exec_module(module)
-        extra.extend(sys.modules[name].HOPS)
-    return hops.register(list(hops.builtin().values()) + extra)
 
 
 def _describe(job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -57,7 +37,7 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     """Run one hop; the artefact and its manifest lie in ``target`` afterwards."""
     from switchyard.worker.reference import Reference
 
-    hop = known_hops(job["hop_files"])[job["hop"]]
+    hop = hops.known(job["hop_files"])[job["hop"]]
     reference = Reference.read(job["reference"])
     model = None
     if hop.source == "torch":
@@ -130,7 +110,7 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         rules = ()
         if job["do"] == "convert":
             stage = f"convert:{job['hop']}"
-            rules = known_hops(job["hop_files"])[job["hop"]].refusals
+            rules = hops.known(job["hop_files"])[job["hop"]].refusals
         result = {"ok": False, "outcome": outcome_of(error, stage or "run", rules).as_dict()}
         if job["do"] == "describe":
             result["where"] = _where(error, job["file"])

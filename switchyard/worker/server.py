@@ -5,7 +5,7 @@ never imports the zoo, and holds no threads. It speaks with the runner over one 
 socket: a job comes as one frame with two descriptors beside it, the job's result pipe and
 its log; ``started`` and ``exited`` go back. The child writes its result into its own pipe, so
 that a result reaches the runner even if this server dies. It ends when its socket does, and
-takes every child's process group with it.
+takes every child with all its descendants along.
 """
 
 from __future__ import annotations
@@ -28,9 +28,31 @@ MAX_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when the one that forked it ends (Linux)."""
+def die_with(parent: int) -> None:
+    """Ask the kernel to kill this process when ``parent``, which forked it, ends (Linux).
+
+    For a child of this server, which has one thread: the kernel counts the end of the forking
+    *thread*, so that the server itself, forked by any of the runner's, must not ask for it.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before it could be asked for
+        os._exit(1)
+
+
+def descendants(pid: int) -> List[int]:
+    """The processes below ``pid``, whatever their session (proc(5), ``stat``)."""
+    below: Dict[int, List[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", errors="replace") as stat:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+        except (OSError, IndexError):
+            continue
+        below.setdefault(parent, []).append(int(name))
+    found = list(below.get(pid, ()))
+    for each in found:  # grows while it is gone through
+        found.extend(below.get(each, ()))
+    return found
 
 
 def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
@@ -47,12 +69,12 @@ def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
     return found
 
 
-def run_child(message: Dict[str, Any], result: int, log: int) -> None:
+def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> None:
     """In the forked child: do the job, send its result, and end. Never returns."""
     status = 1
     try:
         os.setsid()
-        die_with_parent()
+        die_with(server)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -96,11 +118,12 @@ class Server:
                 if self._control in ready and not self._take():
                     return
         finally:
-            for pid in self._children:
-                try:
-                    os.killpg(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
+            for child in self._children:
+                for pid in (*descendants(child), child):
+                    try:
+                        os.kill(pid, signal.SIGKILL)
+                    except ProcessLookupError:
+                        pass
 
     def _take(self) -> bool:
         """Take one job; False at the end of the socket."""
@@ -109,10 +132,11 @@ class Server:
             return False
         message = wire.parse(body[4:])
         result, log = descriptors
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._control.close()
-            run_child(message, result, log)
+            run_child(message, result, log, server)
         os.close(result)
         os.close(log)
         self._children[pid] = message["id"]
@@ -144,12 +168,12 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True)
     parser.add_argument("--preload", default="")
     options = parser.parse_args()
-    die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     control = socket.socket(fileno=options.control)
     started = time.monotonic()
     imports = preload([name for name in options.preload.split(",") if name])
-    from switchyard.worker import jobs  # noqa: F401  so that a child need not import it
+    # So that no child need import them; the API of the zoo is among them, no model is.
+    from switchyard.worker import asking, building, diagnosis, jobs, reference  # noqa: F401
 
     control.send(
         wire.pack(
