@@ -18,7 +18,6 @@ import pytest
 from switchyard.runner import environments
 
 ROOT = Path(__file__).resolve().parents[1]
-PLANTED = ROOT / "tests" / "planted"
 MARK = "SWITCHYARD_TEST_MARK"
 
 #: The suites that need no measuring.
@@ -26,6 +25,18 @@ CHEAP = ("bench/test_conversion.py", "bench/test_accuracy.py")
 
 #: Seconds after which a run is taken for hung; none comes near it.
 PATIENCE = 900
+
+
+def marked(mark: str) -> List[psutil.Process]:
+    """Every process that carries a run's mark in its environment, whoever its parent is."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
 
 
 @dataclasses.dataclass
@@ -52,25 +63,12 @@ class Ended:
         row = self.rows[cell]
         return row["stage"], row["kind"], row["verdict"]
 
-
-def marked(mark: str) -> List[psutil.Process]:
-    """Every process that carries a run's mark in its environment, whoever its parent is."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def left_behind(mark: str, patience: float = 30) -> List[psutil.Process]:
-    """What still lives of a run, once it had time to end."""
-    deadline = time.monotonic() + patience
-    while (found := marked(mark)) and time.monotonic() < deadline:
-        psutil.wait_procs(found, timeout=0.5)
-    return found
+    def left_behind(self, patience: float = 30) -> List[psutil.Process]:
+        """What still lives of the run, once it had time to end."""
+        deadline = time.monotonic() + patience
+        while (found := marked(self.mark)) and time.monotonic() < deadline:
+            psutil.wait_procs(found, timeout=0.5)
+        return found
 
 
 class Bench:
@@ -112,6 +110,11 @@ class Bench:
         output = process.log.read_text(errors="replace")
         return Ended(status, output, process.results, process.mark)
 
+    @staticmethod
+    def only(*cells: str) -> List[str]:
+        """The arguments that select just these cells, by ``MODEL-ROUTE``."""
+        return ["-k", " or ".join(f":{cell}]" for cell in cells)]
+
     def __call__(self, *arguments, **more) -> Ended:
         return self.end(self.start(*arguments, **more))
 
@@ -130,8 +133,3 @@ def fresh_cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def bench(fresh_cache, tmp_path_factory) -> Bench:
     return Bench(fresh_cache, tmp_path_factory.mktemp("runs"))
-
-
-def only(*cells: str) -> List[str]:
-    """The arguments that select just these cells, by ``MODEL-ROUTE``."""
-    return ["-k", " or ".join(f":{cell}]" for cell in cells)]

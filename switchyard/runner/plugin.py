@@ -17,7 +17,7 @@ from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
 from switchyard.runner.plan import NothingUsable, Planned
 from switchyard.runner.progress import Progress
-from switchyard.runner.session import Run
+from switchyard.runner.session import BadHopFile, Run
 from switchyard.runner.summary import write_summary
 from switchyard.runner.workers import WorkerFailed
 from switchyard.vocabulary import Cell, UnknownName
@@ -70,17 +70,25 @@ def _asks_for_bench(config: pytest.Config) -> bool:
 
 
 def _run(config: pytest.Config) -> Run:
-    """The session's run, made when the first bench file is collected."""
+    """The session's run, made before the first bench file is collected."""
     run = config.stash.get(RUN, None)
     if run is None:
         try:
             run = Run(config, config.stash[PROGRESS])
         except (
-            UnknownName, ZooFileMissing, BadExpectations, WorkerFailed, NothingUsable
+            UnknownName, ZooFileMissing, BadHopFile, BadExpectations, WorkerFailed, NothingUsable
         ) as error:  # fmt: skip
             raise pytest.UsageError(str(error)) from error
         config.stash[RUN] = run
     return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection(session: pytest.Session) -> None:
+    """Made here, so that what is wrong with an option is a usage error, said once, and not an
+    error in collecting each bench file."""
+    if _asks_for_bench(session.config):
+        _run(session.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

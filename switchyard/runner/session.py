@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import sys
 import time
+import traceback
 from typing import Any, Dict, List, Optional, Sequence
 
 import pytest
@@ -31,6 +32,20 @@ from switchyard.vocabulary import PASSING, Cell, Outcome
 AHEAD = 24
 
 
+class BadHopFile(Exception):
+    """A ``--hop`` file that cannot be used: ``FILE:LINE`` and why."""
+
+
+def _known_hops(files: Sequence[pathlib.Path]) -> Dict[str, Any]:
+    try:
+        return hops_.known(files)
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if frame.filename in {str(file) for file in files}]
+        where = f"{own[-1].filename}:{own[-1].lineno}" if own else ", ".join(map(str, files))
+        raise BadHopFile(f"--hop {where}: {type(error).__name__}: {error}") from error
+
+
 class Run:
     """What a pytest session over ``bench/`` holds. Made at collection; nothing is written
     before ``begin``, so that ``--collect-only`` leaves no trace."""
@@ -44,7 +59,7 @@ class Run:
         self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
         self.device = "cpu"
         self.staged = staging.stage(environments.cache_root())
-        self.hops = hops_.known(self.hop_files)
+        self.hops = _known_hops(self.hop_files)
         self.runtimes = runtimes_.builtin()
         requires: Dict[str, List[str]] = {}
         for one in [*self.hops.values(), *self.runtimes.values()]:

@@ -31,8 +31,8 @@ _PR_SET_PDEATHSIG = 1
 def die_with(parent: int) -> None:
     """Ask the kernel to kill this process when ``parent``, which forked it, ends (Linux).
 
-    For a child of this server, which has one thread: the kernel counts the end of the forking
-    *thread*, so that the server itself, forked by any of the runner's, must not ask for it.
+    The kernel counts the end of the forking *thread*, so that the server itself, which any
+    thread of the runner may have forked, must not ask for it; its socket's end is its end.
     """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before it could be asked for

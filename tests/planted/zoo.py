@@ -69,6 +69,7 @@ class Repeated(nn.Module):
 
     def forward(self, x, times):
         # type: (torch.Tensor, torch.Tensor) -> torch.Tensor
+        assert times.dim() == 0, "a scalar arrives as a scalar"
         for _ in range(int(times)):
             x = torch.tanh(self.linear(x)) * 2
         return x
@@ -95,7 +96,7 @@ def two_outputs():
 
 @model(x=Tensor("batch", 6), probes={"other_branch": {"x": Tensor("batch", 6, range=(4, 6))}})
 def branch():
-    return torch.jit.script(Branch())
+    return Branch()
 
 
 @model(
@@ -104,7 +105,7 @@ def branch():
     probes={"longer": {"times": 7}},
 )
 def loop():
-    return torch.jit.script(Repeated())
+    return Repeated()
 
 
 @model(input=Tensor("batch", 6))

@@ -1,0 +1,201 @@
+"""Expectations: a table of what is known not to work, strict both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from switchyard.runner.expectations import (
+    COLUMNS,
+    BadExpectations,
+    Expectation,
+    Expectations,
+    table_path,
+)
+from switchyard.vocabulary import UNACCEPTABLE_KINDS, Cell, Outcome
+
+PLANTED = Path(__file__).parent / "planted"
+HEADER = ",".join(COLUMNS)
+FINE = Outcome("compare", "excellent")
+WRONG = Outcome("compare", "investigate", "layout-permuted")
+REFUSED = Outcome("convert:dynamo", "refused", "unsupported-operator")
+
+
+def cell(model="fft", route="dynamo-ort"):
+    return Cell("set", "cpu", "float32", model, route)
+
+
+def table(folder, *rows):
+    path = folder / "set-cpu.csv"
+    path.write_text("\n".join([HEADER, *rows]) + "\n")
+    return path
+
+
+def accepted(folder, outcome, reason="known"):
+    expectations = Expectations(table_path(folder, "set", "cpu"))
+    lines = expectations.accept([(cell(), outcome)], reason)
+    expectations.write()
+    return lines
+
+
+def test_a_table_that_is_not_there_expects_nothing(tmp_path):
+    expectations = Expectations(table_path(tmp_path, "set", "cpu"))
+    assert not expectations.exists and expectations.of(cell()) is None
+
+
+def test_what_was_accepted_is_read_back_with_its_reason(tmp_path):
+    assert accepted(tmp_path, WRONG, 'because, as "they" say') == [
+        "+ fft-dynamo-ort: investigate at compare (layout-permuted)"
+    ]
+    read = Expectations(table_path(tmp_path, "set", "cpu")).of(cell())
+    assert read == Expectation("compare", "layout-permuted", "investigate", 'because, as "they" say')
+
+
+def test_accepting_says_what_changed_and_keeps_the_reason_of_what_did_not(tmp_path):
+    accepted(tmp_path, WRONG, "first")
+    assert accepted(tmp_path, WRONG, "second") == []
+    assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()).reason == "first"
+    (line,) = accepted(tmp_path, REFUSED, "third")
+    assert line == (
+        "~ fft-dynamo-ort: investigate at compare (layout-permuted) -> "
+        "refused at convert:dynamo (unsupported-operator)"
+    )
+    assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()).reason == "third"
+    assert accepted(tmp_path, FINE)[0].startswith("- fft-dynamo-ort")
+    assert len(Expectations(table_path(tmp_path, "set", "cpu"))) == 0
+
+
+@pytest.mark.parametrize("kind", sorted(UNACCEPTABLE_KINDS))
+def test_what_may_end_otherwise_next_time_cannot_be_accepted(tmp_path, kind):
+    accepted(tmp_path, WRONG)
+    (line,) = accepted(tmp_path, Outcome("convert:dynamo", "failed", kind))
+    assert line == f"! fft-dynamo-ort: {kind} cannot be accepted"
+    assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()).kind == "layout-permuted"
+
+
+def test_timeout_oom_and_silent_exit_are_among_them():
+    assert {"timeout", "host-oom", "no-result"} <= UNACCEPTABLE_KINDS
+
+
+@pytest.mark.parametrize("other", [
+    Outcome("compare", "investigate", "precision"),
+    Outcome("compare", "failed", "layout-permuted"),
+    Outcome("run", "investigate", "layout-permuted"),
+    FINE,
+])  # fmt: skip
+def test_stage_kind_and_verdict_must_all_be_met(other):
+    wanted = Expectation("compare", "layout-permuted", "investigate", "known")
+    assert wanted.met_by(WRONG) and not wanted.met_by(other)
+
+
+@pytest.mark.parametrize("stage, suite", [
+    ("convert:onnx2tf", "conversion"), ("build", "conversion"), ("load", "accuracy"),
+    ("run", "accuracy"), ("compare", "accuracy"),
+])  # fmt: skip
+def test_an_expectation_binds_to_the_suite_that_owns_its_stage(stage, suite):
+    assert Expectation(stage, "crash", "failed", "known").suite == suite
+
+
+@pytest.mark.parametrize("row, said", [
+    ("float32,a,r,comparing,precision,investigate,x", "stage"),
+    ("float32,a,r,compare,imprecision,investigate,x", "did you mean precision"),
+    ("float32,a,r,compare,precision,investigated,x", "did you mean investigate"),
+    ("float32,a,r,compare,precision,investigate,", "without a reason"),
+    ("float32,a,r,compare,precision,investigate,  ", "without a reason"),
+    ("float32,a,r,compare,precision", "columns"),
+    ("float32,a,r,compare,precision,investigate,x,y", "columns"),
+    ("float32,good,r,compare,precision,investigate,x", "good-r stands twice"),
+    ("float32,a,r,convert:dynamo,timeout,failed,x", "timeout cannot be expected"),
+])  # fmt: skip
+def test_a_bad_row_is_named_with_file_and_line(tmp_path, row, said):
+    path = table(tmp_path, "float32,good,r,compare,precision,investigate,because", row)
+    with pytest.raises(BadExpectations) as bad:
+        Expectations(path)
+    assert f"{path}:3" in str(bad.value) and said in str(bad.value)
+
+
+def test_a_table_with_other_columns_is_refused(tmp_path):
+    path = tmp_path / "set-cpu.csv"
+    path.write_text("model,route,reason\n")
+    with pytest.raises(BadExpectations, match="first line should be precision,model"):
+        Expectations(path)
+
+
+# --- in real runs
+
+
+#: Cells by their converter: what it does to a zeroed output in the first run and in the next.
+DRIFT = {
+    "steady": ("graph=all_zero", "graph=all_zero"),
+    "worse": ("graph=all_zero", "graph=nan_in_one_place"),
+    "earlier": ("graph=all_zero", "process=exit_quietly"),
+    "better": ("graph=all_zero", "graph=None"),
+}
+
+
+@pytest.fixture(scope="module")
+def drifted(bench, tmp_path_factory):
+    """Three runs: outcomes are accepted, their converters change, what came is accepted."""
+    folder = tmp_path_factory.mktemp("drifting")
+    honest, _, _ = (PLANTED / "hops.py").read_text().partition("\nHOPS = ")
+    expected = folder / "torch2.13-tf2.21-cpu.csv"
+
+    def run(time, *arguments):
+        hops = ", ".join(f"Planted({name!r}, {how[time]})" for name, how in DRIFT.items())
+        (folder / "hop.py").write_text(f"{honest}\nHOPS = ({hops},)\n")
+        chosen = [word for name in DRIFT for word in ("--route", f"{name}-ort")]
+        ended = bench("--zoo", PLANTED / "tiny.py", "--hop", folder / "hop.py", "--model",
+                      "tiny_mlp", *chosen, "--expectations", folder, *arguments)  # fmt: skip
+        ended.table = dict(
+            (row.split(",")[2], row.split(",", 3)[3])
+            for row in expected.read_text().splitlines()[1:]
+        )
+        return ended
+
+    return [run(0, "--accept", "--reason", "planted"), run(1),
+            run(1, "--accept", "--reason", "it changed")]  # fmt: skip
+
+
+ZERO = "compare,constant-output,investigate,planted"
+
+
+def test_accepting_a_run_writes_the_table_and_prints_the_difference(drifted):
+    first, _, _ = drifted
+    assert first.status == 0
+    assert first.table == {f"{name}-ort": ZERO for name in DRIFT}
+    for name in DRIFT:
+        said = f"+ tiny_mlp-{name}-ort: investigate at compare (constant-output)"
+        assert said in first.output
+
+
+def test_an_outcome_that_changes_or_mends_itself_fails_the_run(drifted):
+    _, second, _ = drifted
+    assert second.status == 1
+    kinds = {name: second.rows[f"tiny_mlp-{name}-ort"]["expected"] for name in DRIFT}
+    assert kinds == {
+        "steady": "as-expected", "worse": "changed", "earlier": "changed", "better": "fixed"
+    }  # fmt: skip
+    assert "expected: investigate at compare (constant-output) because planted" in second.output
+    assert "pytest bench/ --model tiny_mlp --route worse-ort" in second.output
+    assert "XPASS(strict)" in second.output
+    assert "3 failed" in second.output and "1 xfailed" in second.output, second.output
+
+
+def test_what_cannot_be_accepted_stays_as_it_was_and_is_said(drifted):
+    _, _, third = drifted
+    assert third.table == {
+        "steady-ort": ZERO,
+        "worse-ort": "compare,non-finite,investigate,it changed",
+        "earlier-ort": ZERO,
+    }
+    assert "! tiny_mlp-earlier-ort: no-result cannot be accepted" in third.output
+    assert "~ tiny_mlp-worse-ort: investigate at compare (constant-output) -> " in third.output
+    assert "- tiny_mlp-better-ort: investigate at compare (constant-output)" in third.output
+
+
+def test_a_bad_table_is_a_usage_error_with_file_and_line(bench, tmp_path):
+    path = table(tmp_path, "float32,a,r,compare,imprecision,investigate,x")
+    path = path.rename(tmp_path / "torch2.13-tf2.21-cpu.csv")
+    ended = bench("--zoo", PLANTED / "tiny.py", "--expectations", tmp_path)
+    assert ended.status == 4 and f"{path}:2" in ended.output and not ended.results.exists()

@@ -1,0 +1,143 @@
+"""The yard's routes, and which cells a run has."""
+
+from __future__ import annotations
+
+import pytest
+
+from switchyard import hops, routes, runtimes
+from switchyard.hops import Hop
+from switchyard.runner.plan import Zoo, chosen_routes, plan, with_natives
+from switchyard.vocabulary import Outcome, UnknownName, in_tier
+
+HOPS, RUNTIMES = hops.builtin(), runtimes.builtin()
+MISSING = Outcome("import", "unavailable", "missing-dependency")
+
+NAMED = (
+    "torch-eager", "torch-compile", "dynamo-ort", "torchscript-ort", "torchscript17-ort",
+    "torchscript11-ort", "dynamo-onnxslim-ort", "torchscript-onnxsim-ort", "dynamo-onnx2tf-tf",
+    "torchscript17-onnx2tf-tf", "torchscript17-onnx2tf-litert",
+    "torchscript17-onnx2tf-tf2onnx-ort",
+)  # fmt: skip
+
+
+def entry(name, tier="quick", file="a.py", **more):
+    return {"name": name, "tier": tier, "precision": "float32", "file": file, **more}
+
+
+def zoo(*entries, errors=None):
+    return Zoo({one["name"]: one for one in entries}, errors or {})
+
+
+def planned(zoos, tier="quick", routes_=None, **more):
+    found = plan(zoos, routes_ or routes.routes(HOPS, RUNTIMES), "cpu", tier, **more)
+    return [one.cell.short for one in found]
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_promised_route_is_taken_without_being_asked_for(name):
+    assert routes.routes(HOPS, RUNTIMES)[name].name == name
+
+
+def test_a_route_is_its_hops_and_its_runtime():
+    circle = routes.named("torchscript17-onnx2tf-tf2onnx-ort", HOPS, RUNTIMES)
+    assert circle.hops == ("torchscript17", "onnx2tf", "tf2onnx") and circle.runtime == "ort"
+    assert circle.prefixes[:2] == (("torchscript17",), ("torchscript17", "onnx2tf"))
+    for route in routes.routes(HOPS, RUNTIMES, every=True).values():
+        format = "torch"
+        for hop in map(HOPS.get, route.hops):
+            assert hop.source == format, route.name
+            following = [HOPS[h].source for h in route.hops[route.hops.index(hop.name) + 1 :][:1]]
+            format = (following or [RUNTIMES[route.runtime].format])[0]
+            assert format in hop.targets, route.name
+        assert RUNTIMES[route.runtime].format == format
+
+
+def test_a_new_hop_is_in_every_route_that_can_use_it():
+    class Rewriter(Hop):
+        name, source, targets, after = "rewriter", "onnx", ("onnx",), ("dynamo",)
+
+    more = {**HOPS, "rewriter": Rewriter()}
+    assert "dynamo-rewriter-ort" in routes.routes(more, RUNTIMES)
+    assert "torchscript-rewriter-ort" not in routes.routes(more, RUNTIMES)
+    assert routes.named("torchscript-rewriter-ort", more, RUNTIMES).hops[1] == "rewriter"
+
+
+def test_two_hops_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="dynamo"):
+        hops.register([HOPS["dynamo"], HOPS["dynamo"]])
+
+
+@pytest.mark.parametrize("wrong, near", [
+    ("dynamo-otr", "dynamo-ort"),
+    ("torchscript18-ort", "torchscript17-ort"),
+    ("torch-eagre", "torch-eager"),
+])  # fmt: skip
+def test_an_unknown_route_is_answered_with_the_nearest(wrong, near):
+    with pytest.raises(UnknownName, match=near):
+        chosen_routes([wrong], HOPS, RUNTIMES)
+
+
+def test_an_unknown_model_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="did you mean resnet18"):
+        planned({"set": zoo(entry("resnet18"), entry("vgg"))}, models=["resnet_18"])
+
+
+@pytest.mark.parametrize("model, route, wanted", [
+    ("smoke", "smoke", "smoke"),
+    ("quick", "quick", "quick"),
+    ("smoke", "full", "quick"),
+    ("full", "smoke", "quick"),
+    ("full", "full", "full"),
+])  # fmt: skip
+def test_a_cell_is_in_the_cheapest_tier_that_can_pay_for_it(model, route, wanted):
+    tiers = ("smoke", "quick", "full")
+    taken = [in_tier(model, route, tier) for tier in tiers]
+    assert taken == [place >= tiers.index(wanted) for place in range(3)]
+
+
+def test_a_full_run_holds_a_quick_run_and_that_a_smoke_run():
+    zoos = {"set": zoo(entry("a", "smoke"), entry("b", "quick"), entry("c", "full"))}
+    smoke, quick, full = (set(planned(zoos, tier)) for tier in ("smoke", "quick", "full"))
+    assert smoke and smoke < quick < full
+    assert len(full) == 3 * len(routes.routes(HOPS, RUNTIMES))
+
+
+def test_a_quick_run_sends_the_tagged_models_alone_down_the_dear_routes():
+    zoos = {"set": zoo(entry("tagged", "smoke"), entry("plain", "quick"), entry("rare", "full"))}
+    quick = planned(zoos, "quick")
+    assert "tagged-torchscript17-onnx2tf-tf" in quick
+    assert "plain-torchscript17-onnx2tf-tf" not in quick and "plain-torchscript17-ort" in quick
+    assert "rare-torchscript-ort" in quick and "rare-torchscript17-ort" not in quick
+
+
+def test_what_is_asked_for_by_name_costs_nothing_towards_the_tier():
+    zoos = {"set": zoo(entry("dear", "full"))}
+    dear = chosen_routes(["torchscript17-onnx2tf-tf"], HOPS, RUNTIMES)
+    more = {"models": ["dear"], "routes_named": True}
+    assert planned(zoos, "smoke", dear, **more) == ["dear-torchscript17-onnx2tf-tf"]
+    assert planned(zoos, "smoke", dear) == []
+
+
+def test_the_native_baseline_has_a_row_before_any_route_of_its_model():
+    chosen = chosen_routes(["dynamo-ort", "torchscript-ort"], HOPS, RUNTIMES)
+    found = plan({"set": zoo(entry("a"), entry("b"))}, chosen, "cpu", "quick")
+    assert [one.cell.short for one in with_natives(found, RUNTIMES)] == [
+        "a-torch-eager", "a-dynamo-ort", "a-torchscript-ort",
+        "b-torch-eager", "b-dynamo-ort", "b-torchscript-ort",
+    ]  # fmt: skip
+
+
+def test_a_baseline_that_was_selected_is_not_planned_twice():
+    every = plan({"set": zoo(entry("a"))}, routes.routes(HOPS, RUNTIMES), "cpu", "quick")
+    cells = [one.cell for one in with_natives(every, RUNTIMES)]
+    assert len(cells) == len(set(cells)) and cells[0].route == "torch-eager"
+
+
+def test_a_model_that_one_set_cannot_import_has_its_rows_there_all_the_same():
+    zoos = {
+        "new": zoo(entry("a")),
+        "old": zoo(errors={"a.py": (MISSING, "a.py:1")}),
+    }
+    found = plan(zoos, chosen_routes(["dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")
+    by_set = {one.cell.version_set: one for one in found}
+    assert by_set["new"].missing is None and by_set["old"].missing == MISSING

@@ -1,0 +1,183 @@
+"""``pytest bench/`` as a person meets it: usage errors, selections, interruptions."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+PLANTED = Path(__file__).parent / "planted"
+TINY = ("--zoo", PLANTED / "tiny.py")
+BOTH = ("tiny_linear-torchscript-ort", "tiny_mlp-torchscript-ort")
+USAGE_ERROR, FAILED, NOTHING = 4, 1, 5
+
+
+def until(condition, process, patience=300):
+    """Wait for ``condition`` while ``process`` lives; False where it never came."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if process.poll() is not None or time.monotonic() > deadline:
+            return bool(condition())
+        time.sleep(0.05)
+    return True
+
+
+# --- usage errors: said at once, with the nearest names, and nothing is left behind
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--model", "tiny_linaer"], "did you mean tiny_linear"),
+    (["--route", "torchscript-otr"], "did you mean torchscript-ort"),
+    (["--version-set", "torch2.13-tf2.12"], "did you mean torch2.13-tf2.21"),
+    (["--tier", "quik"], "'quick'"),
+    (["--accept"], "--accept needs --reason"),
+    (["--reason", "why not"], "--reason does nothing without --accept"),
+    (["-n", "2"], "--jobs"),
+    (["--jobs", "0"], "--jobs"),
+    (["--stage-timeout", "-1"], "--stage-timeout"),
+    (["--zoo", "no_such_zoo.py"], "no_such_zoo.py"),
+    (["--hop", "no_such_hop.py"], "no_such_hop.py"),
+    (["--resume"], "there is no run"),
+])  # fmt: skip
+def test_a_wrong_option_is_a_usage_error_that_helps(bench, arguments, said):
+    ended = bench(*TINY, *arguments)
+    assert ended.status == USAGE_ERROR, ended.output
+    assert said in ended.output and "Traceback" not in ended.output, ended.output
+    assert not ended.results.exists()
+
+
+def test_a_hop_file_that_does_not_import_is_a_usage_error_with_file_and_line(bench, tmp_path):
+    hop = tmp_path / "my_hop.py"
+    hop.write_text("import json\n\nHOPS = (json.nothing,)\n")
+    ended = bench(*TINY, "--hop", hop)
+    assert ended.status == USAGE_ERROR and f"{hop}:3" in ended.output, ended.output
+
+
+def test_a_zoo_file_that_fails_is_named_with_its_line_and_the_rest_runs(bench, tmp_path):
+    broken = tmp_path / "broken_zoo.py"
+    broken.write_text("import torch\n\nraise RuntimeError('half a thought')\n")
+    ended = bench(*TINY, "--zoo", broken, *bench.only(BOTH[0]))
+    assert f"{broken}:3" in ended.output and "half a thought" in ended.output
+    assert ended.outcome(BOTH[0])[2] == "excellent"
+    assert ended.status == FAILED
+
+
+# --- selection
+
+
+def test_collecting_only_leaves_no_trace_and_shows_the_ids(bench):
+    ended = bench(*TINY, "--collect-only", "-q", "--route", "torchscript-ort")
+    assert ended.status == 0 and not ended.results.exists()
+    ids = re.findall(r"\[(.*)\]", ended.output)
+    assert "torch2.13-tf2.21:cpu:float32:tiny_mlp-torchscript-ort" in ids
+    assert all(re.fullmatch(r"[\w.-]+:cpu:float32:[a-z0-9_]+-torchscript-ort", one) for one in ids)
+    assert len(ids) == 2 * 3
+
+
+def test_a_selection_that_leaves_nothing_runs_nothing(bench):
+    ended = bench(*TINY, "-k", "no_such_cell_at_all")
+    assert ended.status == NOTHING and not ended.results.exists()
+
+
+def test_last_failed_alone_runs_what_failed_and_what_it_needs(bench):
+    first = bench(*TINY, *bench.only(BOTH[0], "tiny_nan-torchscript-ort"))
+    assert first.status == FAILED
+    second = bench(*TINY, "--lf")
+    assert second.status == FAILED
+    assert set(second.rows) == {"tiny_nan-torch-eager", "tiny_nan-torchscript-ort"}
+
+
+def test_one_suite_alone_asks_for_what_it_needs_and_artefacts_are_kept(bench):
+    ended = bench(*TINY, *bench.only(BOTH[0]), "--keep-artifacts", files=["bench/test_latency.py"])
+    assert ended.status == 0
+    row = ended.rows[BOTH[0]]
+    assert row["verdict"] == "excellent" and float(row["latency_median_ms"]) > 0
+    assert float(row["ratio_to_native"]) > 0
+    kept = ended.folder / "artifacts" / BOTH[0]
+    assert (kept / "model.onnx").stat().st_size > 0 and (kept / "manifest.json").exists()
+
+
+# --- interruptions
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    return Path(shutil.copy(PLANTED / "tiny.py", tmp_path / "my_zoo.py"))
+
+
+def arguments_of(zoo, bench):
+    return ["--zoo", zoo, *bench.only(*BOTH, *(c.replace("torchscript-ort", "torch-eager")
+                                               for c in BOTH))]  # fmt: skip
+
+
+def done(results):
+    """The cells whose ``done`` stands in the journal."""
+    lines = [line for path in results.glob("*/journal.jsonl") for line in path.open()]
+    entries = [json.loads(line) for line in lines if line.endswith("\n")]
+    return {e["cell"]["model"] + "-" + e["cell"]["route"] for e in entries
+            if e["event"] == "state" and e["state"] == "done"}  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(bench, zoo, ending):
+    arguments = arguments_of(zoo, bench)
+    process = bench.start(*arguments, files=["bench/"])
+    assert until(lambda: done(process.results), process), process.log.read_text()
+    process.send_signal(ending)
+    ended = bench.end(process)
+    assert ended.status == (2 if ending == signal.SIGINT else -9)
+    assert ended.left_behind() == []
+    finished = done(ended.results)
+    assert finished and len(finished) < 4
+
+    before = {cell: ended.rows[cell] for cell in finished} if ending == signal.SIGINT else {}
+    if ending == signal.SIGINT:
+        states = {cell: row["state"] for cell, row in ended.rows.items()}
+        assert {c for c, state in states.items() if state == "done"} == finished
+        assert "running" not in states.values()
+
+    resumed = bench(*arguments, "--resume", files=["bench/"], results=ended.results)
+    assert resumed.status == 0, resumed.output
+    assert resumed.folder == ended.folder
+    assert {row["state"] for row in resumed.rows.values()} == {"done"}
+    assert {row["verdict"] for row in resumed.rows.values()} == {"excellent"}
+    assert all(row["latency_median_ms"] for row in resumed.rows.values())
+    for cell, row in before.items():
+        assert resumed.rows[cell]["latency_median_ms"] == row["latency_median_ms"]
+
+    zoo.write_text(zoo.read_text().replace("nn.Linear(6, 4)\n", "nn.Linear(6, 4, bias=False)\n"))
+    refused = bench(*arguments, "--resume", files=["bench/"], results=ended.results)
+    assert refused.status == USAGE_ERROR and "other sources" in refused.output, refused.output
+    assert resumed.rows == ended.rows
+
+
+def test_ctrl_c_during_a_conversion_ends_at_once_and_blames_nobody(bench):
+    process = bench.start("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py", "--route",
+                          "hangs-ort", "--model", "mlp", "--stage-timeout", "3000")  # fmt: skip
+    log = "mlp-hangs  convert:hangs"
+    assert until(lambda: "cells to go" in process.log.read_text(), process), log
+    assert until(lambda: _hanging(process.mark), process)
+    process.send_signal(signal.SIGINT)
+    ended = bench.end(process)
+    assert ended.status == 2
+    assert ended.left_behind() == []
+    assert ended.rows["mlp-hangs-ort"]["state"] == "interrupted"
+    assert not ended.rows["mlp-hangs-ort"]["kind"]
+
+
+def _hanging(mark):
+    """Whether the planted hop's own child is there."""
+    import psutil
+
+    for process in psutil.process_iter():
+        try:
+            if mark in process.environ().values() and "SIGTERM" in " ".join(process.cmdline()):
+                return True
+        except psutil.Error:
+            continue
+    return False

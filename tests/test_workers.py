@@ -1,0 +1,383 @@
+"""Workers: what a job may do to itself, it does to nobody else.
+
+The jobs here are ``describe`` of files that misbehave when they are imported; the interpreter
+is the runner's own and nothing is preloaded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+import types
+from pathlib import Path
+
+import psutil
+import pytest
+
+from switchyard import wire
+from switchyard.runner import environments, staging
+from switchyard.runner.crew import Closed, Crew
+from switchyard.runner.workers import Limits, ServerLost, Worker, environment_variables
+
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Limits that no job below comes near unless it is meant to.
+AMPLE = Limits(seconds=120, memory_mib=4096)
+
+FAKE = types.SimpleNamespace(
+    version_set="fake",
+    name="core",
+    python=sys.executable,
+    bin=str(Path(sys.executable).parent),
+    fingerprint="fake",
+)
+
+
+def until(condition, patience=60):
+    """Wait for ``condition``; False where it never came."""
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def gone(pid):
+    return until(lambda: not psutil.pid_exists(pid) or
+                 psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)  # fmt: skip
+
+
+@pytest.fixture
+def staged(tmp_path):
+    return staging.stage(tmp_path / "cache")
+
+
+@pytest.fixture
+def worker(tmp_path, staged):
+    variables = environment_variables(FAKE, staged.path, tmp_path / "cache")
+    worker = Worker(FAKE, variables, [], tmp_path / "logs" / "server.log")
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def ask(worker, tmp_path):
+    """Import a file of the given code in a child; what came of it."""
+
+    def ask(code, limits=AMPLE):
+        return worker.run(job(tmp_path, code), "import", limits, tmp_path / "logs" / "child.log")
+
+    return ask
+
+
+def job(folder, code, name="entries"):
+    file = folder / f"{name}.py"
+    file.write_text(textwrap.dedent(code))
+    return {"do": "describe", "file": str(file)}
+
+
+def server_pid(worker):
+    return worker._process.pid
+
+
+def test_a_job_that_does_nothing_ends_well(worker, tmp_path):
+    finished = worker.run({"do": "nothing"}, "run", AMPLE, tmp_path / "logs" / "child.log")
+    assert finished.outcome is None and finished.result["ok"]
+
+
+def test_an_exception_in_a_job_is_its_result_with_file_and_line(ask, tmp_path):
+    result = ask("import os\nimport nothing_of_this_name\n").result
+    assert result["outcome"]["kind"] == "missing-dependency"
+    assert result["where"] == f"{tmp_path / 'entries.py'}:2"
+
+
+@pytest.mark.parametrize("ending, kind, said", [
+    ("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"),
+    ("import os; os.abort()", "crash", "SIGABRT"),
+    ("import os; os._exit(0)", "no-result", "exit 0"),
+    ("import os; os._exit(3)", "no-result", "exit 3"),
+    ("raise SystemExit(0)", "no-result", "with no result"),
+])  # fmt: skip
+def test_an_end_without_a_result_is_named(ask, worker, ending, kind, said):
+    finished = ask(f"print('my last words', flush=True)\n{ending}\n")
+    assert (finished.outcome.kind, finished.outcome.verdict) == (kind, "failed")
+    assert said in finished.outcome.message
+    assert "my last words" in finished.outcome.detail
+    assert worker.alive and ask("").result["ok"]
+
+
+def test_garbage_on_stdout_and_stderr_is_no_part_of_a_result(ask):
+    code = r"""
+        import os, sys
+        print("{}")
+        os.write(1, b"\x00\x00\x00\x02{}" + os.urandom(1 << 20))
+        os.write(2, os.urandom(1 << 20))
+        """
+    assert ask(code).result["ok"]
+
+
+def test_a_broken_frame_in_the_result_pipe_is_no_result(ask):
+    code = r"""
+        import os
+        for number in range(3, 64):
+            try:
+                if os.readlink(f"/proc/self/fd/{number}").startswith("pipe:"):
+                    os.write(number, b"\x00\x00\x00\x05{oops")
+            except OSError:
+                pass
+        """
+    assert ask(code).outcome.kind == "no-result"
+
+
+def test_a_timeout_ends_the_whole_tree_also_other_sessions(ask, tmp_path):
+    code = f"""
+        import os, pathlib, signal, subprocess, sys
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+        same = subprocess.Popen(sleeper)
+        other = subprocess.Popen(sleeper, start_new_session=True)
+        pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{same.pid}} {{other.pid}}")
+        signal.pause()
+        """
+    finished = ask(code, Limits(seconds=3, memory_mib=4096))
+    assert finished.outcome.kind == "timeout" and "--stage-timeout" in finished.outcome.message
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 3 and all(gone(pid) for pid in pids)
+
+
+def test_a_child_left_behind_by_a_job_that_ended_well_is_ended(ask, tmp_path):
+    code = f"""
+        import pathlib, subprocess, sys
+        left = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        pathlib.Path({str(tmp_path / "pid")!r}).write_text(str(left.pid))
+        """
+    assert ask(code).result["ok"]
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_memory_past_the_limit_is_counted_over_the_tree(ask):
+    code = """
+        import signal, subprocess, sys
+        eater = "x = b'x' * (400 << 20); import signal; signal.pause()"
+        subprocess.Popen([sys.executable, "-c", eater])
+        signal.pause()
+        """
+    finished = ask(code, Limits(seconds=120, memory_mib=300))
+    assert finished.outcome.kind == "host-oom" and "--memory-limit" in finished.outcome.message
+
+
+def test_memory_below_the_limit_is_nobodys_business(ask):
+    assert ask("x = b'x' * (100 << 20)", Limits(seconds=120, memory_mib=300)).result["ok"]
+
+
+def test_a_server_that_dies_during_a_job_is_lost_and_not_alive(ask, worker):
+    with pytest.raises(ServerLost) as lost:
+        ask("import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()")
+    assert lost.value.begun and not worker.alive
+    with pytest.raises(ServerLost) as lost:
+        ask("")
+    assert not lost.value.begun
+
+
+def test_closing_a_worker_ends_its_server_and_its_jobs(ask, worker, tmp_path):
+    started = tmp_path / "started"
+    code = f"""
+        import os, pathlib, signal, subprocess, sys
+        grandchild = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+        pathlib.Path({str(started)!r}).write_text(f"{{os.getpid()}} {{grandchild.pid}} ")
+        signal.pause()
+        """
+    lost = []
+
+    def wait_for_it():
+        try:
+            ask(code)
+        except ServerLost as error:
+            lost.append(error)
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert until(lambda: started.exists() and started.read_text().endswith(" "))
+    worker.close()
+    thread.join(timeout=60)
+    assert lost and gone(server_pid(worker))
+    assert all(gone(int(pid)) for pid in started.read_text().split())
+
+
+RUNNER = """
+import sys, pathlib
+sys.path.insert(0, {root!r})
+sys.path.insert(0, {tests!r})
+import test_workers as t
+from switchyard.runner import staging
+folder = pathlib.Path({folder!r})
+staged = staging.stage(folder / "cache")
+worker = t.Worker(t.FAKE, t.environment_variables(t.FAKE, staged.path, folder), [], folder / "log")
+(folder / "server").write_text(str(t.server_pid(worker)) + " ")
+worker.run({{"do": "describe", "file": {file!r}}}, "import", t.AMPLE, folder / "child.log")
+"""
+
+
+def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_path):
+    started = tmp_path / "started"
+    file = job(tmp_path, f"""
+        import os, pathlib, signal, subprocess, sys
+        sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+        same = subprocess.Popen(sleeper)
+        other = subprocess.Popen(sleeper, start_new_session=True)
+        pathlib.Path({str(started)!r}).write_text(f"{{os.getpid()}} {{same.pid}} {{other.pid}} ")
+        signal.pause()
+        """)["file"]  # fmt: skip
+    code = RUNNER.format(
+        root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path), file=file
+    )
+    runner = subprocess.Popen([sys.executable, "-c", code])
+    assert until(lambda: started.exists() and started.read_text().endswith(" "))
+    pids = [int(pid) for pid in (started.read_text() + (tmp_path / "server").read_text()).split()]
+    runner.send_signal(signal.SIGKILL)
+    runner.wait()
+    assert len(pids) == 4
+    alive = [pid for pid in pids if not gone(pid)]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert not alive
+
+
+@pytest.fixture
+def crew(tmp_path, staged, monkeypatch):
+    monkeypatch.setattr(environments, "provision", lambda version_set, name, say: FAKE)
+    said = []
+    crew = Crew(staged, tmp_path / "cache", tmp_path / "logs", AMPLE, {}, said.append)
+    crew.said = said
+    crew.environment("fake", "core")
+    yield crew
+    crew.close()
+
+
+def do(crew, folder, code, name):
+    return crew.do("fake", "core", job(folder, code, name), f"convert:{name}")
+
+
+def test_a_job_that_kills_its_server_is_blamed_and_its_neighbours_run_again(crew, tmp_path):
+    first = tmp_path / "neighbour-began"
+    neighbour = f"""
+        import pathlib, signal
+        first = pathlib.Path({str(first)!r})
+        if not first.exists():
+            first.touch()
+            signal.pause()
+        """
+    killer = f"""
+        import os, pathlib, signal, time
+        while not pathlib.Path({str(first)!r}).exists():
+            time.sleep(0.01)
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+        """
+    found = {}
+    codes = {"neighbour": neighbour, "killer": killer}
+    threads = [
+        threading.Thread(target=lambda n=n, c=c: found.update({n: do(crew, tmp_path, c, n)}))
+        for n, c in codes.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+    assert found["neighbour"].result["ok"]
+    assert found["killer"].outcome.kind == "crash"
+    assert "again when it ran alone" in found["killer"].outcome.message
+
+
+def test_many_jobs_beside_one_that_kills_its_server_all_end_well(crew, tmp_path):
+    killer = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()"
+    found = {}
+
+    def work(place):
+        name = f"job{place}"
+        found[name] = do(crew, tmp_path, killer if place % 4 == 0 else "", name)
+
+    threads = [threading.Thread(target=work, args=(place,)) for place in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=300)
+    crashed = {n: done.outcome.message for n, done in found.items() if done.outcome is not None}
+    assert len(found) == 12 and set(crashed) == {"job0", "job4", "job8"}, crashed
+
+
+def test_a_crew_that_is_closed_starts_no_server_anew(crew, tmp_path):
+    started = tmp_path / "started"
+    code = f"import pathlib, signal; pathlib.Path({str(started)!r}).touch(); signal.pause()"
+    ended = []
+
+    def wait_for_it():
+        try:
+            do(crew, tmp_path, code, "pausing")
+        except Closed as closed:
+            ended.append(closed)
+
+    thread = threading.Thread(target=wait_for_it)
+    thread.start()
+    assert until(started.exists)
+    crew.close()
+    thread.join(timeout=60)
+    assert ended
+    assert len([line for line in crew.said if line.startswith("starting")]) == 1
+
+
+def test_a_worker_that_cannot_start_is_said_and_makes_its_cells_unavailable(
+    crew, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(vars(FAKE), "python", "/bin/false")
+    finished = do(crew, tmp_path, "", "any")
+    assert (finished.outcome.verdict, finished.outcome.stage) == ("unavailable", "import")
+    assert ".log" in finished.outcome.message
+
+
+# --- frames
+
+
+def received(data):
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    try:
+        return wire.receive(read)
+    finally:
+        os.close(read)
+
+
+def test_a_frame_arrives_as_it_was_sent():
+    assert received(wire.pack({"a": [1, "ü", None]})) == {"a": [1, "ü", None]}
+    assert received(b"") is None
+
+
+@pytest.mark.parametrize("data, said", [
+    (b"\x00\x00", "inside a frame's length"),
+    (b"\x00\x00\x00\x09{}", "7 bytes before"),
+    (b"\xff\xff\xff\xff{}", "a frame of 4294967295 bytes"),
+    (b"\x00\x00\x00\x02{[", "no JSON"),
+    (b"\x00\x00\x00\x02[]", "no object"),
+    (b"\x00\x00\x00\x01\xff", "no JSON"),
+])  # fmt: skip
+def test_a_broken_frame_says_how_it_is_broken(data, said):
+    with pytest.raises(wire.BrokenFrame, match=said):
+        received(data)
+
+
+def test_a_truncated_tensor_file_is_refused(tmp_path):
+    import numpy
+
+    path = tmp_path / "x.tensors"
+    wire.save_tensors(path, {"x": numpy.arange(6.0), "scalar": numpy.float32(2)})
+    assert wire.load_tensors(path)["scalar"].shape == ()
+    os.truncate(path, path.stat().st_size - 1)
+    with pytest.raises(wire.BrokenFrame, match="scalar"):
+        wire.load_tensors(path)
