@@ -193,3 +193,25 @@ def test_noise_is_named_nothing_in_any_shape():
         size = 10.0 ** rng.uniform(-4, 0)
         noisy = lambda n, e: {"y": e["y"] + size * rng.standard_normal(e["y"].shape)}  # noqa: E731
         assert found(cell(noisy, shape=shape)).kind in ("unexplained", "precision", "")
+
+
+def test_what_explains_one_of_two_wrong_outputs_does_not_explain_the_cell():
+    def both(name, exact):
+        del name
+        turned = exact["y"].swapaxes(0, 1).reshape(exact["y"].shape)
+        return {"y": turned, "z": exact["z"] + 3 * np.sin(7 * exact["z"])}
+
+    def reference(name, x):
+        del name
+        return {"y": x, "z": 2 * x}
+
+    probes = [
+        ev.ProbeOutputs(name, reference(name, x), both(name, reference(name, x)))
+        for name, x in (
+            (name, np.random.RandomState(seed).standard_normal((4, 6)).astype(np.float32))
+            for seed, name in enumerate(("example", "fresh", "negated"))
+        )
+    ]
+    alone = [ev.ProbeOutputs(p.probe, {"y": p.reference["y"]}, {"y": p.got["y"]}) for p in probes]
+    assert ev.from_outputs(alone).kind == "layout-permuted"
+    assert not ev.from_outputs(probes)

@@ -49,7 +49,9 @@ def test_what_was_accepted_is_read_back_with_its_reason(tmp_path):
         "+ fft-dynamo-ort: investigate at compare (layout-permuted)"
     ]
     read = Expectations(table_path(tmp_path, "set", "cpu")).of(cell())
-    assert read == Expectation("compare", "layout-permuted", "investigate", 'because, as "they" say')
+    assert read == Expectation(
+        "compare", "layout-permuted", "investigate", 'because, as "they" say'
+    )
 
 
 def test_accepting_says_what_changed_and_keeps_the_reason_of_what_did_not(tmp_path):

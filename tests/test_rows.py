@@ -30,7 +30,9 @@ def table(tmp_path: pathlib.Path, outcome=None, exists=True) -> Expectations:
 
 
 def test_a_path_of_this_machine_is_not_in_the_message():
-    outcome = Outcome("load", "failed", "invalid-graph", message="Load /some/where/model.onnx failed")
+    outcome = Outcome(
+        "load", "failed", "invalid-graph", message="Load /some/where/model.onnx failed"
+    )
     assert outcome_columns(outcome)["message"] == "Load model.onnx failed"
 
 

@@ -234,9 +234,7 @@ def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_pa
         pathlib.Path({str(started)!r}).write_text(f"{{os.getpid()}} {{same.pid}} {{other.pid}} ")
         signal.pause()
         """)["file"]  # fmt: skip
-    code = RUNNER.format(
-        root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path), file=file
-    )
+    code = RUNNER.format(root=str(ROOT), tests=str(ROOT / "tests"), folder=str(tmp_path), file=file)
     runner = subprocess.Popen([sys.executable, "-c", code])
     assert until(lambda: started.exists() and started.read_text().endswith(" "))
     pids = [int(pid) for pid in (started.read_text() + (tmp_path / "server").read_text()).split()]

@@ -139,6 +139,7 @@ class TorchScript(Hop):
         ("", "Couldn't export Python operator", "unsupported-operator"),
         ("", "is currently not supported", "unsupported-operator"),
         ("", "torch.jit.trace a dynamo-optimized function", "data-dependent-control-flow"),
+        ("SymbolicValueError", "is not constant", "dynamic-shape"),
         # The symbolic of a norm over batch statistics wants sizes that are fixed.
         ("", "batch_size and channel_size must be non-None", "dynamic-shape"),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import pathlib
 import shutil
 import sys
@@ -167,6 +168,7 @@ class Run:
                     for digest in model["sources"].values()
                 )
             ),
+            "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.hop_files],
             "environments": {
                 f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()
             },

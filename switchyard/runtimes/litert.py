@@ -103,8 +103,22 @@ class LiteRt(Runtime):
         setting = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
         threads = int(setting) if setting else None
         interpreter = Interpreter(model_path=str(artefact.file(self.format)), num_threads=threads)
-        interpreter.allocate_tensors()
+        try:
+            interpreter.allocate_tensors()
+        except RuntimeError as error:
+            # A size that is open counts as 1 here, at which a good file may not prepare; it is
+            # allocated again at the inputs' own sizes. An operator that is missing stays so.
+            if _lacks_operator(error) or not _has_open_sizes(interpreter):
+                raise
         return _LiteRtSession(interpreter, threads)
+
+
+def _lacks_operator(error: Exception) -> bool:
+    return any(words in str(error) for words in ("Select TensorFlow op", "custom op"))
+
+
+def _has_open_sizes(interpreter: Any) -> bool:
+    return any(-1 in entry["shape_signature"] for entry in interpreter.get_input_details())
 
 
 RUNTIMES = (LiteRt(),)

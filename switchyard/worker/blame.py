@@ -67,6 +67,8 @@ RUN_RULES: Sequence[Rule] = (
     ("", "NOT_IMPLEMENTED", "unsupported-operator"),
     ("", "Unsupported", "unsupported-operator"),
     ("", "unexpected input data type", "dtype"),
+    ("", "Cannot set tensor: Got value of type", "dtype"),
+    ("", "Cannot set tensor: Dimension mismatch", "shape"),
     ("", "Unexpected input data type", "dtype"),
     ("", "cannot compute", "dtype"),
     ("", "Got invalid dimensions", "shape"),

@@ -59,13 +59,26 @@ Pairs = List[Tuple[np.ndarray, np.ndarray]]
 
 
 def from_outputs(probes: Sequence[ProbeOutputs]) -> Evidence:
-    """The first of the tests on outputs alone that proves something, the plainest first."""
+    """The first of the tests on outputs alone that proves something, the plainest first.
+
+    Where several outputs are wrong each must show it: what explains one of them does not
+    explain the cell.
+    """
     probes = [probe for probe in probes if aligned(probe)]
+    wrong = _wrong_outputs(probes)
     for test in (_constant_output, swapped, layout_permuted, _channel_affine, _padding_shift):
         evidence = test(probes)
-        if evidence:
+        if evidence and (test is swapped or all(test(_only(probes, path)) for path in wrong)):
             return evidence
     return Evidence()
+
+
+def _only(probes: Sequence[ProbeOutputs], path: str) -> List[ProbeOutputs]:
+    """The probes with one output alone."""
+    return [
+        dataclasses.replace(p, reference={path: p.reference[path]}, got={path: p.got[path]})
+        for p in probes
+    ]
 
 
 def aligned(probe: ProbeOutputs) -> bool:
