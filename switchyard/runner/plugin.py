@@ -36,6 +36,7 @@ class Parameter(NamedTuple):
 
 PLANNED = pytest.StashKey[Parameter]()
 CHANGES = pytest.StashKey[List[str]]()
+ENDED = pytest.StashKey[bool]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -252,6 +253,8 @@ def pytest_report_teststatus(report: pytest.TestReport, config: pytest.Config):
     """Cells have lines of their own; pytest's letters would only tear them apart."""
     if config.stash.get(RUN, None) is None or config.get_verbosity() > 0:
         return None
+    if config.stash.get(ENDED, False):  # the short summary wants pytest's own words
+        return None
     if not hasattr(report, "wasxfail") and report.when != "call" and report.passed:
         return None
     if hasattr(report, "wasxfail"):
@@ -291,6 +294,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
     if run is None:
         return
     config.stash[PROGRESS].end()
+    config.stash[ENDED] = True
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if run.folder is not None:
         if config.getoption("--accept"):

@@ -59,6 +59,7 @@ class Progress:
             self._clear()
             reporter.ensure_newline()
             reporter.write_line(line)
+            reporter.flush()  # a log that is a file or a pipe shows it now, not 8 KB later
 
     def begin(self, total: int, folder: pathlib.Path) -> None:
         self._total, self._began = total, time.monotonic()
