@@ -1,0 +1,181 @@
+"""Reading tables back: what is refused and why, and which run is the newest."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+
+import pytest
+from run_folders import STARTED, cell, finish, new_run, run  # noqa: F401
+
+from switchyard.tables import reading, schema
+from switchyard.tables.writing import RunFolder
+
+# what is refused
+
+
+@pytest.fixture
+def table(run) -> Path:
+    """A lone CSV, away from its folder."""
+    finish(run, "a", "b", "c")
+    run.update(cell("c"), message="last, with a comma", environment="e3b0")
+    run.close(whole=True)
+    return (run.path / "cells.csv").rename(run.path.parent / "alone.csv")
+
+
+def test_a_lone_csv_reads(table):
+    assert list(reading.read_cells(table)["model"]) == ["a", "b", "c"]
+
+
+def test_a_csv_cut_within_its_last_line_is_refused_wherever_it_is_cut(table):
+    content = table.read_bytes()
+    length = len(content.splitlines(keepends=True)[-1])
+    for cut in range(1, length):
+        table.write_bytes(content[:-cut])
+        with pytest.raises(reading.TruncatedTable, match="alone.csv.*again"):
+            reading.read_cells(table)
+
+
+def test_a_line_that_lost_fields_is_refused(table):
+    lines = table.read_text().splitlines()
+    lines[2] = lines[2][:30]
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(reading.TruncatedTable, match="line that is cut"):
+        reading.read_cells(table)
+
+
+def test_a_csv_cut_between_lines_is_refused_beside_its_run_json(run):
+    finish(run, "a", "b", "c")
+    run.close(whole=True)
+    path = run.path / "cells.csv"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    with pytest.raises(reading.TruncatedTable, match="2 rows .* says 3"):
+        reading.read_cells(run.path)
+
+
+def test_an_empty_file_is_refused(tmp_path):
+    (tmp_path / "e.csv").write_bytes(b"")
+    with pytest.raises(reading.TruncatedTable, match="empty"):
+        reading.read_cells(tmp_path / "e.csv")
+
+
+def _replace(table: Path, old: str, new: str, count: int = -1) -> None:
+    table.write_text(table.read_text().replace(old, new, count))
+
+
+def test_a_newer_schema_is_refused(table):
+    _replace(table, "\n1,", "\n2,")
+    with pytest.raises(reading.NewerSchema, match="schema 2.*update Switchyard"):
+        reading.read_cells(table)
+
+
+def test_a_newer_run_is_refused_by_its_run_json(run):
+    run.close(whole=True)
+    about = json.loads((run.path / "run.json").read_text())
+    (run.path / "run.json").write_text(json.dumps({**about, "schema_version": 9}))
+    with pytest.raises(reading.NewerSchema):
+        reading.read_cells(run.path)
+    with pytest.raises(ValueError, match="schema 9"):
+        RunFolder.reopen(run.path)
+
+
+def test_tables_of_two_schemas_in_one_are_refused(table):
+    start, last = table.read_text().rstrip("\n").rsplit("\n", 1)
+    table.write_text(f"{start}\n7{last[1:]}\n")
+    with pytest.raises(reading.DamagedTable, match=r"\[1, 7\]"):
+        reading.read_cells(table)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "name,min,max\nx,1,2\n",
+        "\x89PNG\r\n\x1a\n",
+        "schema,model\n1,a\n",
+    ],
+)
+def test_a_table_of_another_tool_is_refused(tmp_path, content):
+    path = tmp_path / "other.csv"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(reading.ForeignTable, match="other.csv"):
+        reading.read_cells(path)
+
+
+def test_columns_of_somebodys_own_are_refused_by_name(table):
+    _replace(table, "schema,", "schema,mine,", 1)
+    _replace(table, "\n1,", "\n1,x,")
+    with pytest.raises(reading.ForeignTable, match="unknown or doubled: mine"):
+        reading.read_cells(table)
+
+
+def test_duplicate_cells_are_refused_by_name(table):
+    with table.open("a") as file:
+        file.write(table.read_text().splitlines()[1] + "\n")
+    with pytest.raises(reading.DuplicateCells, match="cpu:float32:a-dynamo-ort"):
+        reading.read_cells(table)
+
+
+def test_a_text_where_a_number_belongs_is_refused(table):
+    _replace(table, ",1e-13,", ",nought,", 1)
+    with pytest.raises(reading.DamagedTable, match="nought"):
+        reading.read_cells(table)
+
+
+def test_what_is_not_there_is_said_to_be_missing(tmp_path):
+    with pytest.raises(reading.MissingTable, match="does not exist"):
+        reading.read_cells(tmp_path / "nowhere")
+    with pytest.raises(reading.MissingTable, match="run.json"):
+        reading.read_cells(tmp_path)
+
+
+def test_an_older_schema_is_migrated(table, monkeypatch):
+    """A later Switchyard that renamed mse, told by a fake migration from 1 to 2."""
+
+    def renamed(frame):
+        return frame.rename(columns={"mse": "squared"})
+
+    columns = tuple(
+        schema.Column("squared", "float", "renamed") if c.name == "mse" else c
+        for c in schema.COLUMNS
+    )
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "COLUMNS", columns)
+    monkeypatch.setattr(schema, "NAMES", tuple(c.name for c in columns))
+    with pytest.raises(reading.OlderSchema, match="nothing leads from there to 2"):
+        reading.read_cells(table)
+    monkeypatch.setattr(reading, "MIGRATIONS", {1: renamed})
+    frame = reading.read_cells(table)
+    assert frame["squared"].tolist() == [1e-13] * 3 and frame["squared"].dtype == "float64"
+    assert set(frame["schema"]) == {2} and str(frame["opset"].dtype) == "Int64"
+    assert frame["message"][2] == "last, with a comma" and frame["kind"][0] == ""
+
+
+# the newest whole run
+
+
+def test_the_newest_whole_run_is_by_start_and_whole(tmp_path):
+    def made(hours: int, whole: bool, finished: bool = True, **more) -> Path:
+        run = new_run(tmp_path, STARTED + datetime.timedelta(hours=hours), **more)
+        run.plan([cell("a")])
+        if finished:
+            finish(run, "a")
+        run.close(whole=whole)
+        return run.path
+
+    first = made(0, True)
+    wanted = made(5, True)
+    made(1, True)
+    made(6, False)
+    made(7, True, finished=False)
+    made(8, True, version_sets=["torch2.0-tf2.13"])
+    full = made(3, True, tier="full")
+    new_run(tmp_path, STARTED + datetime.timedelta(hours=9))._journal.close()
+    (tmp_path / "stray").mkdir()
+    (tmp_path / "stray" / "run.json").write_text("{")
+    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21") == wanted != first
+    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", tier="full") == full
+    with pytest.raises(reading.MissingTable, match="torch2.0-tf2.13, torch2.13-tf2.21"):
+        reading.newest_whole_run(tmp_path, "torch9")
+    with pytest.raises(reading.MissingTable, match="no whole run of torch2.13-tf2.21 cuda"):
+        reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", device="cuda")
