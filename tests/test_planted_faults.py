@@ -80,7 +80,7 @@ def test_an_unusable_reference_is_void_and_blames_no_route(run, model):
 
 
 def test_a_bad_reference_fails_the_run_and_a_fault_without_expectations_does_not(run):
-    failures = [line for line in run.output.splitlines() if line.strip().startswith("bench/")]
+    failures = [line for line in run.output.splitlines() if line.startswith("FAILED bench/")]
     assert run.status == 1
     assert len(failures) == len(VOID), failures
     assert all(any(f":{model}-" in line for model in VOID) for line in failures), failures
