@@ -6,6 +6,7 @@ is the runner's own and nothing is preloaded.
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import signal
 import subprocess
@@ -159,6 +160,56 @@ def test_a_child_left_behind_by_a_job_that_ended_well_is_ended(ask, tmp_path):
         """
     assert ask(code).result["ok"]
     assert gone(int((tmp_path / "pid").read_text()))
+
+
+def with_a_daemon(folder, ending):
+    """A job's code that puts a process into the background, out of its session and with its
+    parent gone, writes that one's number to ``pid``, and goes on with ``ending``."""
+    return f"""
+        import os, pathlib, signal, time
+        pid = pathlib.Path({str(folder / "pid")!r})
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                pid.with_suffix(".written").write_text(str(os.getpid()))
+                os.rename(pid.with_suffix(".written"), pid)
+                os.closerange(3, 64)
+                signal.pause()
+            os._exit(0)
+        os.wait()
+        while not pid.exists():
+            time.sleep(0.01)
+        {ending}
+        """
+
+
+@pytest.mark.parametrize("ending", ["", "signal.pause()"])
+def test_a_daemon_that_left_session_and_parent_is_ended_with_its_job(ask, tmp_path, ending):
+    finished = ask(with_a_daemon(tmp_path, ending), Limits(seconds=3, memory_mib=4096))
+    assert (finished.outcome is None) == (not ending)
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def test_a_daemon_outlives_other_jobs_than_its_own(worker, ask, tmp_path):
+    pid, go = tmp_path / "pid", tmp_path / "go"
+    ending = f"while not os.path.exists({str(go)!r}): time.sleep(0.01)"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        own = pool.submit(ask, with_a_daemon(tmp_path, ending))
+        until(pid.exists)
+        nothing = worker.run({"do": "nothing"}, "run", AMPLE, tmp_path / "logs" / "other.log")
+        alive = psutil.pid_exists(int(pid.read_text()))
+        go.touch()
+        assert own.result().result["ok"]
+    assert nothing.result["ok"] and alive and gone(int(pid.read_text()))
+
+
+def test_what_a_job_names_is_imported_before_it_and_what_is_missing_is_left_to_it(
+    worker, tmp_path
+):
+    code = "import sys\nassert 'colorsys' in sys.modules\n"
+    named = {**job(tmp_path, code), "preloads": ["no_module_of_this_name", "colorsys"]}
+    finished = worker.run(named, "import", AMPLE, tmp_path / "logs" / "child.log")
+    assert finished.result["ok"], finished.result
 
 
 def test_memory_past_the_limit_is_counted_over_the_tree(ask):

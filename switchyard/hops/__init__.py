@@ -55,7 +55,9 @@ class Hop:
     ``after``: the hops behind which routes put this one by default (others that fit by
     format can still be asked for by name). ``tier``: the cheapest run that takes it.
     ``environment``: the environment of the version set that hosts it. ``requires``: modules
-    that must import there. ``refusals``: (exception type name or "", text in the message,
+    that must import there. ``preloads``: modules that the converter itself imports only when it
+    is used; the fork server imports them once, before the first job that names them, so that
+    not each child does (one that is not there is no fault). ``refusals``: (exception type name or "", text in the message,
     kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
     """
 
@@ -66,6 +68,7 @@ class Hop:
     after: ClassVar[Tuple[str, ...]] = ()
     environment: ClassVar[str] = "core"
     requires: ClassVar[Tuple[str, ...]] = ()
+    preloads: ClassVar[Tuple[str, ...]] = ()
     refusals: ClassVar[Tuple[Tuple[str, str, str], ...]] = ()
 
     def convert(self, job: Conversion) -> Manifest:

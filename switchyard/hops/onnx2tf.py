@@ -89,6 +89,7 @@ class Onnx2Tf(Hop):
     after = ("dynamo", "torchscript17")
     environment = "onnx2tf"
     requires = ("onnx2tf",)
+    preloads = ("keras", "rich.progress")
     refusals = (
         ("", "OP is not yet implemented", "unsupported-operator"),
         ("", "is not currently supported", "unsupported-operator"),

@@ -24,6 +24,7 @@ class Tf2Onnx(Hop):
     tier = "full"
     after = ("onnx2tf",)
     requires = ("tensorflow", "tf2onnx", "onnx")
+    preloads = ("tf2onnx.convert",)
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises what tf2onnx raises; RuntimeError where it exits or writes nothing."""

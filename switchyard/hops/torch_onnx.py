@@ -59,6 +59,17 @@ class Dynamo(Hop):
     targets = ("onnx",)
     tier = "smoke"
     requires = ("torch", "onnx", "onnxscript")
+    preloads = (
+        "torch._dynamo.aot_compile",
+        "torch._dynamo.repro.after_dynamo",
+        "torch._export.passes.replace_autocast_with_hop_pass",
+        "torch.export._trace",
+        "torch.nn.attention.flex_attention",
+        "torch.onnx._internal.exporter._core",
+        "torch.onnx._internal.exporter._torchlib.ops",
+        "onnxscript.function_libs.torch_lib.ops",
+        "onnxscript.rewriter.onnx_fusions",
+    )
     refusals = (
         ("", "data-dependent", "data-dependent-control-flow"),
         ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
@@ -132,6 +143,7 @@ class TorchScript(Hop):
     source = "torch"
     targets = ("onnx",)
     requires = ("torch", "onnx")
+    preloads = ("torch.onnx._internal.torchscript_exporter.utils",)
     refusals = (
         ("UnsupportedOperatorError", "", "unsupported-operator"),
         ("", "is not supported for opset", "unsupported-operator"),

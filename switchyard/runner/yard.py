@@ -185,6 +185,7 @@ class Yard:
         )
         job = {
             "do": "convert",
+            "preloads": hop.preloads,
             "hop": hop.name,
             "hop_files": self._hop_files,
             "file": model["file"],
@@ -263,6 +264,7 @@ class Yard:
             return Made(outcome=missing)
         job = {
             "do": "ask",
+            "preloads": runtime.preloads,
             "file": planned.model["file"],
             "model": cell.model,
             "runtime": runtime.name,

@@ -34,13 +34,15 @@ class Session:
 
 
 class Runtime:
-    """``format`` is what it loads. ``tier``, ``environment``, ``requires``: as for a hop."""
+    """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
+    a hop."""
 
     name: ClassVar[str]
     format: ClassVar[str]
     tier: ClassVar[str] = "quick"
     environment: ClassVar[str] = "core"
     requires: ClassVar[Tuple[str, ...]] = ()
+    preloads: ClassVar[Tuple[str, ...]] = ()
 
     def load(self, artefact: Optional[Artefact], model: Optional["BuiltModel"]) -> Session:
         """Load for the CPU. Raises whatever the runtime raises."""

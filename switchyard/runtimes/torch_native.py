@@ -62,6 +62,7 @@ class TorchCompile(Runtime):
     format = "torch"
     tier = "full"
     requires = ("torch",)
+    preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
     def load(self, artefact, model) -> Session:
         import torch

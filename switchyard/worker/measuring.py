@@ -128,8 +128,9 @@ def main() -> None:
     parser.add_argument("--read", type=int, required=True)
     parser.add_argument("--write", type=int, required=True)
     options = parser.parse_args()
-    from switchyard.worker.server import die_with
+    from switchyard.worker.server import die_with, keep_orphans
 
+    keep_orphans()
     # Its pipe's end is noticed between two frames only; a call that hangs needs the kernel.
     die_with(os.getppid())
     measured = Measured()

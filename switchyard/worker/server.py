@@ -20,12 +20,13 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, List, Set
 
 from switchyard import wire
 
 MAX_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with(parent: int) -> None:
@@ -39,8 +40,15 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def descendants(pid: int) -> List[int]:
-    """The processes below ``pid``, whatever their session (proc(5), ``stat``)."""
+def keep_orphans() -> None:
+    """Ask the kernel to make processes whose parents end this process's children, whatever
+    session they are in (prctl(2), PR_SET_CHILD_SUBREAPER): so that whoever ends the tree below
+    it ends all of it, also what a converter put into the background."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def parents() -> Dict[int, List[int]]:
+    """Process -> its children, of all there are (proc(5), ``stat``)."""
     below: Dict[int, List[int]] = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -49,10 +57,25 @@ def descendants(pid: int) -> List[int]:
         except (OSError, IndexError):
             continue
         below.setdefault(parent, []).append(int(name))
+    return below
+
+
+def descendants(pid: int) -> List[int]:
+    """The processes below ``pid``, whatever their session."""
+    below = parents()
     found = list(below.get(pid, ()))
     for each in found:  # grows while it is gone through
         found.extend(below.get(each, ()))
     return found
+
+
+def _kill(pid: int) -> None:
+    """End a process and all below it."""
+    for each in (*descendants(pid), pid):
+        try:
+            os.kill(each, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
 
 
 def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
@@ -75,6 +98,7 @@ def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> No
     try:
         os.setsid()
         die_with(server)
+        keep_orphans()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -102,6 +126,7 @@ class Server:
     def __init__(self, control: socket.socket):
         self._control = control
         self._children: Dict[int, str] = {}
+        self._preloaded: Set[str] = set()
 
     def serve(self) -> None:
         wake_read, wake_write = os.pipe()
@@ -119,11 +144,7 @@ class Server:
                     return
         finally:
             for child in self._children:
-                for pid in (*descendants(child), child):
-                    try:
-                        os.kill(pid, signal.SIGKILL)
-                    except ProcessLookupError:
-                        pass
+                _kill(child)
 
     def _take(self) -> bool:
         """Take one job; False at the end of the socket."""
@@ -132,6 +153,7 @@ class Server:
             return False
         message = wire.parse(body[4:])
         result, log = descriptors
+        self._preload(message["job"].get("preloads", ()))
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
@@ -142,6 +164,16 @@ class Server:
         self._children[pid] = message["id"]
         self._tell({"event": "started", "id": message["id"], "pid": pid})
         return True
+
+    def _preload(self, modules: Iterable[str]) -> None:
+        """Import what this job's converter would import in every child anew."""
+        for name in modules:
+            if name not in self._preloaded:
+                self._preloaded.add(name)
+                try:
+                    importlib.import_module(name)
+                except Exception:  # a child that needs it fails on it, and says so in its job
+                    traceback.print_exc()
 
     def _reap(self) -> None:
         for pid in list(self._children):
@@ -159,6 +191,16 @@ class Server:
                 }
             )
 
+        self._end_orphans()
+
+    def _end_orphans(self) -> None:
+        """End what an ended job left behind: a child of this process that is no job's. (What
+        a job that still runs has orphaned is that job's own child.)"""
+        for pid in parents().get(os.getpid(), ()):
+            if pid not in self._children:
+                _kill(pid)
+                os.waitpid(pid, os.WNOHANG)  # one that has yet to end says so by its own signal
+
     def _tell(self, event: Dict[str, Any]) -> None:
         self._control.send(wire.pack(event))
 
@@ -173,8 +215,11 @@ def main() -> None:
     started = time.monotonic()
     imports = preload([name for name in options.preload.split(",") if name])
     # So that no child need import them; the API of the zoo is among them, no model is.
+    from switchyard import hops, runtimes
     from switchyard.worker import asking, building, diagnosis, jobs, reference  # noqa: F401
 
+    hops.builtin()
+    runtimes.builtin()
     control.send(
         wire.pack(
             {
@@ -185,6 +230,7 @@ def main() -> None:
             }
         )
     )
+    keep_orphans()
     Server(control).serve()
 
 
