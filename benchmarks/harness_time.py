@@ -5,7 +5,7 @@ artefact store, with nothing installed meanwhile.
 
 The stages' own work: references, conversions and answers by the clock of the child that did
 them (building the model and importing its file included), and in the measured process the
-runtime's import, the loading, every call and every reading of memory. So is the description
+runtime's import as far as it was waited for, the loading, every call and every reading of memory. So is the description
 of the zoo's files by a worker, which later runs find in the cache. All the rest of the wall
 time of the pytest process is the harness's:
 
@@ -46,7 +46,8 @@ def report(run: sessions.Session) -> None:
         return sum(one[2] for one in spans[name])
 
     cells = len(run.rows)
-    jobs, launches, files = (len(spans[name]) for name in ("job", "launch", "describe"))
+    jobs, files = (len(spans[name]) for name in ("job", "describe"))
+    launches = len(spans["launch"]) // 2  # each is readied and used
     starts = wall("start")
     starts_early = wall("start", marks["collected"])
     forking = wall("job") - own("job")

@@ -17,8 +17,9 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-#: "start" a fork server came up; "job" one forked job; "make" one reference or conversion,
-#: found or made; "launch" one measured process; "ask" one question to it.
+#: "start" a fork server came up; "job" one forked job; "make" one reference or conversion, found
+#: or made; "launch" having a measured process ready, and what is done with it; "ask" the wait for
+#: one answer of it.
 SPANS: Dict[str, List[List[float]]] = {name: [] for name in (
     "start", "job", "describe", "make", "launch", "ask")}  # fmt: skip
 MARKS: Dict[str, float] = {}
@@ -46,10 +47,12 @@ def _own_of_job(args, options, finished, seconds: float) -> float:
 
 
 def _own_of_question(args, options, reply, seconds: float) -> float:
-    """Loading is answered with its parts, so that the interpreter's own start is not the
-    stage's; every other question is work from end to end."""
+    """Importing and loading are answered with their parts, so that the interpreter's own start
+    is not the stage's; of imports side by side only what was waited for counts. Every other
+    question is work from end to end."""
     parts = ("import_seconds", "load_seconds", "first_call_seconds")
-    return sum(reply[part] for part in parts) if parts[0] in reply else seconds
+    own = [reply["facts"][part] for part in parts if part in reply.get("facts", {})]
+    return min(sum(own), seconds) if own else seconds
 
 
 def _nothing(args, options, result, seconds: float) -> float:
@@ -58,7 +61,7 @@ def _nothing(args, options, result, seconds: float) -> float:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    from switchyard.runner import launches, session, workers, yard
+    from switchyard.runner import session, standby, workers, yard
 
     def kind_of_job(args) -> str:
         return "describe" if args[1]["do"] == "describe" else "job"
@@ -66,7 +69,8 @@ def pytest_configure(config: pytest.Config) -> None:
     _spanned(workers.Worker, "_start", lambda args: "start", _nothing)
     _spanned(workers.Worker, "run", kind_of_job, _own_of_job)
     _spanned(yard.Yard, "_make", lambda args: "make", _nothing)
-    _spanned(launches._Process, "ask", lambda args: "ask", _own_of_question)
+    _spanned(standby.MeasuredProcess, "answer", lambda args: "ask", _own_of_question)
+    _spanned(standby.Standby, "take", lambda args: "launch", _nothing)
     _spanned(session, "launch", lambda args: "launch", _nothing)
 
 

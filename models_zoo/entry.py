@@ -194,6 +194,8 @@ def model(
     for name in sorted(named - set(all_sizes)):
         raise ValueError(f"dimension {name!r} has no sizes=")
     for probe, values in (probes or {}).items():
+        if not _NAME.match(probe):
+            raise ValueError(f"probe name {probe!r} may hold only a-z, 0-9 and _")
         for name in values:
             if name not in inputs:
                 raise ValueError(f"probe {probe!r} names {name!r}, which is no input")

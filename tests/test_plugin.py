@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from switchyard.tables.reading import read_cells, read_figures
+
 PLANTED = Path(__file__).parent / "planted"
 TINY = ("--zoo", PLANTED / "tiny.py")
 BOTH = ("tiny_linear-torchscript-ort", "tiny_mlp-torchscript-ort")
@@ -110,6 +112,13 @@ def zoo(tmp_path):
     return Path(shutil.copy(PLANTED / "tiny.py", tmp_path / "my_zoo.py"))
 
 
+def answer_times(folder):
+    """Cell -> how long asking it took, of those that have a verdict: nobody asks twice in the
+    same time to the last digit."""
+    rows = read_cells(folder).to_dict("records")
+    return {f"{r['model']}-{r['route']}": r["stage_seconds"] for r in rows if r["verdict"]}
+
+
 def arguments_of(zoo, bench):
     return ["--zoo", zoo, *bench.only(*BOTH, *(c.replace("torchscript-ort", "torch-eager")
                                                for c in BOTH))]  # fmt: skip
@@ -134,6 +143,8 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     assert ended.left_behind() == []
     finished = done(ended.results)
     assert finished and len(finished) < 4
+    answered = answer_times(ended.folder)
+    assert set(answered) > finished
 
     before = {cell: ended.rows[cell] for cell in finished} if ending == signal.SIGINT else {}
     if ending == signal.SIGINT:
@@ -147,6 +158,10 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     assert {row["state"] for row in resumed.rows.values()} == {"done"}
     assert {row["verdict"] for row in resumed.rows.values()} == {"excellent"}
     assert all(row["latency_median_ms"] for row in resumed.rows.values())
+    again = answer_times(resumed.folder)
+    assert {cell: again[cell] for cell in answered} == answered
+    figures = read_figures(resumed.folder)
+    assert not figures.duplicated(["model", "route", "probe_or_condition", "metric"]).any()
     for cell, row in before.items():
         assert resumed.rows[cell]["latency_median_ms"] == row["latency_median_ms"]
 

@@ -15,7 +15,7 @@ import pytest
 
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, options, rows, staging
+from switchyard.runner import describing, environments, options, resuming, rows, staging
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
@@ -23,6 +23,8 @@ from switchyard.runner.expectations import Expectations, table_path
 from switchyard.runner.launches import Launch, launch
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
+from switchyard.runner.standby import MeasuredProcess, Standby
+from switchyard.runner.standby import Key as StandbyKey
 from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
@@ -81,8 +83,9 @@ class Run:
             self.hop_files,
             option("--jobs"),
             progress.watch,
-            progress.answered,
+            self._enter,
         )
+        self.standby = Standby(self._start_measured, 2 * option("--jobs"))
         self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
         routes = plan_.chosen_routes(option("--route"), self.hops, self.runtimes)
         self.planned: List[Planned] = plan_.plan(
@@ -96,7 +99,10 @@ class Run:
         self.folder: Optional[RunFolder] = None
         self.selected: List[Planned] = []
         self.resumed: frozenset = frozenset()
+        self._answered: frozenset = frozenset()
+        self._place: Dict[Cell, int] = {}
         self._launches: Dict[Cell, List[Launch]] = {}
+        self._started_measuring = 0
         self._prepared: set = set()
         self._unasked: set = set()
         self._whole = False
@@ -135,15 +141,22 @@ class Run:
         )
         tier = self.config.getoption("--tier")
         results = options.results_folder(self.config)
-        self.folder = self._resumed(results) or RunFolder.create(
-            results,
-            version_sets=self.sets,
-            devices=[self.device],
-            tier=tier,
-            started=self.started,
-        )
+        self._place = {one.cell: place for place, one in enumerate(self.selected)}
+        given, sources = self.config.getoption("--resume"), self._sources()
+        answered: Dict[Cell, resuming.Answered] = {}
+        if given is None:
+            self.folder = RunFolder.create(
+                results,
+                version_sets=self.sets,
+                devices=[self.device],
+                tier=tier,
+                started=self.started,
+            )
+        else:
+            self.folder = resuming.reopen(given, results, sources)
+            answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
-        self.folder.record(sources=self._sources())
+        self.folder.record(sources=sources)
         self.folder.plan(
             {
                 planned.cell: {
@@ -154,6 +167,10 @@ class Run:
                 for planned in self.selected
             }
         )
+        for cell, known in answered.items():
+            if cell in self._place:
+                resuming.enter_again(self.folder, cell, known)
+        self._answered = self.resumed | (answered.keys() & self._place.keys())
         self.progress.begin(len(self.selected), self.folder.path)
 
     def _sources(self) -> Dict[str, Any]:
@@ -174,72 +191,41 @@ class Run:
             },
         }
 
-    def _resumed(self, results: pathlib.Path) -> Optional[RunFolder]:
-        given = self.config.getoption("--resume")
-        if given is None:
-            return None
-        if given == "newest":
-            runs = sorted(path.parent for path in results.glob("*/journal.jsonl"))
-            if not runs:
-                raise pytest.UsageError(f"--resume: there is no run under {results}")
-            path = runs[-1]
-        else:
-            path = pathlib.Path(given)
-            path = path if path.is_dir() else results / given
-        try:
-            folder = RunFolder.reopen(path)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise pytest.UsageError(f"--resume: {error}") from error
-        before, now = folder.about.get("sources"), self._sources()
-        if before != now:
-            changed = ", ".join(key for key in now if (before or {}).get(key) != now[key])
-            folder.close(whole=False)
-            raise pytest.UsageError(
-                f"--resume: {path.name} was made from other sources ({changed} changed since): "
-                "its finished cells and new ones would not belong together; start a new run"
-            )
-        return folder
-
     def answer(self, planned: Planned) -> Outcome:
         """How far the cell came up to ``compare``; converts ahead of it where jobs allow."""
         cell = planned.cell
-        if cell in self.resumed:
-            return self._recorded(cell)
+        if cell in self._answered:
+            return Outcome.from_dict(self.folder.row(cell))
         self._prepare(planned)
-        made = self.yard.answer(planned)
-        return made.outcome
-
-    def _recorded(self, cell: Cell) -> Outcome:
-        return Outcome.from_dict(self.folder.row(cell))
+        return self.yard.answer(planned).outcome
 
     def _prepare(self, planned: Planned) -> None:
         """Convert whole models ahead, side by side, so that measuring can then be alone."""
-        if planned.cell in self._prepared:
+        if planned.cell in self._prepared or planned.cell in self._answered:
             return
-        place = next(i for i, one in enumerate(self.selected) if one.cell == planned.cell)
+        place = self._place[planned.cell]
         wanted: List[Planned] = []
         for one in self.selected[place:]:
             key = (one.cell.version_set, one.cell.model)
             if wanted and len(wanted) >= AHEAD * self.config.getoption("--jobs"):
                 if key != (wanted[-1].cell.version_set, wanted[-1].cell.model):
                     break
-            if one.cell not in self._prepared and one.cell not in self.resumed:
+            if one.cell not in self._prepared and one.cell not in self._answered:
                 wanted.append(one)
         # The baseline stands before its model's other cells, also where it was not selected.
         for one in self.selected[:place]:
             if one.native and one.cell.model == planned.cell.model:
-                if one.cell not in self._prepared and one.cell not in self.resumed:
+                if one.cell not in self._prepared and one.cell not in self._answered:
                     wanted.insert(0, one)
         for one in wanted:
             self.folder.state(one.cell, "running")
         self.yard.prepare(wanted)
-        for one in wanted:
-            self._prepared.add(one.cell)
-            self._enter(one)
+        self._prepared.update(one.cell for one in wanted)
 
-    def _enter(self, planned: Planned) -> None:
-        """The row of a cell, as far as it is known after ``compare``."""
-        cell, made = planned.cell, self.yard.answer(planned)
+    def _enter(self, planned: Planned, made: Made) -> None:
+        """The row of a cell, as far as it is known after ``compare``; as soon as it is, so that
+        an interruption loses none."""
+        cell = planned.cell
         fields: Dict[str, Any] = dict(made.record.get("fields", {}))
         seconds = 0.0
         for depth, hop in enumerate(planned.route.hops, start=1):
@@ -267,6 +253,7 @@ class Run:
         for figure in made.record.get("figures", []):
             self.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
         self._keep_artefact(planned, made)
+        self.progress.answered(cell)
         if cell in self._unasked:  # a baseline that no item asks about has its row all the same
             self.done(cell)
 
@@ -283,37 +270,26 @@ class Run:
         if cell in self._launches:
             return self._launches[cell]
         self._prepare(planned)
-        made, reference = self.yard.answer(planned), self.yard.reference(planned)
-        runtime = self.runtimes[planned.route.runtime]
-        environment = self.crew.environment(cell.version_set, runtime.environment)
+        artefact, reference = self.yard.converted(planned), self.yard.reference(planned)
+        key = self._standby_key(planned)
         job = {
-            "runtime": runtime.name,
             "file": planned.model["file"],
             "model": cell.model,
-            "artefact": str(made.folder) if planned.route.hops else None,
+            "artefact": str(artefact.folder) if planned.route.hops else None,
             "reference": str(reference.folder),
         }
         found: List[Launch] = []
-        for number in range(self.config.getoption("--launches")):
+        launches = self.config.getoption("--launches")
+        for number in range(launches):
             done = self.progress.watch(f"{cell.short}  measure")
-            log = self.crew.logs / f"measure-{cell.short}-{number}.log"
             began = time.monotonic()
             try:
                 with self.crew.gate.alone():
-                    one = launch(
-                        environment, self.crew.variables(environment), job, self.crew.limits, log
-                    )
+                    upcoming = [key] * (launches - number - 1) + self._measured_next(planned)
+                    one = launch(self.standby.take(key, upcoming), job)
             finally:
                 done()
-            self.folder.figure(cell, f"launch {number}", "wall", time.monotonic() - began, "s")
-            if one.outcome is None:
-                self.folder.samples(cell, number, one.durations)
-                for name in ("import_seconds", "load_seconds", "first_call_seconds"):
-                    self.folder.figure(cell, f"launch {number}", name, one.facts[name], "s")
-                for point, memory in one.memory.items():
-                    for name, value in memory.items():
-                        if value is not None:
-                            self.folder.figure(cell, f"{point} {number}", name, value, "MiB")
+            self._enter_launch(cell, number, one, time.monotonic() - began)
             found.append(one)
             if one.outcome is not None:
                 break
@@ -325,6 +301,44 @@ class Run:
             **self._ratio(planned, found),
         )
         return found
+
+    def _enter_launch(self, cell: Cell, number: int, one: Launch, wall: float) -> None:
+        def figure(point: str, name: str, value: float, unit: str) -> None:
+            self.folder.figure(cell, resuming.of_launch(point, number), name, value, unit)
+
+        figure("launch", "wall", wall, "s")
+        if one.outcome is not None:
+            return
+        self.folder.samples(cell, number, one.durations)
+        for name in ("import_seconds", "load_seconds", "first_call_seconds"):
+            figure("launch", name, one.facts[name], "s")
+        for point, memory in one.memory.items():
+            for name, value in memory.items():
+                if value is not None:
+                    figure(point, name, value, "MiB")
+
+    def _standby_key(self, planned: Planned) -> StandbyKey:
+        cell, runtime = planned.cell, self.runtimes[planned.route.runtime]
+        return cell.version_set, runtime.environment, runtime.name
+
+    def _measured_next(self, planned: Planned) -> List[StandbyKey]:
+        """The runtimes of the cells that will be measured next, as far as it is known."""
+        found: List[StandbyKey] = []
+        for one in self.selected[self._place[planned.cell] + 1 :]:
+            if one.cell not in self._prepared or len(found) >= self.standby.width:
+                break
+            if one.cell not in self._launches and self.answer(one).verdict in PASSING:
+                found.append(self._standby_key(one))
+        return found
+
+    def _start_measured(self, key: StandbyKey) -> MeasuredProcess:
+        version_set, name, runtime = key
+        environment = self.crew.environment(version_set, name)
+        self._started_measuring += 1
+        log = self.crew.logs / f"measure-{runtime}-{self._started_measuring:05d}.log"
+        return MeasuredProcess(
+            environment, self.crew.variables(environment), log, self.crew.limits
+        )
 
     def _ratio(self, planned: Planned, found: Sequence[Launch]) -> Dict[str, Optional[float]]:
         """``ratio_to_native``: this cell's median over torch eager's, in the same run."""
@@ -338,8 +352,7 @@ class Run:
         elif native.cell in self.resumed:
             base = self.folder.row(native.cell)
         else:
-            self._prepare(native)
-            if self.yard.answer(native).outcome.verdict not in PASSING:
+            if self.answer(native).verdict not in PASSING:
                 return {}
             base = rows.latency_columns(self.measured(native))
         own = rows.latency_columns(found)
@@ -359,6 +372,7 @@ class Run:
 
     def end(self, whole: bool) -> None:
         """Close everything; cells that were under way become ``interrupted``."""
+        self.standby.close()
         self.yard.close()
         if self.folder is None:
             return

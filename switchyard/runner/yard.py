@@ -64,7 +64,7 @@ class _Once:
 
 class Yard:
     """``watch(text)`` is told what begins and returns a callable to call when that ends;
-    ``answered(cell)`` is told when a cell's verdict is known."""
+    ``answered(planned, made)`` is told when a cell's verdict is known, from any thread."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Yard:
         hop_files: Sequence[str],
         jobs: int,
         watch: Callable[[str], Callable[[], None]],
-        answered: Callable[[Any], None] = lambda cell: None,
+        answered: Callable[[Planned, Made], None] = lambda planned, made: None,
     ):
         self.crew = crew
         self.hops = hops
@@ -142,7 +142,7 @@ class Yard:
 
         def compute() -> Made:
             made = self._make_answer(planned)
-            self._answered(planned.cell)
+            self._answered(planned, made)
             return made
 
         return self._once(("answer", planned.cell), compute)

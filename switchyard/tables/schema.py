@@ -128,6 +128,11 @@ COLUMNS: tuple[Column, ...] = (
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 BY_NAME: Mapping[str, Column] = {column.name: column for column in COLUMNS}
 
+#: The columns that a launch fills; all others are known once the cell has been judged.
+MEASURED: tuple[str, ...] = NAMES[
+    NAMES.index("latency_median_ms") : NAMES.index("measure_message") + 1
+]
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

@@ -1,8 +1,9 @@
 """The measured process: one runtime, one artefact, and one primitive, ``burst(n)``.
 
 Started fresh for each launch with nothing else imported. It answers frames on a private
-pair of descriptors: ``load`` with the memory it took, ``burst`` with n durations by its own
-clock, ``memory`` with what it holds now. It ends when its pipe does.
+pair of descriptors: ``prepare`` and ``load`` with the seconds and the memory they took,
+``burst`` with n durations by its own clock, ``memory`` with what it holds now. It ends when its
+pipe does.
 """
 
 from __future__ import annotations
@@ -60,22 +61,30 @@ class Measured:
     def __init__(self) -> None:
         self._call = None
 
-    def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Import the runtime, load, prepare the example's inputs; memory after each.
+    def prepare(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Import the runtime; memory before and after. Others may be at it beside this one.
 
         numpy counts as part of the runtime's import: whoever serves with it pays for it.
         """
         points = {"start": memory_now()}
         started = time.perf_counter()
         from switchyard import runtimes
-        from switchyard.manifest import Artefact
-        from switchyard.worker.reference import Reference
+        from switchyard.manifest import Artefact  # noqa: F401  ``load`` wants it, and numpy
+        from switchyard.worker.reference import Reference  # noqa: F401
 
-        runtime = runtimes.builtin()[job["runtime"]]
-        for name in runtime.requires:
+        self._runtime = runtimes.builtin()[job["runtime"]]
+        for name in self._runtime.requires:
             __import__(name)
         import_seconds = time.perf_counter() - started
         points["import"] = memory_now()
+        return {"memory": points, "facts": {"import_seconds": import_seconds}}
+
+    def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Load, prepare the example's inputs, call once; memory after each."""
+        from switchyard.manifest import Artefact
+        from switchyard.worker.reference import Reference
+
+        points, runtime = {}, self._runtime
         started = time.perf_counter()
         model, artefact = None, None
         if runtime.format == "torch":
@@ -98,10 +107,7 @@ class Measured:
         points["first_call"] = memory_now()
         return {
             "memory": points,
-            "import_seconds": import_seconds,
-            "load_seconds": load_seconds,
-            "first_call_seconds": first_seconds,
-            "facts": dict(self._session.facts),
+            "facts": {"load_seconds": load_seconds, "first_call_seconds": first_seconds},
         }
 
     def burst(self, job: Mapping[str, Any]) -> Dict[str, Any]:

@@ -1,0 +1,163 @@
+"""Measured processes, and those that stand by with their runtime imported.
+
+Importing a framework is most of a launch's wall time, keeps one core busy, and disturbs
+nothing but a measurement. So several processes import side by side; then one after the other
+is given its cell and measured, while all the others wait for a frame and do nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import select
+import subprocess
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from switchyard import wire
+from switchyard.runner.workers import Limits, kill_tree, private_mib
+
+
+class Ended(Exception):
+    """A measured process is over before its time; ``args`` are kind and message."""
+
+
+class MeasuredProcess:
+    """One measured process and the frames to and from it."""
+
+    def __init__(self, environment, variables, log: pathlib.Path, limits: Limits):
+        theirs_read, self._write = os.pipe()
+        self._read, theirs_write = os.pipe()
+        self._limits = limits
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with open(log, "wb") as out:
+            self._popen = subprocess.Popen(
+                [environment.python, "-m", "switchyard.worker.measuring",
+                 "--read", str(theirs_read), "--write", str(theirs_write)],
+                env=variables,
+                cwd=log.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                pass_fds=[theirs_read, theirs_write],
+                start_new_session=True,
+            )  # fmt: skip
+        os.close(theirs_read)
+        os.close(theirs_write)
+        self.begin()
+
+    def begin(self) -> None:
+        """From now on the stage's time counts."""
+        self._deadline = time.monotonic() + self._limits.seconds
+
+    def ask(self, **job: Any) -> Dict[str, Any]:
+        """One frame there and one back. Raises Ended at a limit or where it died."""
+        self.send(**job)
+        return self.answer()
+
+    def send(self, **job: Any) -> None:
+        """One frame there; ``answer`` waits for the one back."""
+        try:
+            wire.send(self._write, job)
+        except BrokenPipeError:
+            raise Ended("crash", self._how_it_ended()) from None
+
+    def answer(self) -> Dict[str, Any]:
+        while not select.select([self._read], [], [], 0.1)[0]:
+            if time.monotonic() > self._deadline:
+                raise Ended(
+                    "timeout", f"no end after {self._limits.seconds:g} s (--stage-timeout)"
+                )
+            held = private_mib(self._popen.pid, exact=False)
+            if held > self._limits.memory_mib:
+                raise Ended(
+                    "host-oom",
+                    f"{held:.0f} MiB of private memory where {self._limits.memory_mib:g} are "
+                    "allowed (--memory-limit)",
+                )
+        try:
+            reply = wire.receive(self._read)
+        except wire.BrokenFrame:
+            reply = None
+        if reply is None:
+            raise Ended("crash", self._how_it_ended())
+        return reply
+
+    def _how_it_ended(self) -> str:
+        try:
+            return f"the measured process ended with status {self._popen.wait(timeout=5)}"
+        except subprocess.TimeoutExpired:
+            return "the measured process closed its pipe"
+
+    def close(self) -> None:
+        os.close(self._write)
+        os.close(self._read)
+        kill_tree(self._popen.pid)
+        self._popen.wait()
+
+
+@dataclasses.dataclass
+class Ready:
+    """A process that stands by: what it answered to ``prepare``, or what ended it there."""
+
+    process: MeasuredProcess
+    prepared: Optional[Dict[str, Any]] = None
+    ended: Optional[Ended] = None
+
+
+#: Version set, environment and runtime: all that a process is before it is given a cell.
+Key = Tuple[str, str, str]
+
+
+class Standby:
+    """Processes by what they imported; ``start(key)`` makes one, ``width`` wait at most."""
+
+    def __init__(self, start: Callable[[Key], MeasuredProcess], width: int):
+        self._start = start
+        self.width = width
+        self._waiting: Dict[Key, List[Ready]] = {}
+
+    def take(self, key: Key, upcoming: Iterable[Key] = ()) -> Ready:
+        """A process for ``key``; every other one is idle when this returns.
+
+        Where none stands by, processes for ``upcoming``, the runtimes that will be asked for
+        next, are started beside it, as many as may wait.
+        """
+        if not self._waiting.get(key):
+            self._fill([key, *upcoming])
+        return self._waiting[key].pop(0)
+
+    def _fill(self, wanted: List[Key]) -> None:
+        spare = {key: len(waiting) for key, waiting in self._waiting.items()}
+        room = self.width - sum(spare.values())
+        started: List[Tuple[Key, Ready]] = []
+        for place, key in enumerate(wanted):
+            if spare.get(key):  # one of those that wait will do
+                spare[key] -= 1
+                continue
+            if place and len(started) >= room:
+                break
+            ready = Ready(self._start(key))
+            # Known to ``close`` before anything can interrupt the wait.
+            self._waiting.setdefault(key, []).append(ready)
+            started.append((key, ready))
+        for key, ready in started:
+            self._said(ready, lambda one, key=key: one.send(do="prepare", runtime=key[-1]))
+        for _, ready in started:
+            if ready.ended is None:
+                self._said(ready, lambda one: one.answer())
+
+    @staticmethod
+    def _said(ready: Ready, what: Callable[[MeasuredProcess], Optional[Dict[str, Any]]]) -> None:
+        try:
+            ready.prepared = what(ready.process)
+        except Ended as ended:
+            ready.ended = ended
+
+    def close(self) -> None:
+        for waiting in self._waiting.values():
+            for ready in waiting:
+                ready.process.close()
+        self._waiting.clear()
