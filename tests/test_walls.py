@@ -44,7 +44,7 @@ def files(*folders):
     return found
 
 
-@pytest.mark.parametrize("folder", ["runner", "tables", "compare"])
+@pytest.mark.parametrize("folder", ["runner", "tables", "compare", "cli"])
 def test_the_runners_side_imports_no_framework_anywhere(folder):
     for path in files(f"switchyard/{folder}"):
         assert not within(imports_of(path), FRAMEWORKS), path

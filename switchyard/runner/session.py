@@ -23,8 +23,8 @@ from switchyard.runner.expectations import Expectations, table_path
 from switchyard.runner.launches import Launch, launch
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
-from switchyard.runner.standby import MeasuredProcess, Standby
 from switchyard.runner.standby import Key as StandbyKey
+from switchyard.runner.standby import MeasuredProcess, Standby
 from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance

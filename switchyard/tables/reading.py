@@ -350,6 +350,30 @@ def newest_whole_run(
     )
 
 
+def sets_with_whole_runs(results: str | Path) -> list[str]:
+    """The version sets that ``newest_whole_run`` finds something for, by name."""
+    found: set[str] = set()
+    for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
+        try:
+            about = read_about(path.parent)
+        except TableError:
+            continue
+        if about["state"] == "done" and about.get("whole") is True:
+            found.update(about.get("version_sets", ()))
+    return sorted(found)
+
+
+def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a frame that ``read_cells`` gave, None where nothing is known: what
+    ``switchyard.compare`` takes."""
+    import pandas
+
+    return [
+        {name: None if value == "" or pandas.isna(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]
+
+
 def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
     return (
         set_name in about.get("version_sets", ())
