@@ -124,7 +124,9 @@ def _groups(
     sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, 2))
     for side, table, positions, first in sides:
         if table.launches is None:
-            reasons[reasons == ""] = f"{side}: {table.why_no_launches}"
+            alike = before.why_no_launches == after.why_no_launches
+            said = table.why_no_launches if alike else f"{side}: {table.why_no_launches}"
+            reasons[reasons == ""] = said
             continue
         spread = _spread(table.launches)
         keys = table.cells[list(schema.KEY)].iloc[positions[places]].reset_index(drop=True)

@@ -78,8 +78,9 @@ def judge(
 
     reason = _not_comparable(old, "before")
     also = _not_comparable(new, "after")
-    reason = numpy.where(reason == also, reason, _joined(reason, also))
-    reason = _both_said(reason)
+    for place in numpy.flatnonzero((also != "") & (reason != "")):
+        also[place] = f"{reason[place]}, {also[place]}"
+    reason = numpy.where(also == "", reason, also)
     reason[~(here & there)] = ""
     both = here & there & (reason == "")
     passed = [_among(side["verdict"], PASSING) for side in (old, new)]
@@ -149,22 +150,6 @@ def _not_comparable(side: "pandas.DataFrame", label: str) -> "numpy.ndarray":
     for one in set(state) - {"done"}:
         said = "not run" if one == "planned" else "interrupted"
         reason[state == one] = f"{said} {label}"
-    return reason
-
-
-def _joined(first: "numpy.ndarray", second: "numpy.ndarray") -> "numpy.ndarray":
-    import numpy
-
-    return numpy.where(first == "", second, numpy.where(second == "", first, _BOTH))
-
-
-#: Stands for two different reasons until ``_both_said``; never seen outside.
-_BOTH = "neither side"
-
-
-def _both_said(reason: "numpy.ndarray") -> "numpy.ndarray":
-    reason = reason.astype(object)
-    reason[reason == _BOTH] = "neither before nor after was judged"
     return reason
 
 
