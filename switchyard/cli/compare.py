@@ -44,7 +44,7 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_text, verdicts
+    from switchyard.compare import as_text, sentences, verdicts
     from switchyard.compare.comparison import compare
     from switchyard.tables import opening
     from switchyard.tables.reading import TableError
@@ -79,10 +79,17 @@ def run(options: argparse.Namespace) -> int:
         return screen.complain(f"the report cannot be written: {error}")
     if not any(name == "-" for _, name in targets):
         shown = screen.terminal()
-        screen.show(as_text.report(comparison, shown, options.only))
+        screen.show(as_text.report(comparison, shown, options.only, run_again))
     elif comparison.status == 2:
-        print(f"switchyard: {as_text.conclusion(comparison)}", file=sys.stderr)
+        print(f"switchyard: {sentences.conclusion(comparison)}", file=sys.stderr)
     return comparison.status
+
+
+def run_again(row) -> str:
+    """The command that runs one cell alone."""
+    from switchyard.runner import summary  # only for what is worse: it brings pytest along
+
+    return summary.run_again(row)
 
 
 def read_thresholds(name: str | None):

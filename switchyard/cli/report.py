@@ -42,7 +42,9 @@ def run(options: argparse.Namespace) -> int:
     if options.markdown:
         lines = as_markdown.run_lines(rows, str(place))
         try:
-            screen.write(options.markdown, (line.encode("utf-8", "replace") + b"\n" for line in lines))
+            screen.write(
+                options.markdown, (line.encode("utf-8", "replace") + b"\n" for line in lines)
+            )
         except BrokenPipeError:
             screen.show([])
         except OSError as error:

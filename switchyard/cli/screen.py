@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Iterable, List, Sequence, Tuple
 
 #: SGR codes of ``rendering.STYLES``.
 _CODES = {"heading": "1", "good": "32", "wrong": "33;1", "bad": "31", "new": "31;1", "quiet": "2"}
@@ -49,9 +49,9 @@ def complain(message: str) -> int:
     return 2
 
 
-def conflict(targets: Sequence[Tuple[str, str]], inputs: Sequence[Path]) -> str:
+def conflict(targets: Sequence[tuple[str, str]], inputs: Sequence[Path]) -> str:
     """Why these ``(option, FILE)`` cannot all be written; "" where they can."""
-    seen: List[str] = []
+    seen: list[str] = []
     protected = set()
     for path in inputs:
         names = [path] if path.is_file() else [path, *path.iterdir()] if path.is_dir() else []

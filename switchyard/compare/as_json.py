@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from switchyard.compare import saying, verdicts
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
+from switchyard.tables import schema
 
 #: Raised whenever a name in this file changes its meaning.
 FORMAT = 1
@@ -102,7 +104,7 @@ def _cell(row: dict[str, Any]) -> dict[str, Any]:
         values = {name: _value(row[f"{side}_{name}"]) for name in names}
         sides[side] = {name: value for name, value in values.items() if value not in (None, "")}
     found: dict[str, Any] = {
-        "cell": saying.cell_of(row).id,
+        "cell": schema.cell_of(row).id,
         "version_set": row["version_set"],
         "device": row["device"],
         "precision": row["precision"],

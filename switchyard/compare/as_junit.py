@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as etree
-from typing import Sequence
+from collections.abc import Sequence
 
-from switchyard.compare import as_text, saying, verdicts
+from switchyard.compare import saying, sentences, verdicts
 from switchyard.compare.comparison import Comparison
+from switchyard.tables import schema
 
 #: What XML 1.0 has no way to write, not even as a reference.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -31,14 +32,14 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
     suite = etree.Element("testsuite", name=clean(name))
     failures = skipped = errors = 0
     properties = etree.SubElement(suite, "properties")
-    for number, text in enumerate(as_text.around(comparison), 1):
+    for number, text in enumerate(sentences.around(comparison), 1):
         etree.SubElement(properties, "property", name=f"about.{number}", value=clean(text))
     if comparison.status == 2:
         errors = 1
         case = _case(suite, "switchyard.compare", "something is compared")
-        etree.SubElement(case, "error", message=as_text.conclusion(comparison), type="nothing")
+        etree.SubElement(case, "error", message=sentences.conclusion(comparison), type="nothing")
     for row in cells.to_dict("records"):
-        cell = saying.cell_of(row)
+        cell = schema.cell_of(row)
         group = f"{cell.version_set}:{cell.device}:{cell.precision}"
         case = _case(suite, group, cell.short)
         verdict, said = row["verdict"], clean(saying.figures(row))
@@ -64,6 +65,4 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
 
 
 def _case(suite: etree.Element, group: str, name: str) -> etree.Element:
-    return etree.SubElement(
-        suite, "testcase", classname=clean(group), name=clean(name), time="0"
-    )
+    return etree.SubElement(suite, "testcase", classname=clean(group), name=clean(name), time="0")

@@ -8,11 +8,14 @@ that means something in Markdown written as a character reference, which never d
 from __future__ import annotations
 
 import re
-from typing import Any, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from switchyard.compare import as_text, rendering, saying, statistics, tallies, verdicts
+from switchyard.compare import rendering, saying, sentences, statistics, tallies, verdicts
 from switchyard.compare.comparison import Comparison
+from switchyard.compare.routes_as_text import MOST_SQUARE
 from switchyard.compare.saying import TITLES
+from switchyard.tables import schema
 from switchyard.tables.schema import one_line
 from switchyard.vocabulary import PASSING
 
@@ -47,11 +50,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], figures: int) -> 
 
 def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[str]:
     """The whole comparison, with the same parts as on the terminal."""
-    lines = [f"# {text(as_text.conclusion(comparison))}", ""]
+    lines = [f"# {text(sentences.conclusion(comparison))}", ""]
     for label in ("before", "after"):
         side = getattr(comparison, label)
-        lines.append(f"- {label}: {code(side.label)}, {text(as_text.described(side))}")
-    lines += [f"- {text(said)}" for said in as_text.around(comparison)]
+        lines.append(f"- {label}: {code(side.label)}, {text(sentences.described(side))}")
+    lines += [f"- {text(said)}" for said in sentences.around(comparison)]
     counts = [(name, TITLES[name], count) for name, count in comparison.counts.items()]
     lines += ["", *table(("verdict", "meaning", "cells"), counts, 1)]
     for verdict in only or (*verdicts.WORSE, *verdicts.BETTER, "not-comparable"):
@@ -60,7 +63,7 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
             total = sum(map(len, groups))
             lines += ["", f"## {verdict}: {total} cell{'s' * (total > 1)} {TITLES[verdict]}", ""]
             for group in groups[:MOST_CLUSTERS]:
-                lines += _cluster(group)
+                lines += _cluster(comparison, group)
             if rest := groups[MOST_CLUSTERS:]:
                 lines.append(f"- and {sum(map(len, rest))} more cells of {len(rest)} causes")
     if only:
@@ -68,7 +71,7 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
     return [*lines, *_routes(comparison), *_wins(comparison)]
 
 
-def _cluster(group: Any) -> list[str]:
+def _cluster(comparison: Comparison, group: Any) -> list[str]:
     rows = group.head(MOST_CELLS).to_dict("records")
     lines, indent = [], ""
     error = saying.error_line(rows[0])
@@ -77,7 +80,7 @@ def _cluster(group: Any) -> list[str]:
         lines.append(f"- {cells}: {code(error)}")
         indent = "  "
     for row in rows:
-        lines.append(f"{indent}- {code(saying.cell_of(row).id)}: {text(saying.figures(row))}")
+        lines.append(f"{indent}- {code(comparison.name(row))}: {text(saying.figures(row))}")
     if len(group) > MOST_CELLS:
         lines.append(f"{indent}- and {len(group) - MOST_CELLS} more")
     return lines
@@ -89,14 +92,14 @@ def _routes(comparison: Comparison) -> list[str]:
         where = [row[name] for name in ("version_set", "device", "precision") if name in row]
         pairs = [(row[f"{side}_passed"], row[f"{side}_attempted"]) for side in ("before", "after")]
         past = [
-            as_text.changed(row[f"before_past_{stage}"], row[f"after_past_{stage}"], "→")
+            sentences.changed(row[f"before_past_{stage}"], row[f"after_past_{stage}"], "→")
             for stage in tallies.FUNNEL
         ]
         rows.append((
             " ".join(where), row["route"], row["planned"], row["gone"] or "", row["new"] or "",
-            *past, as_text.changed(*(f"{a}/{b}" for a, b in pairs), "→"),
-            as_text.changed(*(as_text.share(*pair) for pair in pairs), "→"),
-            as_text.changed(*(as_text.share(p[0], row["planned"]) for p in pairs), "→"),
+            *past, sentences.changed(*(f"{a}/{b}" for a, b in pairs), "→"),
+            sentences.changed(*(sentences.share(*pair) for pair in pairs), "→"),
+            sentences.changed(*(sentences.share(p[0], row["planned"]) for p in pairs), "→"),
         ))  # fmt: skip
     heads = ("where", "route", "planned", "gone", "new", *(f"past {s}" for s in tallies.FUNNEL),
              "passed", "of attempted", "of planned")  # fmt: skip
@@ -106,7 +109,7 @@ def _routes(comparison: Comparison) -> list[str]:
 
 def _wins(comparison: Comparison) -> list[str]:
     routes, square = comparison.wins
-    if len(routes) < 2 or len(routes) > as_text.MOST_SQUARE:
+    if len(routes) < 2 or len(routes) > MOST_SQUARE:
         return []
     heads = ("passes", "", *(str(number + 1) for number in range(len(routes))))
     rows = [
@@ -123,9 +126,9 @@ def run_lines(rows: Sequence[Mapping[str, Any]], title: str) -> list[str]:
     lines = [f"# {text(title)}", "", text(rendering.totals(rows))]
     rates = [
         (" ".join(rate.group), rate.route, f"{rate.passed}/{rate.attempted}",
-         as_text.share(rate.passed, rate.attempted),
+         sentences.share(rate.passed, rate.attempted),
          "{:.0f}–{:.0f}%".format(*(100 * b for b in rate.interval)) if rate.attempted else "",
-         as_text.share(rate.passed, rate.planned),
+         sentences.share(rate.passed, rate.planned),
          "" if rate.ratio_to_native is None else f"{rate.ratio_to_native:.2f}x")
         for rate in statistics.rates(rows)
     ]  # fmt: skip
@@ -138,7 +141,7 @@ def run_lines(rows: Sequence[Mapping[str, Any]], title: str) -> list[str]:
             known = row.get("expected_outcome") or "pass"
             parts = ("verdict",) if row.get("verdict") in PASSING else ("stage", "kind", "verdict")
             now = " ".join(filter(None, (row.get(part) for part in parts)))
-            name = code(saying.cell_of(row).id)
+            name = code(schema.cell_of(row).id)
             lines.append(f"- {name}: {text(known)} → {text(now)} {code(row.get('message') or '')}")
     return [*lines, *_matrix(rows)]
 
@@ -147,14 +150,18 @@ def _matrix(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     routes = statistics.route_order(rows)
     lines = ["", "## Models by routes", ""]
     marks = {rendering.mark_of(row) for row in rows}
-    lines.append(", ".join(f"{m.unicode} {m.meaning}" for n, m in rendering.MARKS.items() if n in marks))
+    lines.append(
+        ", ".join(f"{m.unicode} {m.meaning}" for n, m in rendering.MARKS.items() if n in marks)
+    )
     lines += ["", *(f"{number}. {text(route)}" for number, route in enumerate(routes, 1))]
     groups = dict.fromkeys((r["version_set"], r["device"], r["precision"]) for r in rows)
     for group in groups:
         own = [r for r in rows if (r["version_set"], r["device"], r["precision"]) == group]
         found = {(row["model"], row["route"]): row for row in own}
         models = dict.fromkeys(row["model"] for row in own)
-        body = [(model, *(_mark(found.get((model, route))) for route in routes)) for model in models]
+        body = [
+            (model, *(_mark(found.get((model, route))) for route in routes)) for model in models
+        ]
         heads = (text(" ".join(group)), *(str(number + 1) for number in range(len(routes))))
         lines += ["", *table(heads, body, len(routes))]
     return lines

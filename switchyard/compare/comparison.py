@@ -6,12 +6,14 @@ import dataclasses
 import fnmatch
 import functools
 import re
-from typing import TYPE_CHECKING, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from switchyard.compare import circumstances, tallies, timing, verdicts
 from switchyard.compare.circumstances import PackageChange
 from switchyard.compare.pairing import Table, pair
 from switchyard.compare.thresholds import Thresholds
+from switchyard.tables import schema
 
 if TYPE_CHECKING:
     import numpy
@@ -29,21 +31,34 @@ class Comparison:
     after: Table
     by: tuple[str, ...]
     thresholds: Thresholds
-    cells: "pandas.DataFrame"
+    cells: pandas.DataFrame
     outside: dict[str, int]
     ignored: dict[str, int]
     hardware: dict[str, str]
     packages: list[PackageChange] | None
     conditions: list[str]
     native: dict | None
-    routes: "pandas.DataFrame"
-    wins: tuple[list[str], "numpy.ndarray"]
+    routes: pandas.DataFrame
+    wins: tuple[list[str], numpy.ndarray]
 
     @functools.cached_property
     def counts(self) -> dict[str, int]:
         """How many cells have each verdict that occurs, in the order of ``VERDICTS``."""
         found = self.cells["verdict"].value_counts()
         return {name: int(found[name]) for name in verdicts.VERDICTS if name in found}
+
+    @functools.cached_property
+    def _doubled(self) -> frozenset[tuple[str, str]]:
+        """Models and routes that more than one cell has, in several sets, say."""
+        key = ["model", "route"]
+        doubled = self.cells.loc[self.cells.duplicated(key), key]
+        return frozenset(doubled.itertuples(index=False, name=None))
+
+    def name(self, row: Mapping[str, Any]) -> str:
+        """``MODEL-ROUTE`` where that is one cell, else the whole id; on one line."""
+        cell = schema.cell_of(row)
+        whole = (cell.model, cell.route) in self._doubled
+        return schema.one_line(cell.id if whole else cell.short)
 
     @property
     def compared(self) -> int:
@@ -64,7 +79,7 @@ class Comparison:
 def compare(
     before: Table,
     after: Table,
-    thresholds: Thresholds = Thresholds(),
+    thresholds: Thresholds | None = None,
     ignore: Sequence[str] = (),
 ) -> Comparison:
     """Pair, judge and count.
@@ -73,6 +88,7 @@ def compare(
     ``SET:DEVICE:PRECISION:MODEL-ROUTE`` where it holds a colon. What it takes out is
     nowhere counted but in ``ignored``.
     """
+    thresholds = thresholds or Thresholds()
     pairs = pair(before, after)
     abouts = (before.about, after.about)
     # asked once a device and not once a cell
@@ -108,8 +124,8 @@ def compare(
 
 
 def _matching(
-    cells: "pandas.DataFrame", patterns: Sequence[str], counts: dict[str, int]
-) -> "numpy.ndarray":
+    cells: pandas.DataFrame, patterns: Sequence[str], counts: dict[str, int]
+) -> numpy.ndarray:
     """Which cells some pattern names; ``counts`` gets how many each does."""
     import numpy
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import TYPE_CHECKING, Sequence
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy
@@ -22,7 +23,7 @@ MOST_DF = 200
 LEAST_SPREAD = 0.01
 
 
-def t_two_sided(t: "numpy.ndarray", df: int) -> "numpy.ndarray":
+def t_two_sided(t: numpy.ndarray, df: int) -> numpy.ndarray:
     """P(|T| >= |t|) of Student's t with ``df`` whole degrees of freedom.
 
     The finite sums 26.7.3 and 26.7.4 of Abramowitz and Stegun, "Handbook of Mathematical
@@ -63,11 +64,11 @@ def t_quantile(confidence: float, df: int) -> float:
 
 def contrast(
     signs: Sequence[int],
-    counts: "numpy.ndarray",
-    means: "numpy.ndarray",
-    variances: "numpy.ndarray",
+    counts: numpy.ndarray,
+    means: numpy.ndarray,
+    variances: numpy.ndarray,
     confidence: float,
-) -> tuple["numpy.ndarray", "numpy.ndarray", "numpy.ndarray"]:
+) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """A signed sum of group means for many cells at once: estimate, half width, p.
 
     ``counts``, ``means`` and ``variances`` have the shape (groups, cells); ``signs`` one
@@ -101,7 +102,7 @@ def contrast(
     return estimate, half, p
 
 
-def discoveries(p: "numpy.ndarray", share: float) -> "numpy.ndarray":
+def discoveries(p: numpy.ndarray, share: float) -> numpy.ndarray:
     """Which of many hypotheses may be rejected so that ``share`` of these is chance at most.
 
     Benjamini and Hochberg, "Controlling the false discovery rate", JRSS B 57 (1995): the k

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from switchyard.tables import schema
 from switchyard.vocabulary import TIERS
@@ -25,9 +26,9 @@ class Table:
     """
 
     label: str
-    cells: "pandas.DataFrame"
+    cells: pandas.DataFrame
     about: Mapping[str, Any] | None = None
-    launches: "pandas.DataFrame | None" = None
+    launches: pandas.DataFrame | None = None
     why_no_launches: str = ""
 
     @property
@@ -58,8 +59,8 @@ class Pairs:
     """
 
     by: tuple[str, ...]
-    before: "numpy.ndarray"
-    after: "numpy.ndarray"
+    before: numpy.ndarray
+    after: numpy.ndarray
     outside: dict[str, int]
 
 
@@ -112,8 +113,8 @@ def _not_asked(lacking: Table, having: Table, side: str) -> str:
 
 
 def _codes(
-    before: "pandas.DataFrame", after: "pandas.DataFrame", by: Sequence[str]
-) -> tuple["numpy.ndarray", "numpy.ndarray"]:
+    before: pandas.DataFrame, after: pandas.DataFrame, by: Sequence[str]
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     """One integer a cell, the same on both sides: joining five text columns takes longer."""
     import numpy
     import pandas

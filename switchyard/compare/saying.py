@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from switchyard.compare.verdicts import FINDINGS
 from switchyard.tables import schema
-from switchyard.vocabulary import PASSING, Cell
+from switchyard.vocabulary import PASSING
 
 Row = Mapping[str, Any]
 
@@ -29,10 +30,6 @@ TITLES = {
 }
 
 
-def cell_of(row: Row) -> Cell:
-    return schema.cell_of(row)
-
-
 def outcome(row: Row, side: str) -> str:
     """``excellent``, or where and why it stopped: ``convert:dynamo crash failed``."""
     state = row[f"{side}_state"]
@@ -47,7 +44,7 @@ def outcome(row: Row, side: str) -> str:
 
 def number(value: float, unit: str = "") -> str:
     """Three digits; "unknown" for what was not measured."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return "unknown"
     text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     return f"{text} {unit}".rstrip()
@@ -65,10 +62,7 @@ def figures(row: Row, arrow: str = " → ") -> str:
         return f"{was}{arrow}{now}" if was != now else f"{now}, another error"
     found = [name for name in FINDINGS if row[name]]
     found.sort(key=lambda name: name != verdict)
-    said = [_finding(row, name, arrow) for name in found]
-    if row["timing"] == "ambiguous":
-        said.append(f"timing ambiguous: {_change(row)}; {row['timing_why']}")
-    return "; ".join(said)
+    return "; ".join(_finding(row, name, arrow) for name in found)
 
 
 def _finding(row: Row, name: str, arrow: str) -> str:

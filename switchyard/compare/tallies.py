@@ -13,8 +13,18 @@ if TYPE_CHECKING:
 #: The stages whose passing is counted; ``compare`` is passed by what agrees with torch.
 FUNNEL = ("convert", "load", "run", "compare")
 
+#: By what cells of one finding are ordered, and whether upwards.
+_SIZES = {
+    "less-accurate": ("after_error", False),
+    "more-accurate": ("before_error", False),
+    "slower": ("change", False),
+    "faster": ("change", True),
+    "more-memory": ("after_memory_peak_mib", False),
+    "less-memory": ("before_memory_peak_mib", False),
+}
 
-def by_route(judged: "pandas.DataFrame", with_sets: bool) -> "pandas.DataFrame":
+
+def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     """A row a route of each device and precision (and version set): over the cells that both
     tables planned, ``planned``, and of each side how many were ``attempted`` (judged, and
     neither ``unavailable`` nor ``void``), how many ``passed`` and how many got past each
@@ -49,7 +59,7 @@ def by_route(judged: "pandas.DataFrame", with_sets: bool) -> "pandas.DataFrame":
     return found.iloc[numpy.lexsort(places[::-1])].reset_index(drop=True)
 
 
-def _ranks(stages: "pandas.Series") -> "numpy.ndarray":
+def _ranks(stages: pandas.Series) -> numpy.ndarray:
     """The place of each stage in ``STAGES``; -1 for none."""
     import numpy
     import pandas
@@ -59,7 +69,7 @@ def _ranks(stages: "pandas.Series") -> "numpy.ndarray":
     return numpy.array([*ranks, -1])[codes]
 
 
-def _order(cells: "pandas.DataFrame") -> list[str]:
+def _order(cells: pandas.DataFrame) -> list[str]:
     """Routes as the model with the most of them has them, then the others'.
 
     The same order as ``statistics.route_order``, without a loop over a million rows.
@@ -72,7 +82,7 @@ def _order(cells: "pandas.DataFrame") -> list[str]:
     return list(dict.fromkeys([*first, *pandas.unique(cells["route"])]))
 
 
-def wins(cells: "pandas.DataFrame") -> tuple[list[str], "numpy.ndarray"]:
+def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
     """Who wins where: routes, and a square of how many models the row's route passes that
     the column's does not.
 
@@ -100,16 +110,19 @@ def wins(cells: "pandas.DataFrame") -> tuple[list[str], "numpy.ndarray"]:
     return routes, (passed.T @ failed).round().astype(int)
 
 
-def clusters(judged: "pandas.DataFrame", verdict: str) -> list["pandas.DataFrame"]:
+def clusters(judged: pandas.DataFrame, verdict: str) -> list[pandas.DataFrame]:
     """The cells of one verdict in groups that share one cause, the largest first.
 
     The cause is the signature after (before, for what is ``fixed``: the failure that went).
     Nothing says that two cells without a signature share a cause, so each stands alone;
-    findings about passing cells have no cause and form one group.
+    findings about passing cells have no cause and form one group, the largest change first.
     """
     own = judged[judged["verdict"] == verdict]
     if not len(own):
         return []
+    if verdict in _SIZES:
+        column, ascending = _SIZES[verdict]
+        return [own.sort_values(column, ascending=ascending, kind="stable")]
     side = {"broke": "after", "changed-failure": "after", "fixed": "before"}.get(verdict)
     if side is None:
         return [own]

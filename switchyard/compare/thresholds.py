@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 from switchyard.vocabulary import UnknownName
 
@@ -31,14 +32,13 @@ class Thresholds:
 
     def __post_init__(self):
         for name, value in dataclasses.asdict(self).items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                raise ValueError(f"{name} is a number, not {value!r}")
             low, high = _RANGES[name]
-            if not low < value < high:
-                raise ValueError(f"{name} = {value} is not between {low:g} and {high:g}")
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not number or not low < value < high:
+                raise ValueError(f"{name} is a number between {low:g} and {high:g}, not {value!r}")
 
     @classmethod
-    def from_mapping(cls, given: Mapping[str, Any]) -> "Thresholds":
+    def from_mapping(cls, given: Mapping[str, Any]) -> Thresholds:
         """Raises UnknownName for a threshold nobody knows, ValueError for a bad value."""
         known = [field.name for field in dataclasses.fields(cls)]
         for name in given:

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from switchyard.compare.intervals import contrast, discoveries
 from switchyard.compare.pairing import Pairs, Table
@@ -43,18 +44,18 @@ class Timing:
     NaN where nothing was compared.
     """
 
-    status: "numpy.ndarray"
-    why: "numpy.ndarray"
-    change: "numpy.ndarray"
-    low: "numpy.ndarray"
-    high: "numpy.ndarray"
+    status: numpy.ndarray
+    why: numpy.ndarray
+    change: numpy.ndarray
+    low: numpy.ndarray
+    high: numpy.ndarray
 
 
 def compare_timing(
     before: Table,
     after: Table,
     pairs: Pairs,
-    eligible: "numpy.ndarray",
+    eligible: numpy.ndarray,
     hardware: Callable[[str], str],
     thresholds: Thresholds,
 ) -> Timing:
@@ -112,8 +113,8 @@ def compare_timing(
 
 
 def _groups(
-    before: Table, after: Table, pairs: Pairs, places: "numpy.ndarray"
-) -> tuple["numpy.ndarray", "numpy.ndarray"]:
+    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
     """Counts, means and variances of log launch medians, with the shape (3, 4, cells), and
     why a cell has not enough of them. Groups: after cell and native, before cell and native.
     """
@@ -143,7 +144,7 @@ def _groups(
     return groups, reasons
 
 
-def _spread(launches: "pandas.DataFrame") -> "pandas.DataFrame":
+def _spread(launches: pandas.DataFrame) -> pandas.DataFrame:
     """Count, mean and variance of the log launch medians of each cell."""
     import numpy
 

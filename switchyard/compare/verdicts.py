@@ -19,7 +19,8 @@ good news hides bad.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Callable
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
@@ -56,7 +57,7 @@ def judge(
     hardware: Callable[[str], str],
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
-) -> "pandas.DataFrame":
+) -> pandas.DataFrame:
     """A row a pair: the cell's key (``version_set`` is that of ``after`` where it has the
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
     comparable, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
@@ -123,7 +124,7 @@ def _timing_columns(timing: Timing) -> dict[str, Any]:
     return {names[f.name]: getattr(timing, f.name) for f in dataclasses.fields(timing)}
 
 
-def _side(cells: "pandas.DataFrame", positions: "numpy.ndarray") -> "pandas.DataFrame":
+def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame:
     """The rows at ``positions``; where that is -1, empty texts and no numbers."""
     names = list(dict.fromkeys([*schema.KEY, "family", *OUTCOME, *FIGURES]))
     rows = cells[names].take(positions).reset_index(drop=True)  # -1 takes the last row ...
@@ -135,11 +136,11 @@ def _side(cells: "pandas.DataFrame", positions: "numpy.ndarray") -> "pandas.Data
     return rows
 
 
-def _among(texts: "pandas.Series", values: frozenset[str]) -> "numpy.ndarray":
+def _among(texts: pandas.Series, values: frozenset[str]) -> numpy.ndarray:
     return texts.isin(list(values)).to_numpy(bool)
 
 
-def _not_comparable(side: "pandas.DataFrame", label: str) -> "numpy.ndarray":
+def _not_comparable(side: pandas.DataFrame, label: str) -> numpy.ndarray:
     """Why a row cannot be judged; "" where it can."""
     import numpy
 
@@ -153,7 +154,7 @@ def _not_comparable(side: "pandas.DataFrame", label: str) -> "numpy.ndarray":
     return reason
 
 
-def _error(side: "pandas.DataFrame") -> "numpy.ndarray":
+def _error(side: pandas.DataFrame) -> numpy.ndarray:
     """The worse of mse and nmse; NaN where there is neither."""
     import numpy
 
@@ -161,12 +162,12 @@ def _error(side: "pandas.DataFrame") -> "numpy.ndarray":
 
 
 def _accuracy(
-    old: "pandas.DataFrame",
-    new: "pandas.DataFrame",
-    errors: list["numpy.ndarray"],
-    eligible: "numpy.ndarray",
+    old: pandas.DataFrame,
+    new: pandas.DataFrame,
+    errors: list[numpy.ndarray],
+    eligible: numpy.ndarray,
     thresholds: Thresholds,
-) -> dict[str, "numpy.ndarray"]:
+) -> dict[str, numpy.ndarray]:
     """Another band, or an error that grew or shrank by the factor and is above the floor."""
     import numpy
 
@@ -184,12 +185,12 @@ def _accuracy(
 
 
 def _memory(
-    old: "pandas.DataFrame",
-    new: "pandas.DataFrame",
-    eligible: "numpy.ndarray",
+    old: pandas.DataFrame,
+    new: pandas.DataFrame,
+    eligible: numpy.ndarray,
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
-) -> dict[str, "numpy.ndarray"]:
+) -> dict[str, numpy.ndarray]:
     """Of the model alone or at the peak, beyond both thresholds.
 
     Where one grew and the other shrank, it is more memory: the peak is what kills.

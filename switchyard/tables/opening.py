@@ -29,7 +29,7 @@ class Found:
     def about(self) -> dict[str, Any] | None:
         return reading.read_about(self.folder) if self.folder else None
 
-    def cells(self) -> "pandas.DataFrame":
+    def cells(self) -> pandas.DataFrame:
         frame = reading.read_cells(self.folder or self.path)
         if self.only_set:
             frame = frame[frame["version_set"] == self.only_set].reset_index(drop=True)
@@ -45,7 +45,9 @@ def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Fo
     if path.is_dir():
         return Found(path, path)
     if path.exists():
-        beside = path.name == writing.CELLS_NAME and (path.parent / writing.PROVENANCE_NAME).exists()
+        beside = (
+            path.name == writing.CELLS_NAME and (path.parent / writing.PROVENANCE_NAME).exists()
+        )
         return Found(path, path.parent if beside else None)
     if len(path.parts) > 1 or path.suffix == ".csv" or not word:
         raise MissingTable(
@@ -97,7 +99,7 @@ def _devices(about: dict[str, Any]) -> list[str]:
     return [str(device) for device in about.get("devices", ())]
 
 
-def launch_medians(folder: Path) -> "pandas.DataFrame":
+def launch_medians(folder: Path) -> pandas.DataFrame:
     """The median duration of every launch of a run: the cell's columns, ``launch``, ``median_s``.
 
     Read some thousand launches at a time: a run of 100,000 cells holds more durations than
