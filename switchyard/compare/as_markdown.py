@@ -23,7 +23,7 @@ from switchyard.vocabulary import PASSING
 MOST_CELLS = 20
 MOST_CLUSTERS = 30
 
-_MEANT = re.compile(r"[&<>|`*\[\]\\~#@$!^]|(?<![^\W_])_|_(?![^\W_])|(?<=\w):(?=//)|(?<=www)\.")
+_MEANT = re.compile(r"[&<>|`*\[\]\\~#@$]|(?<![^\W_])_|_(?![^\W_])|(?<=\w):(?=//)|(?<=www)\.")
 
 
 def text(words: Any) -> str:
@@ -61,7 +61,7 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
         groups = tallies.clusters(comparison.cells, verdict)
         if groups:
             total = sum(map(len, groups))
-            lines += ["", f"## {verdict}: {total} cell{'s' * (total > 1)} {TITLES[verdict]}", ""]
+            lines += ["", f"## {verdict}: {sentences.cells(total)} {TITLES[verdict]}", ""]
             for group in groups[:MOST_CLUSTERS]:
                 lines += _cluster(comparison, group)
             if rest := groups[MOST_CLUSTERS:]:
@@ -76,8 +76,7 @@ def _cluster(comparison: Comparison, group: Any) -> list[str]:
     lines, indent = [], ""
     error = saying.error_line(rows[0])
     if error and rows[0]["verdict"] in ("broke", "changed-failure", "fixed"):
-        cells = f"{len(group)} cells" if len(group) > 1 else "1 cell"
-        lines.append(f"- {cells}: {code(error)}")
+        lines.append(f"- {sentences.cells(len(group))}: {code(error)}")
         indent = "  "
     for row in rows:
         lines.append(f"{indent}- {code(comparison.name(row))}: {text(saying.figures(row))}")

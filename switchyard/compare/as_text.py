@@ -62,9 +62,8 @@ def header(comparison: Comparison, terminal: Terminal) -> list[str]:
     lines = []
     for label in ("before", "after"):
         table: Table = getattr(comparison, label)
-        lines += terminal.wrap(
-            f"{label:<7} {one_line(table.label)}", style="heading", later=" " * 8
-        )
+        # a path is never broken, so that it can be copied
+        lines.append(terminal.paint(f"{label:<7} {one_line(table.label)}", "heading"))
         lines += terminal.wrap(sentences.described(table), " " * 8)
     lines.append("")
     for text in sentences.around(comparison):
@@ -80,7 +79,7 @@ def _cells_of(
         return []
     total = sum(map(len, groups))
     many = f", {len(groups)} causes" if len(groups) > 1 and verdict in _WITH_CAUSE else ""
-    heading = f"{verdict}: {total} cell{'s' * (total > 1)} {TITLES[verdict]}{many}"
+    heading = f"{verdict}: {sentences.cells(total)} {TITLES[verdict]}{many}"
     lines = [terminal.paint(heading, _STYLES.get(verdict, "quiet"))]
     for group in groups[:MOST_CLUSTERS]:
         if verdict in _WITH_CAUSE:
@@ -184,7 +183,7 @@ def _not_comparable(comparison: Comparison, terminal: Terminal) -> list[str]:
     for reason, group in own.groupby("reason", sort=False):
         names = [comparison.name(row) for row in group.head(6).to_dict("records")]
         more = f" and {len(group) - 6} more" if len(group) > 6 else ""
-        text = f"not comparable: {len(group)} cells, {reason}: {', '.join(names)}{more}"
+        text = f"not comparable: {sentences.cells(len(group))}, {reason}: {', '.join(names)}{more}"
         lines += terminal.wrap(text, "", "quiet", later="  ")
     return lines
 
@@ -196,7 +195,8 @@ def _ambiguous(comparison: Comparison, terminal: Terminal) -> list[str]:
         return []
     slower = int((own["change"] > 1).sum())
     text = (
-        f"ambiguous timing: {len(own)} cells beyond {comparison.thresholds.latency_ratio:g} "
+        f"ambiguous timing: {sentences.cells(len(own))} beyond "
+        f"{comparison.thresholds.latency_ratio:g} "
         f"times ({slower} slower, {len(own) - slower} faster) on too little evidence; more "
         "launches of both runs would decide (--launches)."
     )
@@ -206,7 +206,8 @@ def _ambiguous(comparison: Comparison, terminal: Terminal) -> list[str]:
 def totals(comparison: Comparison, terminal: Terminal) -> list[str]:
     """How many of each verdict, and what that comes to."""
     counts = ", ".join(f"{count} {name}" for name, count in comparison.counts.items())
-    lines = terminal.wrap(f"{len(comparison.cells)} cells: {counts or 'none'}", later="  ")
+    number = sentences.cells(len(comparison.cells))
+    lines = terminal.wrap(f"{number}: {counts or 'none'}", later="  ")
     return [*lines, terminal.paint(sentences.conclusion(comparison), _conclusion_style(comparison))]
 
 

@@ -74,6 +74,9 @@ def packages_that_differ(
 
     None where a side recorded no packages: nothing is known, which is not "no difference".
     """
+    sets = list(sets)
+    if not sets:
+        return None
     found: list[PackageChange] = []
     for old_set, new_set in sets:
         old, new = _environments(before, old_set), _environments(after, new_set)

@@ -14,13 +14,13 @@ Row = Mapping[str, Any]
 
 #: What a heading says of a number of cells.
 TITLES = {
-    "broke": "passed before, and not now",
+    "broke": "passing before, and not now",
     "gone": "planned before, and missing now",
-    "changed-failure": "failed before and now, otherwise",
+    "changed-failure": "failing before and now, each time otherwise",
     "less-accurate": "less accurate",
     "slower": "slower against torch eager",
     "more-memory": "more memory",
-    "fixed": "failed before, and pass now",
+    "fixed": "failing before, and passing now",
     "more-accurate": "more accurate",
     "faster": "faster against torch eager",
     "less-memory": "less memory",

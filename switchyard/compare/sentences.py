@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
+from switchyard.compare.timing import NATIVE
 from switchyard.tables.schema import one_line
 
 #: Named before the others, since a list of sixty packages is cut and these decide.
@@ -14,9 +15,13 @@ _FIRST = (
 )  # fmt: skip
 
 
+def cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"
+
+
 def described(table: Table) -> str:
     """``774 cells, torch2.13-tf2.21, quick tier, started 2026-11-22T22:59:26+00:00``."""
-    said = [f"{len(table.cells)} cells", ", ".join(map(one_line, table.sets))]
+    said = [cells(len(table.cells)), ", ".join(map(one_line, table.sets))]
     if table.tier:
         said.append(f"{table.tier} tier" + (", not the whole of it" if table.narrowed else ""))
     about = table.about or {}
@@ -42,10 +47,10 @@ def around(comparison: Comparison) -> list[str]:
             f"Tiers differ ({before.tier} → {after.tier}): only cells of both are compared."
         )
     for reason, count in comparison.outside.items():
-        said.append(f"{count} cells left out: {reason}.")
+        said.append(f"{cells(count)} left out: {reason}.")
     for pattern, count in comparison.ignored.items():
-        cells = f"{count} cells" if count else "no cell at all: is it spelt as MODEL-ROUTE?"
-        said.append(f"Ignored by {pattern!r}: {cells}" + ("." if count else ""))
+        found = cells(count) if count else "no cell at all; is it spelt as MODEL-ROUTE"
+        said.append(f"Ignored by {pattern!r}: {found}{'.' if count else '?'}")
     said.append(packages(comparison))
     said += [f"Note: {condition}." for condition in comparison.conditions]
     said += timing(comparison)
@@ -73,18 +78,18 @@ def packages(comparison: Comparison, most: int = 20) -> str:
 
 def timing(comparison: Comparison) -> list[str]:
     """Whether times were compared, and if not why."""
-    cells = comparison.cells[["timing", "timing_why", "route"]]
-    timed = int(cells["timing"].isin(["as-before", "ambiguous", "slower", "faster"]).sum())
+    shown = comparison.cells[["timing", "timing_why", "route"]]
+    timed = int(shown["timing"].isin(["as-before", "ambiguous", "slower", "faster"]).sum())
     said = []
     if timed:
         level = round(100 * comparison.thresholds.latency_confidence)
         said.append(
-            f"Timing: {timed} cells by their ratio to torch eager over several launches, "
+            f"Timing: {cells(timed)} by the ratio to torch eager over several launches, "
             f"{level}% intervals."
         )
-    unfit = cells[(cells["timing"] == "not-comparable") & (cells["route"] != "torch-eager")]
+    unfit = shown[(shown["timing"] == "not-comparable") & (shown["route"] != NATIVE)]
     for reason, count in unfit["timing_why"].value_counts().items():
-        said.append(f"Timing not comparable in {count} cells: {reason}.")
+        said.append(f"Timing not comparable in {cells(count)}: {reason}.")
     if comparison.native:
         native = comparison.native
         said.append(
@@ -117,12 +122,12 @@ def overall(comparison: Comparison) -> str:
         said.append(f"{side} {passed} passed ({', '.join(of)})")
     extra = [f"{int(sums[name])} {name}" for name in ("gone", "new") if sums[name]]
     more = f" Not among them: {', '.join(extra)}." if extra else ""
-    return f"Of {planned} cells planned in both: {'; '.join(said)}.{more}"
+    return f"Of {cells(planned)} planned in both: {'; '.join(said)}.{more}"
 
 
 def conclusion(comparison: Comparison) -> str:
     if comparison.status == 2:
         return "Nothing could be compared."
     if comparison.worse:
-        return f"Worse: {comparison.worse} cells."
+        return f"Worse: {cells(comparison.worse)}."
     return "Nothing became worse."

@@ -67,6 +67,8 @@ def compare_timing(
     status = numpy.full(size, "", object)
     why = numpy.full(size, "", object)
     change, low, high = (numpy.full(size, math.nan) for _ in range(3))
+    if not eligible.any():
+        return Timing(status, why, change, low, high)
     measured = numpy.zeros(size, bool)
     for table, places in ((before, pairs.before), (after, pairs.after)):
         measured |= table.cells["latency_median_ms"].notna().to_numpy()[places]
@@ -172,7 +174,8 @@ def native_drift(before: Table, after: Table, hardware: Callable[[str], str]) ->
         for table in (before, after)
     ]
     both = sides[0].merge(sides[1], on=by, suffixes=("_before", "_after"))
-    both = both[[not hardware(device) for device in both["device"]]]
+    same = [device for device in both["device"].unique() if not hardware(device)]
+    both = both[both["device"].isin(same)]
     ratio = (both["latency_median_ms_after"] / both["latency_median_ms_before"]).to_numpy()
     ratio = ratio[numpy.isfinite(ratio) & (ratio > 0)]
     if not len(ratio):

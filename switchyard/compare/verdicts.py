@@ -127,8 +127,10 @@ def _timing_columns(timing: Timing) -> dict[str, Any]:
 def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame:
     """The rows at ``positions``; where that is -1, empty texts and no numbers."""
     names = list(dict.fromkeys([*schema.KEY, "family", *OUTCOME, *FIGURES]))
-    rows = cells[names].take(positions).reset_index(drop=True)  # -1 takes the last row ...
     absent = positions < 0
+    if not len(cells):
+        cells = cells.reindex([0])
+    rows = cells[names].take(positions).reset_index(drop=True)  # -1 takes the last row ...
     if absent.any():  # ... which is blanked here
         for name in names:
             empty = "" if schema.BY_NAME[name].dtype == "text" else None

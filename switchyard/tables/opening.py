@@ -119,8 +119,8 @@ def launch_medians(folder: Path) -> pandas.DataFrame:
     columns = [*schema.KEY, "launch", "durations_s"]
     parts = []
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(BATCH, columns=columns):
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
                 frame = batch.select(columns[:-1]).to_pandas()
                 parts.append(frame.assign(median_s=_medians(batch.column("durations_s"))))
     except FileNotFoundError:
