@@ -8,11 +8,11 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
 import xml.etree.ElementTree as etree
 from pathlib import Path
 
 import pytest
+import tomllib
 from made_tables import MACHINE
 from run_folders import STARTED, new_run
 

@@ -8,7 +8,7 @@ import numpy
 import pytest
 from made_tables import timed
 
-from switchyard.compare import intervals
+from switchyard.compare import intervals, spread
 from switchyard.compare.comparison import compare
 
 # Student's t, against tables printed in every textbook
@@ -47,7 +47,7 @@ def test_the_contrast_of_two_groups_is_welchs_example():
     counts = numpy.array([[5.0], [5.0]])
     means = numpy.array([[1.0], [0.2]])
     variances = numpy.array([[0.3], [0.3]])
-    estimate, half, p = intervals.contrast((1, -1), counts, means, variances, 0.95)
+    estimate, half, p = intervals.contrast((1, -1), counts, means, variances, counts - 1, 0.95)
     error = math.sqrt(0.3 / 5 + 0.3 / 5)
     assert estimate[0] == pytest.approx(0.8)
     assert half[0] == pytest.approx(2.306 * error, rel=1e-3)  # t of 8 degrees of freedom
@@ -57,20 +57,22 @@ def test_the_contrast_of_two_groups_is_welchs_example():
 def test_unequal_spreads_leave_fewer_degrees_of_freedom():
     counts, means = numpy.array([[5.0], [5.0]]), numpy.zeros((2, 1))
     variances = numpy.array([[0.6], [1e-12]])
-    _, half, _ = intervals.contrast((1, -1), counts, means, variances, 0.95)
+    _, half, _ = intervals.contrast((1, -1), counts, means, variances, counts - 1, 0.95)
     # the spread of the one group alone, with its four degrees of freedom
     assert half[0] == pytest.approx(2.776 * math.sqrt(0.6 / 5), rel=1e-3)
 
 
 def test_launches_alike_to_the_last_tick_are_not_taken_for_certainty():
-    counts, means = numpy.full((4, 1), 2.0), numpy.array([[0.001], [0], [0], [0]])
-    estimate, half, p = intervals.contrast((1, -1, -1, 1), counts, means, numpy.zeros((4, 1)), 0.95)
-    assert half[0] > abs(estimate[0]) and p[0] > 0.5
+    same = [1e-5] * 5
+    before = timed({("m", "torch-eager"): same, ("m", "r-ort"): same})
+    after = timed({("m", "torch-eager"): same, ("m", "r-ort"): [1.001e-5] * 5})
+    cell = compare(before, after).cells.iloc[1]
+    assert cell["change_low"] < 1 < cell["change"] < cell["change_high"] < 1.05
 
 
 def test_one_launch_has_no_spread():
     with pytest.raises(ValueError, match="two launches"):
-        intervals.contrast((1, -1), numpy.array([[5], [1]]), *numpy.zeros((2, 2, 1)), 0.95)
+        intervals.contrast((1, -1), numpy.array([[5], [1]]), *numpy.zeros((3, 2, 1)), 0.95)
 
 
 def test_discoveries_are_benjamini_and_hochbergs():
@@ -82,6 +84,37 @@ def test_discoveries_are_benjamini_and_hochbergs():
     assert intervals.discoveries(numpy.array([]), 0.05).size == 0
     shuffled = intervals.discoveries(p[::-1], 0.05)
     assert list(shuffled[::-1]) == list(intervals.discoveries(p, 0.05))
+
+
+# what a cell's spread borrows from the others
+
+
+def test_digamma_and_trigamma_have_their_known_values():
+    assert spread.digamma(1) == pytest.approx(-0.5772156649, abs=1e-9)
+    assert spread.digamma(0.5) == pytest.approx(-1.9635100260, abs=1e-9)
+    assert spread.trigamma(1) == pytest.approx(math.pi**2 / 6, abs=1e-9)
+    assert spread.trigamma(0.5) == pytest.approx(math.pi**2 / 2, abs=1e-9)
+    assert spread.trigamma_inverse(spread.trigamma(3.3)) == pytest.approx(3.3)
+
+
+def test_the_prior_of_simulated_variances_is_found():
+    """Drawn as the model says: true variances 0.09 d0 / chi2(d0), five launches of each."""
+    rng = numpy.random.default_rng(0)
+    df = numpy.full(5000, 4)
+    drawn = rng.chisquare(4, 5000) / 4
+    typical, worth = spread.prior(0.09 * 4 / rng.chisquare(4, 5000) * drawn, df)
+    assert typical == pytest.approx(0.09, rel=0.05) and worth == pytest.approx(4, rel=0.15)
+    typical, worth = spread.prior(0.09 * drawn, df)  # all cells alike
+    assert typical == pytest.approx(0.09, rel=0.05) and worth == spread.MOST_PRIOR_DF
+
+
+def test_a_lucky_spread_is_drawn_up_and_few_cells_borrow_nothing():
+    variances, df = numpy.linspace(0.01, 0.1, 20), numpy.full(20, 4)
+    found, worth = spread.moderated(variances, df, 1e-4)
+    assert found[0] > variances[0] and found[-1] < variances[-1] and (worth > df).all()
+    assert (numpy.diff(found) > 0).all()
+    alone, own = spread.moderated(variances[:9], df[:9], 0.02)
+    assert list(alone) == list(numpy.maximum(variances[:9], 0.02)) and list(own) == [4] * 9
 
 
 # the verdict over simulated launches: log-normal medians, all independent, routes sharing
@@ -115,8 +148,26 @@ def test_identical_code_is_almost_never_called_slower(launches):
         wrong += found
         cells += 60
     assert cells == 2400
-    assert wrong <= 0.002 * cells, f"{wrong} false alarms in {cells} cells"
+    assert wrong <= 0.005 * cells, f"{wrong} false alarms in {cells} cells"
     assert sum(alarms) <= 5, f"{sum(alarms)} of 40 comparisons of identical code are not green"
+
+
+def test_cells_of_very_different_spread_raise_few_alarms_too():
+    """Three cells in a hundred swing by a factor of e, which no typical spread covers."""
+    rng = numpy.random.default_rng(4)
+    alarms = 0
+    for _ in range(25):
+        sigma = {}
+        both = []
+        for _side in (0, 1):
+            medians = {}
+            for cell in [(f"m{m}", f"r{r}-ort") for m in range(20) for r in range(5)]:
+                wild = sigma.setdefault(cell, 1.0 if rng.random() < 0.03 else 0.2)
+                medians[cell] = 1e-4 * rng.lognormal(0, wild, 5)
+                medians.setdefault((cell[0], "torch-eager"), 1e-4 * rng.lognormal(0, 0.2, 5))
+            both.append(timed(medians))
+        alarms += "slower" in compare(*both).counts
+    assert alarms <= 4, f"{alarms} of 25"
 
 
 def test_without_the_control_over_all_cells_there_would_be_false_alarms():
@@ -156,7 +207,7 @@ def test_more_launches_find_what_five_leave_open():
             # what is not found is said to be open, and not said to be the same
             missed = own[(own["verdict"] == "same") & (own["change"] > 1.25)]
             assert (missed["timing"] == "ambiguous").all()
-    assert 10 <= found[5] < 60 and found[15] >= 95, found
+    assert 35 <= found[5] < 75 and found[15] >= 95, found
 
 
 def test_a_cell_asked_for_alone_needs_less_evidence_than_one_of_many():

@@ -80,12 +80,10 @@ def test_a_cell_gets_its_verdict(before, after, verdict):
 
 
 def test_the_verdicts_are_the_closed_list():
-    assert set(VERDICTS) == set(
-        "same broke fixed changed-failure less-accurate more-accurate slower faster more-memory "
-        "less-memory new gone not-comparable".split()
-    )
-    assert set(WORSE) == set("broke changed-failure less-accurate slower more-memory gone".split())
-    assert not set(WORSE) & set(BETTER)
+    worse = {"broke", "changed-failure", "less-accurate", "slower", "more-memory", "gone"}
+    better = {"fixed", "more-accurate", "faster", "less-memory", "new"}
+    assert (set(WORSE), set(BETTER)) == (worse, better)
+    assert set(VERDICTS) == {*worse, *better, "same", "not-comparable"}
 
 
 @pytest.mark.parametrize(

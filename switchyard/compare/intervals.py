@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 #: Degrees of freedom above this are treated as this; t and normal differ by 0.6% there.
 MOST_DF = 200
 
-#: The standard deviation of log launch medians is never taken for less. Two live processes
-#: that took turns agreed within 0.5 to 1.3% at best, so launches whose medians agree to the
-#: last tick of the clock are luck or a coarse clock, and not certainty.
-LEAST_SPREAD = 0.01
-
 
 def t_two_sided(t: numpy.ndarray, df: int) -> numpy.ndarray:
     """P(|T| >= |t|) of Student's t with ``df`` whole degrees of freedom.
@@ -67,12 +62,13 @@ def contrast(
     counts: numpy.ndarray,
     means: numpy.ndarray,
     variances: numpy.ndarray,
+    df: numpy.ndarray,
     confidence: float,
 ) -> tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]:
     """A signed sum of group means for many cells at once: estimate, half width, p.
 
-    ``counts``, ``means`` and ``variances`` have the shape (groups, cells); ``signs`` one
-    sign a group. For the change of a ratio to native the four groups are the logs of launch
+    ``counts``, ``means``, ``variances`` and their ``df`` have the shape (groups, cells);
+    ``signs`` one sign a group. For the change of a ratio to native the four groups are the logs of launch
     medians of the cell and of torch eager, after and before, with signs ``+ - - +``.
 
     Assumes that launches are independent, and their logs near enough to normal; the groups
@@ -87,10 +83,10 @@ def contrast(
 
     if counts.size and counts.min() < 2:
         raise ValueError("a group of fewer than two launches has no spread")
-    shares = numpy.maximum(variances, LEAST_SPREAD**2) / counts
+    shares = variances / counts
     estimate = (numpy.asarray(signs)[:, None] * means).sum(axis=0)
     error = shares.sum(axis=0)
-    df = error**2 / (shares**2 / (counts - 1)).sum(axis=0)
+    df = error**2 / (shares**2 / df).sum(axis=0)
     # a hair above, since the quotient of equal spreads may fall just short of its whole number
     df = numpy.clip(numpy.floor(df + 1e-9), 1, MOST_DF).astype(int)
     error = numpy.sqrt(error)
