@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import json
 import os
@@ -12,7 +13,6 @@ import xml.etree.ElementTree as etree
 from pathlib import Path
 
 import pytest
-import tomllib
 from made_tables import MACHINE
 from run_folders import STARTED, new_run
 
@@ -20,7 +20,8 @@ from switchyard.cli import main
 from switchyard.tables import schema
 from switchyard.vocabulary import Cell
 
-REAL = next(Path(__file__).resolve().parents[1].glob("results/*-quick"))
+ROOT = Path(__file__).resolve().parents[1]
+REAL = next(ROOT.glob("results/*-quick"))
 NATIVE = "torch-eager"
 
 
@@ -213,14 +214,15 @@ def test_thresholds_come_from_a_file(said, tmp_path):
     assert said("compare", before, after, "--thresholds", tmp_path / "none")[0] == 2
 
 
-def test_the_thresholds_of_the_readme_are_the_defaults():
+def test_the_thresholds_of_the_readme_are_the_defaults(tmp_path):
+    from switchyard.cli.compare import read_thresholds
     from switchyard.compare.thresholds import Thresholds
 
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     (block,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    given = tomllib.loads(block)
-    assert Thresholds.from_mapping(given) == Thresholds()
-    assert len(given) == 6
+    (tmp_path / "t.toml").write_text(block)
+    assert read_thresholds(str(tmp_path / "t.toml")) == Thresholds()
+    assert block.count(" = ") == len(dataclasses.fields(Thresholds))
 
 
 # which tables
@@ -464,13 +466,25 @@ def test_report_as_markdown_has_rates_matrix_and_deviations(said, tmp_path):
 def test_it_runs_as_a_module_into_a_closed_pipe():
     """``switchyard compare A B | head -1`` ends quietly."""
     command = [sys.executable, "-m", "switchyard", "compare", str(REAL), str(REAL)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
     )
     child.stdout.close()
     _, error = child.communicate(timeout=120)
     assert (child.returncode, error) == (0, b"")
+
+
+def test_a_terminal_of_ascii_alone_gets_a_sign_for_the_rest(tmp_path):
+    before = a_run(tmp_path, {A: GOOD})
+    after = a_run(
+        tmp_path, {A: {**BAD, "message": "größer als \N{GREEK SMALL LETTER EPSILON}"}}, hours=1
+    )
+    command = [sys.executable, "-m", "switchyard", "compare", str(before), str(after)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 1 and done.stderr == b""
+    assert b"gr??er als ?" in done.stdout and b"excellent -> run crash failed" in done.stdout
 
 
 def test_texts_that_a_writer_guarded_read_back(said, tmp_path):

@@ -23,6 +23,9 @@ def terminal():
     def paint(text: str, style: str) -> str:
         return f"\x1b[{_CODES[style]}m{text}\x1b[0m" if style in _CODES else text
 
+    # an error message may hold what this terminal cannot show; a sign for it is enough
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size((80, 24)).columns
     return Terminal(

@@ -42,6 +42,8 @@ def around(comparison: Comparison) -> list[str]:
         f"Paired by {', '.join(comparison.by)}"
         + (f": {before.sets[0]} against {after.sets[0]}." if across else ".")
     ]
+    if before.label == after.label:
+        said.append("Before and after are one and the same table.")
     if before.tier != after.tier and before.tier and after.tier:
         said.append(
             f"Tiers differ ({before.tier} → {after.tier}): only cells of both are compared."
@@ -94,7 +96,8 @@ def timing(comparison: Comparison) -> list[str]:
         native = comparison.native
         said.append(
             f"torch eager itself took {native['ratio']:.2f} times as long "
-            f"(geometric mean of {native['models']} models); that is divided out."
+            f"(geometric mean of {native['models']} models)"
+            + ("; that is divided out." if timed else ".")
         )
     return said
 
