@@ -175,6 +175,28 @@ def test_every_line_fits_the_terminal(said, tmp_path, monkeypatch, width):
     assert len(lines) > 60 and max(map(len, lines)) <= width
 
 
+def test_who_wins_where_is_a_square_or_where_that_is_too_wide_the_widest_pairs(
+    said, tmp_path, monkeypatch
+):
+    outcomes = {
+        (model, route): GOOD if model == "both" or route == "dynamo-ort" else BAD
+        for model in ("both", "one", "two")
+        for route in ("dynamo-ort", "torchscript-ort")
+    }
+    run = a_run(tmp_path, outcomes)
+    _, out, _ = said("compare", run, run)
+    assert " 1  dynamo-ort       ·  2\n 2  torchscript-ort  0  ·\n" in out
+    routes = [f"a-rather-long-route-name-{i:02}-tf" for i in range(20)]
+    many = {(m, r): BAD if r == routes[7] and m == "x" else GOOD for r in routes for m in "xy"}
+    monkeypatch.setenv("COLUMNS", "80")
+    run = a_run(tmp_path, many, hours=1)
+    _, out, _ = said("compare", run, run)
+    winner = f"  {routes[0]} passes 1 models that\n    {routes[7]} does not, and 0 the other way\n"
+    assert (
+        winner in out and "more pairs: all of them stand in --json" not in out[: out.index(winner)]
+    )
+
+
 # what is left out
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from switchyard.compare import rendering, saying, sentences, statistics, tallies, verdicts
 from switchyard.compare.comparison import Comparison
-from switchyard.compare.routes_as_text import MOST_SQUARE
 from switchyard.compare.saying import TITLES
 from switchyard.tables import schema
 from switchyard.tables.schema import one_line
@@ -22,6 +21,8 @@ from switchyard.vocabulary import PASSING
 #: Cells listed of one cause; beyond that a number.
 MOST_CELLS = 20
 MOST_CLUSTERS = 30
+#: Routes of a square of who wins where; a wider one is in the JSON alone.
+MOST_SQUARE = 40
 
 _MEANT = re.compile(r"[&<>|`*\[\]\\~#@$]|(?<![^\W_])_|_(?![^\W_])|(?<=\w):(?=//)|(?<=www)\.")
 

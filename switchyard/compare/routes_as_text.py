@@ -9,8 +9,8 @@ from switchyard.compare.comparison import Comparison
 from switchyard.compare.rendering import Terminal
 from switchyard.tables.schema import one_line
 
-#: Routes whose wins are shown as a square; more would fill screens.
-MOST_SQUARE = 40
+#: Pairs of routes that are named where the square of all of them does not fit.
+MOST_PAIRS = 10
 
 
 def arrow(terminal: Terminal) -> str:
@@ -87,30 +87,45 @@ def _table(
 
 
 def wins(comparison: Comparison, terminal: Terminal) -> list[str]:
-    """The square of who passes where others do not."""
+    """Who passes where others do not: a square where it fits, else the widest differences."""
     routes, square = comparison.wins
     if len(routes) < 2:
         return []
-    if len(routes) > MOST_SQUARE:
-        text = f"Who wins where: {len(routes)} routes, too many for a screen; see --json."
-        return terminal.wrap(text, style="quiet")
     cell = max(2, len(str(max(square.max(), len(routes))))) + 1
     gutter = max(len(one_line(route)) for route in routes) + 4
-    columns = max(1, (terminal.width - gutter) // cell)
+    if gutter + cell * len(routes) > terminal.width:
+        return _widest(routes, square, terminal)
     text = (
         "Who wins where, after: models that the line's route passes and the column's does "
         "not, of those that both were judged on"
     )
     lines = terminal.wrap(text, style="heading")
-    for start in range(0, len(routes), columns):
-        shown = range(start, min(start + columns, len(routes)))
-        head = " " * gutter + "".join(str(number + 1).rjust(cell) for number in shown)
-        lines.append(terminal.paint(head, "quiet"))
-        for place, route in enumerate(routes):
-            name = f"{place + 1:>2}  {one_line(route)}".ljust(gutter)
-            counts = "".join(_count(square, place, other, cell, terminal) for other in shown)
-            lines.append((name + counts).rstrip())
+    head = " " * gutter + "".join(str(n + 1).rjust(cell) for n in range(len(routes)))
+    lines.append(terminal.paint(head, "quiet"))
+    for place, route in enumerate(routes):
+        name = f"{place + 1:>2}  {one_line(route)}".ljust(gutter)
+        others = range(len(routes))
+        counts = "".join(_count(square, place, other, cell, terminal) for other in others)
+        lines.append((name + counts).rstrip())
     return lines
+
+
+def _widest(routes: Sequence[str], square, terminal: Terminal) -> list[str]:
+    """The pairs of routes where one is furthest ahead of the other."""
+    text = "Who wins where, after: the pairs of routes furthest apart"
+    lines = terminal.wrap(text, style="heading")
+    pairs = sorted(
+        (int(square[j][i]) - int(square[i][j]), i, j)
+        for i in range(len(routes))
+        for j in range(len(routes))
+        if (square[i][j], j) > (square[j][i], i)
+    )
+    for _, i, j in pairs[:MOST_PAIRS]:
+        one, another = one_line(routes[i]), one_line(routes[j])
+        text = f"{one} passes {square[i][j]} models that {another} does not, and {square[j][i]} the other way"
+        lines += terminal.wrap(text, "  ", later="  ")
+    text = f"  and {len(pairs) - MOST_PAIRS} more pairs: all of them stand in --json"
+    return lines + ([terminal.paint(text, "quiet")] if len(pairs) > MOST_PAIRS else [])
 
 
 def _count(square, place: int, other: int, cell: int, terminal: Terminal) -> str:
