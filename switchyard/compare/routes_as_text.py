@@ -122,7 +122,8 @@ def _widest(routes: Sequence[str], square, terminal: Terminal) -> list[str]:
     )
     for _, i, j in pairs[:MOST_PAIRS]:
         one, another = one_line(routes[i]), one_line(routes[j])
-        text = f"{one} passes {square[i][j]} models that {another} does not, and {square[j][i]} the other way"
+        models = f"{square[i][j]} model{'s' if square[i][j] != 1 else ''}"
+        text = f"{one} passes {models} that {another} does not; {square[j][i]} the other way"
         lines += terminal.wrap(text, "  ", later="  ")
     text = f"  and {len(pairs) - MOST_PAIRS} more pairs: all of them stand in --json"
     return lines + ([terminal.paint(text, "quiet")] if len(pairs) > MOST_PAIRS else [])

@@ -18,7 +18,7 @@ class Thresholds:
     latency_ratio: the change of ``ratio_to_native`` that matters. Models of 10 to 25
     microseconds have two modes between processes, 24 to 30% apart, whatever the code.
     latency_confidence: of the intervals shown; its complement is the share of all cells
-    called slower or faster that may be chance (see ``intervals.discoveries``).
+    called slower or faster that is meant to be chance at most (see ``intervals.discoveries``).
     memory_ratio, memory_mib: both must be exceeded. Two routes to the same graph hold the
     same memory within 5% and 0.6 MiB over 109 models.
     """
