@@ -68,8 +68,9 @@ def contrast(
     """A signed sum of group means for many cells at once: estimate, half width, p.
 
     ``counts``, ``means``, ``variances`` and their ``df`` have the shape (groups, cells);
-    ``signs`` one sign a group. For the change of a ratio to native the four groups are the logs of launch
-    medians of the cell and of torch eager, after and before, with signs ``+ - - +``.
+    ``signs`` has one sign a group. For the change of a ratio to native the four groups are
+    the logs of launch medians of the cell and of torch eager, after and before, with signs
+    ``+ - - +``.
 
     Assumes that launches are independent, and their logs near enough to normal; the groups
     may spread differently (Welch, "The generalization of 'Student's' problem when several

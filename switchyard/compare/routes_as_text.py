@@ -30,7 +30,7 @@ def rates(comparison: Comparison, terminal: Terminal) -> list[str]:
                 row,
                 sentences.changed(*(f"{passed}/{attempted}" for passed, attempted in pairs), sign),
                 sentences.changed(*(sentences.share(*pair) for pair in pairs), sign),
-                sentences.changed(*(sentences.share(pair[0], row["planned"]) for pair in pairs), sign),
+                sentences.changed(*(sentences.share(p[0], row["planned"]) for p in pairs), sign),
             ))  # fmt: skip
     return _table(
         "Rates that moved, over the cells that both tables planned",
