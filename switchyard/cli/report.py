@@ -21,36 +21,41 @@ def add(commands) -> None:
                         help="where the runs of a set's name are (default: results)")  # fmt: skip
     parser.add_argument("--markdown", metavar="FILE",
                         help="write it as Markdown; - is standard output")  # fmt: skip
+    parser.add_argument("--silent", metavar="FILE",
+                        help="write what arrived wrong without a word, family by family, as "
+                        "Markdown; - is standard output")  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_markdown, rendering
+    from switchyard.compare import as_markdown, rendering, silent
     from switchyard.runner.summary import run_again
-    from switchyard.tables import opening
-    from switchyard.tables.reading import TableError
+    from switchyard.tables import opening, reading
 
-    targets = [("--markdown", options.markdown)] if options.markdown else []
+    asked = {"--markdown": options.markdown, "--silent": options.silent}
+    targets = [(option, name) for option, name in asked.items() if name]
     try:
         found = opening.find(options.table, options.results)
         place = found.folder or found.path
         if problem := screen.conflict(targets, [place]):
             return screen.complain(problem)
-        rows = as_rows(found.cells())
-    except (TableError, OSError) as error:
+        rows = reading.rows_of(found.cells())
+    except (reading.TableError, OSError) as error:
         return screen.complain(str(error))
-    if options.markdown:
-        lines = as_markdown.run_lines(rows, str(place))
-        try:
-            screen.write(
-                options.markdown, (line.encode("utf-8", "replace") + b"\n" for line in lines)
-            )
-        except BrokenPipeError:
-            screen.show([])
-        except OSError as error:
-            return screen.complain(f"the report cannot be written: {error}")
-        if options.markdown == "-":
-            return 0
+    written = {
+        "--markdown": lambda: as_markdown.run_lines(rows, str(place)),
+        "--silent": lambda: silent.markdown_lines(rows),
+    }
+    try:
+        for option, name in targets:
+            lines = written[option]()
+            screen.write(name, (line.encode("utf-8", "replace") + b"\n" for line in lines))
+    except BrokenPipeError:
+        screen.show([])
+    except OSError as error:
+        return screen.complain(f"the report cannot be written: {error}")
+    if any(name == "-" for _, name in targets):
+        return 0
     terminal = screen.terminal()
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
     if differing := rendering.changes(rows, terminal, command=run_again):
@@ -58,17 +63,3 @@ def run(options: argparse.Namespace) -> int:
     lines += ["", rendering.totals(rows, terminal), terminal.paint(f"table: {place}", "heading")]
     screen.show(lines)
     return 0
-
-
-def as_rows(cells) -> list:
-    """The rows as dicts of Python's own values, None where nothing is known.
-
-    Texts lose control characters, which a table of somebody else's may hold.
-    """
-    from switchyard.tables.schema import one_line
-
-    rows = cells.astype(object).where(cells.notna(), None).to_dict("records")
-    return [
-        {name: (one_line(v) or None) if isinstance(v, str) else v for name, v in row.items()}
-        for row in rows
-    ]

@@ -69,8 +69,8 @@ def braced(routes: Sequence[str]) -> str:
     )
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """A row a family: how many models it has, and what of them arrives silently wrong."""
+def markdown_lines(rows: Sequence[Row]) -> list[str]:
+    """A table with a row a family: its models, and what of them arrives silently wrong."""
     models: dict[str, set[str]] = {}
     for row in rows:
         models.setdefault(row.get("family") or "", set()).add(row["model"])
@@ -78,12 +78,11 @@ def as_markdown(rows: Sequence[Row]) -> str:
     for family, faults in silent_faults(rows).items():
         said = "<br>".join(map(_said, faults)) or "none found"
         lines.append(f"| {family} | {len(models[family])} | {said} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _said(fault: Fault) -> str:
-    where = f"`{fault.model}`: {braced(fault.routes)}"
     if not fault.kind:
         return f"`{fault.model}` at another size only: {braced(fault.routes)}"
     worst = "no mse" if fault.worst_mse is None else f"{fault.worst_mse:.2g}"
-    return f"{where}; {fault.kind}, {worst}"
+    return f"`{fault.model}`: {braced(fault.routes)}; {fault.kind}, {worst}"

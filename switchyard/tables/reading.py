@@ -364,13 +364,18 @@ def sets_with_whole_runs(results: str | Path) -> list[str]:
 
 
 def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a frame that ``read_cells`` gave, None where nothing is known: what
-    ``switchyard.compare`` takes."""
-    import pandas
+    """The rows of a frame that ``read_cells`` gave, as ``switchyard.compare`` takes them: Python's
+    own values, None where nothing is known.
 
+    Texts lose control characters, which a table of somebody else's may hold.
+    """
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return [
-        {name: None if value == "" or pandas.isna(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
+        {
+            name: (schema.one_line(value) or None) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in rows
     ]
 
 
