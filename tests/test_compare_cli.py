@@ -142,9 +142,9 @@ def test_a_run_that_was_killed_is_compared_by_what_it_has(said, tmp_path):
     before = a_run(tmp_path, {A: GOOD, B: GOOD})
     after = a_run(tmp_path, {A: GOOD, B: {"state": "planned"}}, hours=1)
     status, out, _ = said("compare", before, after)
-    assert status == 0
-    assert "2 cells: 1 not-comparable, 1 same" in out
-    assert "not comparable: 1 cell, not run after: b-dynamo-ort" in out
+    assert status == 1
+    assert "2 cells: 1 gone, 1 same" in out
+    assert "b-dynamo-ort" in out
 
 
 @pytest.mark.parametrize(

@@ -39,10 +39,12 @@ CASES = [
     # what nothing can be said of
     (row(), row(verdict="void", stage="reference"), "not-comparable"),
     (row(verdict="void", stage="reference"), failing(), "not-comparable"),
-    (row(), row(verdict="", state="planned"), "not-comparable"),
-    (row(), row(verdict="", state="running"), "not-comparable"),
+    (row(), row(verdict="", state="planned"), "gone"),
+    (row(), row(verdict="", state="running"), "gone"),
     (row(state="interrupted"), row(), "not-comparable"),
-    (row(), row(verdict=""), "not-comparable"),
+    (row(), row(verdict=""), "gone"),
+    (row(verdict="", state="planned"), row(verdict="", state="planned"), "not-comparable"),
+    (row(verdict="void", stage="reference"), row(verdict="", state="planned"), "not-comparable"),
     # accuracy: the band, or ten times the worse of mse and nmse
     (row(mse=1e-7), row(mse=2e-4, verdict="acceptable"), "less-accurate"),
     (row(mse=2e-4, verdict="acceptable"), row(mse=1e-7), "more-accurate"),

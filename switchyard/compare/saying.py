@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 #: What a heading says of a number of cells.
 TITLES = {
     "broke": "passing before, and not now",
-    "gone": "planned before, and missing now",
+    "gone": "there before, and missing or not finished now",
     "changed-failure": "failing before and now, each time otherwise",
     "less-accurate": "less accurate",
     "slower": "slower against torch eager",

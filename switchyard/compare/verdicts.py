@@ -2,7 +2,9 @@
 
 Judged in this order; the first that holds is the verdict:
 
-``gone``, ``new``       planned on one side only (see ``pairing`` for what was never asked for)
+``gone``, ``new``       planned on one side only (see ``pairing`` for what was never asked for).
+                        ``gone`` is also what was done before and was not finished after: a
+                        night that broke off has lost it as surely as one that left it out
 ``not-comparable``      a side is not ``done`` or not judged; or its reference was ``void``,
                         which says nothing about the route
 ``broke``, ``fixed``    passed before and not now, and the reverse. ``unavailable`` does not
@@ -60,7 +62,7 @@ def judge(
 ) -> pandas.DataFrame:
     """A row a pair: the cell's key (``version_set`` is that of ``after`` where it has the
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
-    comparable, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
+    comparable or not finished, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
     ``after_error``, a column of truths a finding, and ``timing``, ``timing_why``,
     ``change``, ``change_low``, ``change_high``.
 
@@ -79,6 +81,7 @@ def judge(
 
     reason = _not_comparable(old, "before")
     also = _not_comparable(new, "after")
+    lost = here & there & (reason == "") & (also != "") & (new["verdict"] != "void").to_numpy(bool)
     for place in numpy.flatnonzero((also != "") & (reason != "")):
         also[place] = f"{reason[place]}, {also[place]}"
     reason = numpy.where(also == "", reason, also)
@@ -107,7 +110,7 @@ def judge(
     verdict[both & passed[0] & ~passed[1]] = "broke"
     verdict[reason != ""] = "not-comparable"
     verdict[~here] = "new"
-    verdict[~there] = "gone"
+    verdict[~there | lost] = "gone"
 
     cells.update(verdict=verdict, reason=reason)
     for label, side, error in (("before", old, errors[0]), ("after", new, errors[1])):
