@@ -144,7 +144,7 @@ def test_a_run_that_was_killed_is_compared_by_what_it_has(said, tmp_path):
     status, out, _ = said("compare", before, after)
     assert status == 1
     assert "2 cells: 1 gone, 1 same" in out
-    assert "b-dynamo-ort" in out
+    assert "dynamo-ort (1 excellent, not run after): b" in out
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,9 @@ def _planned_once(comparison: Comparison, group: pandas.DataFrame, terminal: Ter
     lines = []
     parts = list(group.groupby(axis, sort=False))
     for value, part in parts[:MOST_NAMES]:
-        found = part[f"{side}_verdict"].replace("", "not judged").value_counts()
-        counts = ", ".join(f"{count} {name}" for name, count in found.items())
+        judged = part[f"{side}_verdict"].replace("", "not judged")
+        reasons = part["reason"].where(part["reason"] == "", ", " + part["reason"])
+        counts = ", ".join(f"{n} {name}" for name, n in (judged + reasons).value_counts().items())
         rows = part.head(MOST_NAMES).to_dict("records")
         names = [comparison.name(row) for row in rows]
         if not any(":" in name for name in names):

@@ -56,7 +56,8 @@ def figures(row: Row, arrow: str = " → ") -> str:
     if verdict == "not-comparable":
         return row["reason"]
     if verdict in ("new", "gone"):
-        return outcome(row, "after" if verdict == "new" else "before")
+        said = outcome(row, "after" if verdict == "new" else "before")
+        return f"{said}, {row['reason']}" if row["reason"] else said
     if verdict in ("broke", "fixed", "changed-failure"):
         was, now = outcome(row, "before"), outcome(row, "after")
         return f"{was}{arrow}{now}" if was != now else f"{now}, another error"
