@@ -67,13 +67,13 @@ class Measured:
         """
         points = {"start": memory_now()}
         started = time.perf_counter()
-        from switchyard import runtimes
+        from switchyard import hops, runtimes
         from switchyard.manifest import Artefact
         from switchyard.worker.reference import Reference
 
         runtime = runtimes.builtin()[job["runtime"]]
         for name in runtime.requires:
-            __import__(name)
+            hops.import_required(name)
         import_seconds = time.perf_counter() - started
         points["import"] = memory_now()
         started = time.perf_counter()
