@@ -20,7 +20,7 @@ def place(folder: Path, monkeypatch, index: dict) -> Path:
     from switchyard.runner import locking
 
     script, log = folder / "uv", folder / "uv.log"
-    script.write_text(f"#!/bin/sh\nexec {sys.executable} {__file__} \"$@\"\n")
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} "$@"\n')
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     log.write_text("")
     monkeypatch.setattr(locking, "uv_binary", lambda: str(script))
@@ -98,7 +98,8 @@ def install(arguments: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     with open(os.environ["FAKE_UV_LOG"], "a") as log:
-        log.write(" ".join(arguments) + "\n")
+        offered = os.environ.get("UV_FIND_LINKS", "")
+        log.write(" ".join([*arguments, f"UV_FIND_LINKS={offered}"]) + "\n")
     if arguments[0] == "venv":
         return venv(arguments)
     return {"compile": compile_, "install": install}[arguments[1]](arguments)

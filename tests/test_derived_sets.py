@@ -113,7 +113,7 @@ def test_a_derived_sets_name_is_legal_in_file_names_and_test_ids(sets, tmp_path)
 TEXTS = {
     "core.in": "a==1.0  # why\nb[extra]>=2; python_version < '4'\nc\n",
     "core.cpu.in": "tensorflow-cpu==2.0\n",
-    "core.cpu.override": "a==0.9\ntensorflow; sys_platform == \"never\"\n",
+    "core.cpu.override": 'a==0.9\ntensorflow; sys_platform == "never"\n',
 }
 
 

@@ -304,6 +304,9 @@ class _Installation:
         if uv is None:
             what = "uv, which installs version sets, is not here"
             raise self.error(what, "python3 -m pip install uv", "uv")
+        variables = locking.uv_variables(os.environ)
+        if self.flavour == "cuda":
+            variables = locking.index_alone(variables)
         with open(self.log, "ab") as sink:
             sink.write(f"$ uv {shlex.join(arguments)}\n".encode())
             sink.flush()
@@ -312,7 +315,7 @@ class _Installation:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=locking.uv_variables(os.environ),
+                env=variables,
                 start_new_session=True,  # so that what it builds is killed with it
                 pass_fds=(self.held,),
             )

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from switchyard.runner.environments import MARKER, cache_root, home_of
-from switchyard.runner.version_sets import SETS, VersionSet, version_sets
+from switchyard.runner.version_sets import VersionSet, version_sets
 
 _MADE = re.compile(r"^# Made on (\d{4}-\d\d-\d\d)\b")
 
@@ -28,7 +28,7 @@ class Entry:
 
 
 def inventory(
-    flavour: str = "cpu", folder: Path = SETS, today: datetime.date | None = None
+    flavour: str = "cpu", folder: Path | None = None, today: datetime.date | None = None
 ) -> list[Entry]:
     """Every set, ``current`` first. ValueError names a ``set.toml`` that is wrong."""
     seen: set[tuple[int, int]] = set()

@@ -151,6 +151,12 @@ def uv_variables(base: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
+def index_alone(variables: Mapping[str, str]) -> dict[str, str]:
+    """uv's variables without what offers builds that not everybody has: a lock has to hold for
+    all, and an environment for CUDA must not take a CPU build of the same version."""
+    return {name: value for name, value in variables.items() if name not in OFFERS}
+
+
 def interpreter_for(python: str) -> str:
     """The runner's own interpreter where it is the one asked for, since it surely works; else
     the version, which uv looks for and, where it may, fetches."""
@@ -247,9 +253,7 @@ def _resolve(set_: VersionSet, environment: str, flavour: str, preferred: str) -
     uv = uv_binary()
     if uv is None:
         raise LockingError("uv, which makes locks, is missing: python3 -m pip install uv")
-    variables = uv_variables(os.environ)
-    for name in OFFERS:
-        variables.pop(name, None)
+    variables = index_alone(uv_variables(os.environ))
     with tempfile.TemporaryDirectory(prefix="switchyard-lock-") as folder:
         output = Path(folder) / "resolved"
         output.write_text(preferred, "utf-8")

@@ -67,15 +67,16 @@ class VersionSet:
         return [path for path in (self.folder / name for name in names) if path.exists()]
 
 
-def version_sets(folder: Path = SETS) -> dict[str, VersionSet]:
-    """Every set by name, ``current`` first. ValueError names a ``set.toml`` that is wrong."""
+def version_sets(folder: Path | None = None) -> dict[str, VersionSet]:
+    """Every set of ``folder`` (SETS) by name, ``current`` first. ValueError names a ``set.toml``
+    that is wrong."""
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
     why = "the interpreter that runs pytest, with the packages it has"
     found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
-    for path in sorted(folder.glob("*/set.toml")):
+    for path in sorted((folder or SETS).glob("*/set.toml")):
         try:
             found[path.parent.name] = _declared(path.parent, tomllib.loads(path.read_text("utf-8")))
         except KeyError as error:
@@ -105,7 +106,7 @@ def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
     )
 
 
-def find(name: str, folder: Path = SETS) -> VersionSet:
+def find(name: str, folder: Path | None = None) -> VersionSet:
     """The set of that name, or derived as it says, under its canonical name. UnknownName offers
     the nearest; derived.BadPin says what is wrong with ``+name==version``."""
     sets = version_sets(folder)
