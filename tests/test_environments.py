@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.runner import environments, locking, version_sets
+from switchyard.runner.workers import environment_variables
 from switchyard.vocabulary import UnknownName
 
 DEFAULT = "torch2.13-tf2.21"
@@ -78,7 +79,6 @@ def test_installs_once_and_then_starts_nothing(tiny, no_process):
     assert first.packages == {"six": "1.17.0", "iniconfig": "2.1.0"}
     assert "2 packages" in said[0] and first.lock_hash in said[0] and "log:" in said[0]
     assert re.search(r"installed in \d+ s", said[-1])
-    assert list(Path(first.bin).parent.glob("lib/python*/site-packages/__pycache__/six.*.pyc"))
 
     no_process()
     started = time.perf_counter()
@@ -87,6 +87,17 @@ def test_installs_once_and_then_starts_nothing(tiny, no_process):
     assert second == first and second.fingerprint == first.fingerprint
     assert len(said) == 2, "a warm environment says nothing"
     assert took_s < 0.02
+
+
+def test_bytecode_is_written_at_first_use_and_is_no_change(tiny):
+    made = environments.provision(tiny, "core", lambda line: None)
+    packages = next(Path(made.bin).parent.glob("lib/python*/site-packages"))
+    assert not list(packages.glob("**/*.pyc"))
+    variables = environment_variables(made, Path(made.bin), environments.cache_root())
+    subprocess.run([made.python, "-c", "import six"], env=variables, check=True)
+    assert list(packages.glob("__pycache__/six.*.pyc"))
+    said = []
+    assert environments.provision(tiny, "core", said.append) == made and not said
 
 
 def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path):

@@ -76,10 +76,10 @@ class Dynamo(Hop):
         ("", "No ONNX function found for", "unsupported-operator"),
         ("", "No decompositions registered for the real-valued input", "unsupported-operator"),
         ("", "No decompositions registered for the complex-valued input", "unsupported-operator"),
-        # The same three, as torch.onnx.dynamo_export and the torch.export of its day say them.
+        # As torch.onnx.dynamo_export says it.
         ("", "Unsupported FX nodes", "unsupported-operator"),
-        ("", "torch.* op returned non-Tensor", "data-dependent-control-flow"),
         ("", "Dynamic control flow is not supported", "data-dependent-control-flow"),
+        ("", "purposely graph breaks on RNN", "unsupported-operator"),
     )
 
     def convert(self, job: Conversion) -> Manifest:
@@ -146,13 +146,25 @@ def _by_name(job: Conversion, args: tuple, kwargs: Dict[str, Any]) -> Dict[str, 
 def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
     """The exporter of 2.1 to 2.4: every dimension dynamic or none, and names of its own.
 
+    What it cannot keep dynamic it says in many ways; that it works with fixed sizes tells.
     Which of the file's tensors is which it says itself, by passing tensors through.
     """
     outputs = _output_paths(job)
     args, kwargs = job.model.arguments(job.example)
-    dynamic = any(_named_dims(job.dims).values())
-    options = torch.onnx.ExportOptions(dynamic_shapes=dynamic)
-    program = torch.onnx.dynamo_export(job.model.module, *args, export_options=options, **kwargs)
+
+    def export(dynamic: bool) -> Any:
+        options = torch.onnx.ExportOptions(dynamic_shapes=dynamic)
+        return torch.onnx.dynamo_export(job.model.module, *args, export_options=options, **kwargs)
+
+    facts = {"dynamic": "declared"}
+    program = None
+    try:
+        program = export(dynamic=any(_named_dims(job.dims).values()))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        facts = {"dynamic": "specialised", "dynamic_reason": reason[:500]}
+    if program is None:  # outside, since what this raises has another cause
+        program = export(dynamic=False)
     path = job.target / FILE
     program.save(str(path))
     found = read_back(path)
@@ -168,16 +180,8 @@ def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
         TensorNote(path=output, name=declared, dtype=dtype)
         for output, (declared, dtype, _) in zip(outputs, found["outputs"])
     )
-    return Manifest(
-        files={"onnx": FILE},
-        inputs=inputs,
-        outputs=notes,
-        facts={
-            "opset": found["opset"],
-            "ir_version": found["ir_version"],
-            "dynamic": "declared",
-        },
-    )
+    facts.update(opset=found["opset"], ir_version=found["ir_version"])
+    return Manifest(files={"onnx": FILE}, inputs=inputs, outputs=notes, facts=facts)
 
 
 #: What ``torch.export`` says where a dimension that was declared dynamic turned out not to be.

@@ -32,8 +32,9 @@ HEARTBEAT_S = 20
 MARKER = "switchyard.json"
 #: In the cache: the locks made at a run, for sets that have none of their own.
 SETTLED = "version_sets"
-#: Bytecode, because `import torch` costs 4.5 CPU seconds without and 1.9 with.
-INSTALL_OPTIONS = ("--compile-bytecode",)
+#: Bytecode is written by whoever imports a module first, the fork server mostly: compiled here it
+#: was nine tenths of an installation, most of it for modules that nothing imports.
+INSTALL_OPTIONS = ("--no-compile-bytecode",)
 
 #: What the environment's own interpreter answers about itself (``-I``: nothing of the shell's).
 _DESCRIBE = r"""
@@ -296,6 +297,8 @@ class _Installation:
         if self._uv(*install, *INSTALL_OPTIONS, "-r", str(lock), *beside):
             package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
             raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+        for packages in self.home.glob("lib/python*/site-packages"):
+            (packages / "__pycache__").mkdir(exist_ok=True)  # later it would look like a change
         return _mark(self.home)
 
     def _uv(self, *arguments: str) -> int:
@@ -330,8 +333,6 @@ class _Installation:
                         advice = "run again: what was fetched is kept"
                         raise self.error("it took too long and was stopped", advice) from None
                 last = self.log.read_text("utf-8", "replace").rstrip().rpartition("\n")[2].strip()
-                if last.startswith("Installed"):  # uv says nothing while it does what remains
-                    last = "compiling bytecode"
                 self.say(f"{self.label}: {time.monotonic() - started:.0f} s, {last}")
         finally:
             if process.poll() is None:

@@ -145,8 +145,6 @@ def uv_variables(base: Mapping[str, str]) -> dict[str, str]:
                 # pip takes the best of all indexes. Every pin but torch's has a hash, so that
                 # an index of somebody else's cannot slip another file in.
                 variables.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    # Seconds; uv's own 60 are short on a busy machine.
-    variables.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")
     variables["NO_COLOR"] = "1"
     return variables
 

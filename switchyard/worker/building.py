@@ -37,6 +37,7 @@ def import_zoo_file(path: str) -> List["models_zoo.Model"]:
     name = f"models_zoo.{file.stem}" if own else f"zoo_file_{file.stem}"
     if not own:
         sys.path.insert(0, str(file.parent))
+        sys.dont_write_bytecode = True  # nothing is left beside a file of somebody's
     with models_zoo.collect() as entries:
         try:
             if own:
