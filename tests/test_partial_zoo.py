@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from switchyard.hops import import_required
+from switchyard.worker.blame import outcome_of
+
 ROOT = Path(__file__).resolve().parents[1]
 
 DESCRIBE_AND_BUILD = """
@@ -56,6 +59,12 @@ LACKING = [
 ]
 
 
+NO_LAYER = AttributeError("module 'torch.nn' has no attribute 'Newer'")
+NO_FUNCTION = AttributeError("module 'torch' has no attribute 'newer'")
+NO_MODULE = ModuleNotFoundError("No module named 'newer'")
+OWN_SLIP = AttributeError("'Net' object has no attribute 'newer'")
+
+
 def found_in(tmp_path, text):
     file = tmp_path / "own_zoo.py"
     file.write_text(text)
@@ -79,6 +88,42 @@ def test_only_the_models_whose_api_is_missing_fail(tmp_path, lacks, use, kind, s
     verdict, given, message = found["wants"]
     assert (verdict, given) == ("unavailable", kind)
     assert said in message
+
+
+@pytest.mark.parametrize(
+    ("error", "stage", "verdict", "kind"),
+    [
+        (NO_LAYER, "build", "unavailable", "removed-api"),
+        (NO_FUNCTION, "reference", "unavailable", "removed-api"),
+        (NO_MODULE, "reference", "unavailable", "missing-dependency"),
+        (OWN_SLIP, "reference", "void", "bad-reference"),
+        (OWN_SLIP, "build", "void", "bad-fixture"),
+        (NO_MODULE, "convert:x", "failed", "missing-dependency"),
+    ],
+)
+def test_what_a_set_lacks_is_no_fault_of_the_model(error, stage, verdict, kind):
+    outcome = outcome_of(error, stage)
+    assert (outcome.verdict, outcome.kind) == (verdict, kind)
+
+
+@pytest.mark.parametrize(
+    ("names", "raises"),
+    [
+        ("json", None),
+        ("nothing_here | json", None),
+        ("nothing_here | nor_here", "nothing_here"),
+        ("lacking | json", "nothing_there"),  # the first is installed, and broken
+    ],
+)
+def test_a_module_may_have_had_another_name(tmp_path, monkeypatch, names, raises):
+    (tmp_path / "lacking.py").write_text("import nothing_there\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    if raises is None:
+        import_required(names)
+        return
+    with pytest.raises(ModuleNotFoundError) as caught:
+        import_required(names)
+    assert caught.value.name == raises
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""``switchyard sets``: which version sets there are, what of them is installed, how old they are."""
+"""``switchyard sets``: the version sets, what of them is installed, and how old they are."""
 
 from __future__ import annotations
 
