@@ -5,6 +5,7 @@ uv is played by ``fake_uv``; nothing here needs the network.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -231,6 +232,14 @@ def test_a_set_without_locks_is_resolved_at_every_run(sets, log, tmp_path, monke
     assert third.packages["framework"] == "2.1" and third.python != first.python
     older = provision(sets, "night+framework==2.0")
     assert older.packages == first.packages and older.version_set == "night+framework==2.0"
+
+    settling.keep([third], tmp_path / "run")
+    kept = environments.find("night", tmp_path / "run" / "locks")
+    count = fake_uv.resolved(log)
+    assert environments.provision(kept, "core", lambda line: None) == dataclasses.replace(
+        third, made_in=""
+    )
+    assert fake_uv.resolved(log) == count, "what was kept is locked"
 
 
 def test_a_run_keeps_the_locks_that_are_nowhere_else_and_they_make_a_set(sets, log, tmp_path):

@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -110,7 +111,10 @@ def _texts(set_: VersionSet, environment: str, flavour: str, pinned) -> dict[str
     texts = {path.name: path.read_text("utf-8") for path in paths}
     if pinned:
         texts = derived.with_pins(texts, pinned, first=f"{environment}.in")
-    return {"set.toml": (set_.folder / "set.toml").read_text("utf-8"), **texts}
+    about = (set_.folder / "set.toml").read_text("utf-8")
+    # With a lock beside it, it is a set whose lock is committed.
+    about = re.sub(r"^lock *= *[\"']each run[\"'].*\n", "", about, flags=re.M)
+    return {"set.toml": about, **texts}
 
 
 def _digest(texts: dict[str, str], beside: Iterable[Path]) -> str:
