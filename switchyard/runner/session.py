@@ -15,11 +15,20 @@ import pytest
 
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, options, resuming, rows, staging
+from switchyard.runner import (
+    describing,
+    environments,
+    options,
+    resuming,
+    rows,
+    settling,
+    staging,
+    version_sets,
+)
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
-from switchyard.runner.expectations import Expectations, table_path
+from switchyard.runner.expectations import Expectations, expected
 from switchyard.runner.launches import Launch, launch
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
@@ -59,7 +68,9 @@ class Run:
         self.started = datetime.datetime.now(datetime.timezone.utc)
         option = config.getoption
         self.hop_files = [pathlib.Path(path).resolve() for path in option("--hop")]
-        self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
+        asked = [version_sets.find(name) for name in option("--version-set")]
+        bases = {one.name: one.base for one in asked}
+        self.sets = list(bases) or [options.DEFAULT_SET]
         self.device = "cpu"
         self.staged = staging.stage(environments.cache_root())
         self.hops = _known_hops(self.hop_files)
@@ -93,7 +104,9 @@ class Run:
             routes_named=bool(option("--route")),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
-            name: Expectations(table_path(options.expectations_folder(config), name, self.device))
+            name: expected(
+                options.expectations_folder(config), name, self.device, bases.get(name, "")
+            )
             for name in self.sets
         }
         self.folder: Optional[RunFolder] = None
@@ -156,6 +169,7 @@ class Run:
             self.folder = resuming.reopen(given, results, sources)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
+        settling.keep(self.crew.known(), self.folder.path)
         self.folder.record(sources=sources)
         self.folder.plan(
             {
@@ -376,6 +390,7 @@ class Run:
         self.yard.close()
         if self.folder is None:
             return
+        settling.keep(self.crew.known(), self.folder.path)  # those first needed on the way
         sets = {
             name: {
                 "environments": {

@@ -83,7 +83,6 @@ def environment_variables(environment, worker_path: pathlib.Path, cache: pathlib
         PYTHONPATH=str(worker_path),
         PYTHONNOUSERSITE="1",
         PYTHONHASHSEED="0",
-        PYTHONDONTWRITEBYTECODE="1",
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
         TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),

@@ -79,6 +79,7 @@ RUN_RULES: Sequence[Rule] = (
 RULES = {
     "import": IMPORT_RULES,
     "build": BUILD_RULES,
+    "reference": BUILD_RULES,
     "convert": CONVERT_RULES,
     "load": LOAD_RULES,
     "run": RUN_RULES,
