@@ -55,7 +55,8 @@ class Hop:
     ``after``: the hops behind which routes put this one by default (others that fit by
     format can still be asked for by name). ``tier``: the cheapest run that takes it.
     ``environment``: the environment of the version set that hosts it. ``requires``: modules
-    that must import there (``"a | b"``: one of them, which had another name once). ``refusals``: (exception type name or "", text in the message,
+    that must import there (``"a | b"``: one of them, which had another name once).
+    ``refusals``: (exception type name or "", text in the message,
     kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
     """
 
