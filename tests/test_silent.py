@@ -41,6 +41,10 @@ def test_routes_that_go_on_alike_are_written_once():
     assert braced(["dynamo-ort", "torchscript-ort", "dynamo-onnx2tf-tf"]) == (
         "`{dynamo,torchscript}-ort`, `dynamo-onnx2tf-tf`"
     )
+    both = [f"{hop}-onnx2tf-{end}" for hop in "ab" for end in ("tf", "litert", "tf2onnx-ort")]
+    assert braced([*both, "c-onnx2tf-tf", "a-ort"]) == (
+        "`{a,b,c}-onnx2tf-tf`, `{a,b}-onnx2tf-{litert,tf2onnx-ort}`, `a-ort`"
+    )
 
 
 def test_the_table_says_none_found_where_none_was():

@@ -57,16 +57,22 @@ def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
 
 
 def braced(routes: Sequence[str]) -> str:
-    """Routes with what they share written once, as a shell expands it: of those that go on alike
-    behind their first hop, ``{dynamo,torchscript17}-onnx2tf-tf``."""
-    tails: dict[str, list[str]] = {}
+    """Routes with what they share written once, as a shell expands it: what goes on alike behind
+    other first hops, and what begins alike: ``{dynamo,torchscript17}-onnx2tf-{tf,litert}``."""
+    heads: dict[str, list[str]] = {}
     for route in routes:
         head, _, tail = route.partition("-")
-        tails.setdefault(tail, []).append(head)
-    return ", ".join(
-        f"`{heads[0]}-{tail}`" if len(heads) == 1 else f"`{{{','.join(heads)}}}-{tail}`"
-        for tail, heads in tails.items()
-    )
+        heads.setdefault(tail, []).append(head)
+    ends: dict[tuple[str, str], list[str]] = {}
+    for tail, own in heads.items():
+        begins, dash, rest = tail.partition("-")
+        key = (_one_of(own), f"{begins}-" if dash else "")
+        ends.setdefault(key, []).append(rest if dash else tail)
+    return ", ".join(f"`{head}-{begins}{_one_of(own)}`" for (head, begins), own in ends.items())
+
+
+def _one_of(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{{{','.join(words)}}}"
 
 
 def markdown_lines(rows: Sequence[Row]) -> list[str]:
