@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from switchyard.runner import environments
 from switchyard.runner.gate import Gate
+from switchyard.runner.nvml import Card
 from switchyard.runner.workers import (
     Finished,
     Limits,
@@ -32,11 +33,13 @@ class Crew:
     """Environments and workers by (version set, environment name)."""
 
     def __init__(self, staged, cache: pathlib.Path, logs: pathlib.Path, limits: Limits,
-                 requires: Mapping[str, Iterable[str]], say: Callable[[str], None]):  # fmt: skip
+                 requires: Mapping[str, Iterable[str]], say: Callable[[str], None],
+                 card: Optional[Card] = None):  # fmt: skip
         self.gate = Gate()
         self.staged = staged
         self.cache = cache
         self.limits = limits
+        self.card = card
         self.logs = logs
         self._requires = {name: sorted(set(modules)) for name, modules in requires.items()}
         self._say = say
@@ -56,7 +59,9 @@ class Crew:
                 return self._failed[key]
             if key not in self._environments:
                 try:
-                    self._environments[key] = environments.provision(version_set, name, self._say)
+                    self._environments[key] = environments.provision(
+                        version_set, name, self._say, flavour="cuda" if self.card else "cpu"
+                    )
                 except environments.ProvisioningError as error:
                     self._say(str(error))
                     line = str(error).splitlines()[0]
@@ -76,7 +81,8 @@ class Crew:
         return list(self._environments.values())
 
     def variables(self, environment) -> Dict[str, str]:
-        return environment_variables(environment, self.staged.path, self.cache)
+        visible = self.card.uuid if self.card else "-1"
+        return environment_variables(environment, self.staged.path, self.cache, visible)
 
     def worker(self, version_set: str, name: str) -> Worker:
         """The fork server of an environment, started or started anew. Raises WorkerFailed,

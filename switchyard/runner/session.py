@@ -15,7 +15,7 @@ import pytest
 
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, options, resuming, rows, staging
+from switchyard.runner import describing, environments, nvml, options, resuming, rows, staging
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
@@ -60,7 +60,9 @@ class Run:
         option = config.getoption
         self.hop_files = [pathlib.Path(path).resolve() for path in option("--hop")]
         self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
-        self.device = "cpu"
+        number = options.cuda_number(config)
+        self.card = None if number is None else nvml.find(number)
+        self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
         self.hops = _known_hops(self.hop_files)
         self.runtimes = runtimes_.builtin()
@@ -75,6 +77,7 @@ class Run:
             Limits(option("--stage-timeout"), option("--memory-limit")),
             requires,
             progress.say,
+            self.card,
         )
         self.yard = Yard(
             self.crew,
@@ -397,11 +400,13 @@ class Run:
             options={
                 name: self.config.getoption(f"--{name}")
                 for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
-                             "zoo", "hop", "model", "route")
+                             "zoo", "hop", "model", "route", "gpu", "device")
             },
             version_sets=sets,
             whole_selection=self._whole,
             started=self.started,
             ended=datetime.datetime.now(datetime.timezone.utc),
         )  # fmt: skip
+        if self.card is not None:
+            about["card"] = self.card.about()
         self.folder.close(whole=whole and self._whole, **about)

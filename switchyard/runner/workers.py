@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import psutil
 
 from switchyard import wire
+from switchyard.runner.environments import CURRENT
 from switchyard.vocabulary import Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
@@ -72,15 +73,20 @@ class _Child:
         self.changed = threading.Condition()
 
 
-def environment_variables(environment, worker_path: pathlib.Path, cache: pathlib.Path) -> dict:
-    """What a version set's processes see: their own path and scripts, nothing of the runner's."""
+def environment_variables(
+    environment, worker_path: pathlib.Path, cache: pathlib.Path, visible: str = "-1"
+) -> dict:
+    """What a version set's processes see: their own path and scripts, nothing of the runner's.
+
+    ``visible``: the CUDA device they may use, none by default.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
     }
     kept.update(
-        PYTHONPATH=str(worker_path),
+        PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
         PYTHONNOUSERSITE="1",
         PYTHONHASHSEED="0",
         PYTHONDONTWRITEBYTECODE="1",
@@ -90,9 +96,16 @@ def environment_variables(environment, worker_path: pathlib.Path, cache: pathlib
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
         HF_HUB_OFFLINE="1",
-        CUDA_VISIBLE_DEVICES="-1",
+        CUDA_VISIBLE_DEVICES=visible,
     )
     return kept
+
+
+def _own_path(environment) -> List[str]:
+    """Where the runner's own interpreter was told to find packages, for the set that is just
+    that interpreter; behind the worker's path, which has all that is Switchyard's."""
+    given = os.environ.get("PYTHONPATH") if environment.version_set == CURRENT else None
+    return [path for path in (given or "").split(os.pathsep) if path]
 
 
 class Worker:
