@@ -33,6 +33,9 @@ class Cards:
         if self.init is not None:
             raise NVMLError(self.init)
 
+    def nvmlShutdown(self):
+        pass
+
     def nvmlSystemGetDriverVersion(self):
         return "580.95.05"
 

@@ -49,18 +49,20 @@ class Crew:
         self._failed: Dict[Tuple[str, str], Outcome] = {}
         self._dead: Dict[Tuple[str, str], WorkerFailed] = {}
         self._count = 0
+        self._told: set = set()
         self._closed = False
 
     def environment(self, version_set: str, name: str):
         """The environment, provisioned now if need be, or the Outcome that says why not."""
         key = (version_set, name)
+        flavour = {"flavour": "cuda"} if self.card is not None else {}
         with self._lock:
             if key in self._failed:
                 return self._failed[key]
             if key not in self._environments:
                 try:
                     self._environments[key] = environments.provision(
-                        version_set, name, self._say, flavour="cuda" if self.card else "cpu"
+                        version_set, name, self._say, **flavour
                     )
                 except environments.ProvisioningError as error:
                     self._say(str(error))
@@ -161,9 +163,18 @@ class Crew:
             number = self._count
         log = self.logs / f"{number:05d}-{job['do']}-{job.get('model', 'zoo')}.log"
         finished = worker.run(job, stage, self.limits, log)
+        self._say_touched(worker, version_set, name)
         if finished.result is not None and finished.result["ok"]:
             log.unlink(missing_ok=True)
         return finished
+
+    def _say_touched(self, worker: Worker, version_set: str, name: str) -> None:
+        if worker.touched and (version_set, name) not in self._told:
+            self._told.add((version_set, name))
+            self._say(
+                f"the imports of {version_set} ({name}) open {', '.join(worker.touched)}: each job "
+                "for the device is a fresh process instead of a forked one, which takes longer"
+            )
 
     def close(self) -> None:
         with self._lock:

@@ -90,7 +90,8 @@ class Run:
         )
         self.standby = Standby(self._start_measured, 2 * option("--jobs"))
         self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
-        routes = plan_.chosen_routes(option("--route"), self.hops, self.runtimes)
+        here = {n: one for n, one in self.runtimes.items() if self.card or "cpu" in one.devices}
+        routes = plan_.chosen_routes(option("--route"), self.hops, here)
         self.planned: List[Planned] = plan_.plan(
             self.zoos, routes, self.device, option("--tier"), option("--model"),
             routes_named=bool(option("--route")),
@@ -231,7 +232,8 @@ class Run:
         cell = planned.cell
         fields: Dict[str, Any] = dict(made.record.get("fields", {}))
         seconds = 0.0
-        for depth, hop in enumerate(planned.route.hops, start=1):
+        hops = planned.route.hops if self.yard.unhosted(planned) is None else ()
+        for depth, hop in enumerate(hops, start=1):
             part = self.yard.converted(planned, depth)
             if part.folder is None:
                 break
@@ -242,7 +244,7 @@ class Run:
             self.folder.figure(cell, stage, "seconds", part.record["convert_seconds"], "s")
             self.folder.figure(cell, stage, "size", part.record["artefact_bytes"], "bytes")
         else:
-            if planned.route.hops:
+            if hops:
                 fields["convert_seconds"] = seconds
         self.folder.update(
             cell,

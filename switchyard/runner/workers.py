@@ -30,6 +30,9 @@ POLL_SECONDS = 0.1
 #: Seconds a fork server may take to import its frameworks (cold disk, busy machine).
 START_SECONDS = 300
 
+#: Seconds that a killed child may take to be gone.
+LAST_SECONDS = 60
+
 _MAX_MESSAGE = 1 << 20
 
 
@@ -125,6 +128,8 @@ class Worker:
         self._control: Optional[socket.socket] = None
         self.imports: Dict[str, Dict[str, str]] = {}
         self.import_seconds = 0.0
+        #: GPU files that the server holds open: its jobs for the device are spawned, not forked.
+        self.touched: List[str] = []
         self._start()
 
     def _start(self) -> None:
@@ -157,6 +162,7 @@ class Worker:
             )
         hello = wire.parse(body[4:])
         self.imports, self.import_seconds = hello["imports"], hello["import_seconds"]
+        self.touched = hello["touched"]
         self._control = ours
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
 
@@ -181,6 +187,7 @@ class Worker:
             with child.changed:
                 if event["event"] == "started":
                     child.pid = event["pid"]
+                    self.touched = event["touched"] or self.touched
                 else:
                     child.exit = event
                 child.changed.notify_all()
@@ -253,6 +260,9 @@ class Worker:
                 stopped = self._overstepped(child.pid, stage, limits, deadline)
                 if stopped is not None:
                     kill_tree(child.pid)
+                    deadline = time.monotonic() + LAST_SECONDS
+            elif time.monotonic() > deadline:
+                break  # in the driver, where no signal reaches it; its cell has its outcome
         if child.pid is not None:
             # The child is reaped and its number may be another's by now; its session is not.
             kill_session(child.pid)

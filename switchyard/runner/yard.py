@@ -18,7 +18,10 @@ from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
 from switchyard.runner.plan import Planned
-from switchyard.vocabulary import Outcome
+from switchyard.vocabulary import Outcome, signature_of
+
+#: Of a card's memory, MiB, for each job that asks a model there beside others.
+_MIB_ON_A_CARD = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +87,9 @@ class Yard:
         self._watch = watch
         self._answered = answered
         self._once = _Once()
+        # Contexts side by side must not be what fills the card.
+        room = jobs if crew.card is None else max(1, int(crew.card.memory_mib // _MIB_ON_A_CARD))
+        self._turns = threading.Semaphore(min(jobs, room))
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
     def prepare(self, cells: Sequence[Planned]) -> None:
@@ -91,13 +97,14 @@ class Yard:
 
         Stage by stage, so that no thread sits waiting for a prefix another is making.
         """
+        made = [planned for planned in cells if self.unhosted(planned) is None]
         levels: List[List[Callable[[], Any]]] = [
-            [lambda p=p: self.reference(p) for p in _distinct(cells, lambda p: (
+            [lambda p=p: self.reference(p) for p in _distinct(made, lambda p: (
                 p.cell.version_set, p.cell.model))]
         ]  # fmt: skip
-        deepest = max((len(p.route.hops) for p in cells), default=0)
+        deepest = max((len(p.route.hops) for p in made), default=0)
         for depth in range(1, deepest + 1):
-            reaching = [p for p in cells if len(p.route.hops) >= depth]
+            reaching = [p for p in made if len(p.route.hops) >= depth]
             distinct = _distinct(
                 reaching, lambda p: (p.cell.version_set, p.cell.model, p.route.hops[:depth])
             )
@@ -106,6 +113,19 @@ class Yard:
         for level in levels:
             for future in [self._pool.submit(work) for work in level]:
                 future.result()
+
+    def unhosted(self, planned: Planned) -> Optional[Outcome]:
+        """Why no version set at all can run the cell's runtime on its device, or None."""
+        runtime = self.runtimes[planned.route.runtime]
+        if planned.cell.device in runtime.devices:
+            return None
+        return Outcome(
+            stage="import",
+            verdict="unavailable",
+            kind="missing-dependency",
+            message=runtime.elsewhere,
+            signature=signature_of(runtime.elsewhere),
+        )
 
     def reference(self, planned: Planned) -> Made:
         """The reference of a cell's model."""
@@ -251,6 +271,9 @@ class Yard:
 
     def _make_answer(self, planned: Planned) -> Made:
         cell = planned.cell
+        unhosted = self.unhosted(planned)
+        if unhosted is not None:  # before anything is converted for it
+            return Made(outcome=unhosted)
         artefact = self.converted(planned)
         if artefact.outcome is not None:
             return dataclasses.replace(artefact, seconds=0.0, overhead=0.0)
@@ -270,6 +293,7 @@ class Yard:
             "runtime": runtime.name,
             "artefact": str(artefact.folder) if planned.route.hops else None,
             "reference": str(reference.folder),
+            "device": cell.device,
             "precision": cell.precision,
             "classifier": planned.model["classifier"],
             "dynamic": bool(planned.model["sizes"]),
@@ -277,7 +301,8 @@ class Yard:
         began = time.monotonic()
         done = self._watch(f"{cell.short}  run")
         try:
-            finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
+            with self._turns:
+                finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
         finally:
             done()
         result = finished.result or {}

@@ -6,6 +6,7 @@ arrays by the artefact's own names to arrays by the artefact's own names.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple
@@ -16,6 +17,33 @@ if TYPE_CHECKING:
     import numpy as np
 
     from switchyard.worker.building import BuiltModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a model is loaded for: ``cpu`` or ``cuda`` (the one device that the process sees),
+    and whether float32 may be computed in TF32 there."""
+
+    device: str = "cpu"
+    tf32: bool = False
+
+    @classmethod
+    def of_job(cls, job: Mapping[str, Any]) -> "Target":
+        return cls(job.get("device", "cpu"), job.get("precision") == "tf32")
+
+
+class DeviceUnavailable(RuntimeError):
+    """This environment's packages cannot use the device that was asked for at all."""
+
+    kind = "missing-dependency"
+    stage = "import"
+
+
+class ProviderFallback(RuntimeError):
+    """The device was asked for, could have been had, and the session is not on it."""
+
+    kind = "provider-fallback"
+    stage = "load"
 
 
 class Session:
@@ -32,10 +60,20 @@ class Session:
         where the runtime takes them, and outputs are not copied out."""
         return lambda: self.run(feeds)
 
+    def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
+        """What can be timed: ``resident`` is ``prepare``'s call. On a device each call also
+        waits for the device; ``from_host`` begins with inputs in host memory, and ``device``
+        returns the seconds between two events on the device around one inference."""
+        return {"resident": self.prepare(feeds)}
+
+    def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+        """The row's columns of where ``feeds`` are computed. Raises what asking raises."""
+        return {}
+
 
 class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
-    a hop."""
+    a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -43,10 +81,35 @@ class Runtime:
     environment: ClassVar[str] = "core"
     requires: ClassVar[Tuple[str, ...]] = ()
     preloads: ClassVar[Tuple[str, ...]] = ()
+    devices: ClassVar[Tuple[str, ...]] = ("cpu", "cuda")
+    elsewhere: ClassVar[str] = ""
 
-    def load(self, artefact: Optional[Artefact], model: Optional["BuiltModel"]) -> Session:
-        """Load for the CPU. Raises whatever the runtime raises."""
+    def lacks(self, target: Target) -> str:
+        """Why the installed packages cannot run on ``target``, empty where they can. Asked for
+        a device other than the CPU only, with the runtime imported."""
+        return ""
+
+    def load(
+        self,
+        artefact: Optional[Artefact],
+        model: Optional["BuiltModel"],
+        target: Target = Target(),
+    ) -> Session:
+        """Load for ``target``. Raises whatever the runtime raises, and ProviderFallback where
+        the session is not on the device that was asked for."""
         raise TypeError(f"{type(self).__name__} has no load")
+
+
+def loaded(runtime: Runtime, artefact, model, target: Target) -> Session:
+    """``runtime.load``, once the packages are known to be for that device.
+
+    Raises DeviceUnavailable, with the reason, where they are not.
+    """
+    if target.device != "cpu":
+        reason = runtime.lacks(target)
+        if reason:
+            raise DeviceUnavailable(reason)
+    return runtime.load(artefact, model, target)
 
 
 def builtin() -> Dict[str, Runtime]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Runtime, Session, Target, torch_cuda
 
 
 class TorchSession(Session):
@@ -48,7 +48,13 @@ class TorchEager(Runtime):
     tier = "smoke"
     requires = ("torch",)
 
-    def load(self, artefact, model) -> Session:
+    def lacks(self, target: Target) -> str:
+        return torch_cuda.lacks()
+
+    def load(self, artefact, model, target: Target = Target()) -> Session:
+        if target.device == "cuda":
+            module = torch_cuda.placed(model.module, target)
+            return torch_cuda.CudaSession(model, module, module, target)
         return TorchSession(model, model.module)
 
 
@@ -64,9 +70,15 @@ class TorchCompile(Runtime):
     requires = ("torch",)
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
-    def load(self, artefact, model) -> Session:
+    def lacks(self, target: Target) -> str:
+        return torch_cuda.lacks()
+
+    def load(self, artefact, model, target: Target = Target()) -> Session:
         import torch
 
+        if target.device == "cuda":
+            module = torch_cuda.placed(model.module, target)
+            return torch_cuda.CudaSession(model, module, torch.compile(module), target)
         return TorchSession(model, torch.compile(model.module))
 
 

@@ -23,6 +23,8 @@ import traceback
 from typing import Any, Dict, Iterable, List, Set
 
 from switchyard import wire
+from switchyard.worker.spawned import start
+from switchyard.worker.touching import open_devices
 
 MAX_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
@@ -106,6 +108,9 @@ def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> No
         os.dup2(empty, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        if message["job"].get("device", "cpu") == "cpu":
+            # Before CUDA could be started: what is made on the CPU cannot even see the card.
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         from switchyard.worker import jobs
 
         outcome = jobs.run(message["job"])
@@ -154,16 +159,21 @@ class Server:
         message = wire.parse(body[4:])
         result, log = descriptors
         self._preload(message["job"].get("preloads", ()))
+        touched = open_devices() if message["job"].get("device", "cpu") != "cpu" else []
+        pid = self._fork(message, result, log) if not touched else start(message, result, log)
+        os.close(result)
+        os.close(log)
+        self._children[pid] = message["id"]
+        self._tell({"event": "started", "id": message["id"], "pid": pid, "touched": touched})
+        return True
+
+    def _fork(self, message: Dict[str, Any], result: int, log: int) -> int:
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._control.close()
             run_child(message, result, log, server)
-        os.close(result)
-        os.close(log)
-        self._children[pid] = message["id"]
-        self._tell({"event": "started", "id": message["id"], "pid": pid})
-        return True
+        return pid
 
     def _preload(self, modules: Iterable[str]) -> None:
         """Import what this job's converter would import in every child anew."""
@@ -227,6 +237,7 @@ def main() -> None:
                 "pid": os.getpid(),
                 "imports": imports,
                 "import_seconds": time.monotonic() - started,
+                "touched": open_devices(),
             }
         )
     )

@@ -1,0 +1,57 @@
+"""One job in a fresh interpreter: what a forked child does, where none may be forked.
+
+Given the job's frame in a file, and the result pipe and log that a forked child would have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, Dict, List
+
+from switchyard import wire
+
+
+def start(message: Dict[str, Any], result: int, log: int) -> int:
+    """Replace a fork of this process by a new interpreter that does ``message``'s job; its pid.
+
+    By hand, not by ``subprocess``, which would wait for the child that the server waits for.
+    """
+    frame = os.memfd_create("job")
+    os.write(frame, wire.pack(message))
+    os.lseek(frame, 0, os.SEEK_SET)
+    given = [frame, result, log, os.getpid()]
+    command = [sys.executable, "-m", "switchyard.worker.spawned", *map(str, given)]
+    pid = os.fork()
+    if pid == 0:
+        _become(command, [frame, result, log])
+    os.close(frame)
+    return pid
+
+
+def _become(command: List[str], inherited: List[int]) -> None:
+    try:
+        for descriptor in inherited:
+            os.set_inheritable(descriptor, True)
+        os.execv(command[0], command)
+    finally:
+        os._exit(127)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="switchyard.worker.spawned")
+    for name in ("frame", "result", "log", "server"):
+        parser.add_argument(name, type=int)
+    given = parser.parse_args()
+    message = wire.receive(given.frame)
+    os.close(given.frame)
+    for descriptor in (given.result, given.log):  # what the job starts has no use for them
+        os.set_inheritable(descriptor, False)
+    from switchyard.worker.server import run_child
+
+    run_child(message, given.result, given.log, given.server)
+
+
+if __name__ == "__main__":
+    main()
