@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 
@@ -89,9 +90,11 @@ graph = helper.make_graph([helper.make_node("Sin", ["x"], ["s"], name="first"),
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
           "model.onnx")
 cuda._providers = lambda target, provider: [provider]
+cuda.DEVICE = "cpu"
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
 session = cuda.CudaSession("model.onnx", Target("cuda"), cuda.CPU)
-said = {"run": session.run(feeds)["y"].shape, "placement": session.placement(feeds),
+called = {name: call() for name, call in session.series(feeds).items()}
+said = {"series": sorted(called), "run": session.run(feeds)["y"].shape, "placement": session.placement(feeds),
         "lacks": cuda.lacks(cuda.CUDA)}
 try:
     cuda._providers = lambda target, provider: [cuda.CPU]
@@ -112,9 +115,19 @@ def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_fai
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
-    assert said["run"] == [2, 4]
+    assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
     assert said["placement"]["nodes_on_cpu"] == 2 and said["placement"]["share_on_cpu"] == 1
     assert said["placement"]["placement_message"] == "on the CPU: Cos, Sin"
     assert "has no CUDAExecutionProvider" in said["lacks"]
     kind, stage, message = said["fallback"]
     assert (kind, stage) == ("provider-fallback", "load") and "CPUExecutionProvider" in message
+
+
+def test_what_native_code_wrote_to_the_log_is_found_again(tmp_path):
+    code = "import os, sys\nfrom switchyard.runtimes import native_words\n"
+    code += "os.write(2, b'Failed to load library libx.so: no such file\\n')\nprint(native_words())"
+    with open(tmp_path / "log", "wb") as log:
+        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=log)
+    assert b"Failed to load library libx.so" in done.stdout
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.stdout.strip() == b""  # a pipe cannot be read again

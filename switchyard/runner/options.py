@@ -56,6 +56,8 @@ def add(parser: pytest.Parser) -> None:
            help="run every route on a CUDA device: the first, if --device names none")  # fmt: skip
     option("--device", default=None, metavar="DEVICE",
            help="cpu (default), cuda or cuda:N")  # fmt: skip
+    option("--record-memory", action="store_true",
+           help="with --gpu: keep each torch cell's allocations, as torch's viewer opens them")
     option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
            help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
@@ -109,7 +111,8 @@ def check(config: pytest.Config, args: List[str]) -> None:
         raise pytest.UsageError("--accept needs --reason TEXT: no expectation without a reason")
     if config.getoption("--reason") and not config.getoption("--accept"):
         raise pytest.UsageError("--reason does nothing without --accept")
-    cuda_number(config)
+    if cuda_number(config) is None and config.getoption("--record-memory"):
+        raise pytest.UsageError("--record-memory records a CUDA device's allocator: add --gpu")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "-n would run the measurements side by side and switch the benchmarks off; "

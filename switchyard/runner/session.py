@@ -19,8 +19,10 @@ from switchyard.runner import describing, environments, nvml, options, resuming,
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
+from switchyard.runner.device_rows import device_columns, unit_of
 from switchyard.runner.expectations import Expectations, table_path
 from switchyard.runner.launches import Launch, launch
+from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
 from switchyard.runner.standby import MeasuredProcess, Standby
@@ -282,6 +284,8 @@ class Run:
             "model": cell.model,
             "artefact": str(artefact.folder) if planned.route.hops else None,
             "reference": str(reference.folder),
+            "device": cell.device,
+            "precision": cell.precision,
         }
         found: List[Launch] = []
         launches = self.config.getoption("--launches")
@@ -291,7 +295,7 @@ class Run:
             try:
                 with self.crew.gate.alone():
                     upcoming = [key] * (launches - number - 1) + self._measured_next(planned)
-                    one = launch(self.standby.take(key, upcoming), job)
+                    one = launch(self.standby.take(key, upcoming), job, self.card)
             finally:
                 done()
             self._enter_launch(cell, number, one, time.monotonic() - began)
@@ -299,13 +303,27 @@ class Run:
             if one.outcome is not None:
                 break
         self._launches[cell] = found
+        if self.config.getoption("--record-memory") and found[-1].device is not None:
+            self._record_memory(planned, key, job, found[-1].device)
         self.folder.update(
             cell,
             **rows.latency_columns(found),
             **rows.memory_columns(found),
             **self._ratio(planned, found),
+            **device_columns(found),
         )
         return found
+
+    def _record_memory(self, planned: Planned, key: StandbyKey, job, learnt: OnDevice) -> None:
+        """Beside the table: ``memory/MODEL-ROUTE.pickle``, for torch's own viewer."""
+        if self.runtimes[planned.route.runtime].format != "torch":
+            learnt.messages.append("record: only torch keeps one")
+            return
+        path = self.folder.path / "memory" / f"{planned.cell.short}.pickle"
+        with self.crew.gate.alone():
+            reason = record(self.standby.take(key), job, path)
+        if reason:
+            learnt.messages.append(f"record: {reason}")
 
     def _enter_launch(self, cell: Cell, number: int, one: Launch, wall: float) -> None:
         def figure(point: str, name: str, value: float, unit: str) -> None:
@@ -321,6 +339,10 @@ class Run:
             for name, value in memory.items():
                 if value is not None:
                     figure(point, name, value, "MiB")
+        for point, memory in (one.device.memory if one.device else {}).items():
+            for name, value in memory.items():
+                if value is not None:
+                    figure(f"gpu_{point}", name, value, unit_of(name))
 
     def _standby_key(self, planned: Planned) -> StandbyKey:
         cell, runtime = planned.cell, self.runtimes[planned.route.runtime]

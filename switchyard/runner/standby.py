@@ -48,6 +48,10 @@ class MeasuredProcess:
         os.close(theirs_write)
         self.begin()
 
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
     def begin(self) -> None:
         """From now on the stage's time counts."""
         self._deadline = time.monotonic() + self._limits.seconds

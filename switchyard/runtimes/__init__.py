@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import os
 import pkgutil
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple
 
@@ -44,6 +45,19 @@ class ProviderFallback(RuntimeError):
 
     kind = "provider-fallback"
     stage = "load"
+
+
+def native_words(limit: int = 4000) -> str:
+    """The end of what this process wrote to stderr where that is a file: native code says
+    there, and nowhere else, why a library did not load. Empty where it cannot be read."""
+    try:
+        if not os.path.isfile(os.readlink("/proc/self/fd/2")):
+            return ""
+        with open("/proc/self/fd/2", "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - limit))
+            return log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class Session:
@@ -98,6 +112,24 @@ class Runtime:
         """Load for ``target``. Raises whatever the runtime raises, and ProviderFallback where
         the session is not on the device that was asked for."""
         raise TypeError(f"{type(self).__name__} has no load")
+
+
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        """What the framework's allocator says of the device now: ``allocated_mib``,
+        ``reserved_mib``, ``requested_mib``, ``peak_mib``, ``slack``, ... None or absent where
+        it cannot say, never 0. Asked once something was loaded there."""
+        return {}
+
+    def release(self) -> None:
+        """Give back what is cached for models that are gone."""
+
+    def record(self) -> None:
+        """From now on remember every allocation. Raises TypeError where there is no record."""
+        raise TypeError(f"{self.name} keeps no record of its allocations")
+
+    def write_record(self, path: str) -> None:
+        """Write what was remembered. Raises TypeError as ``record`` does."""
+        raise TypeError(f"{self.name} keeps no record of its allocations")
 
 
 def loaded(runtime: Runtime, artefact, model, target: Target) -> Session:

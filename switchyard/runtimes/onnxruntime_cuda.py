@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import re
 import tempfile
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
@@ -12,12 +13,16 @@ if TYPE_CHECKING:
     import numpy as np
 
 from switchyard.manifest import Artefact
-from switchyard.runtimes import ProviderFallback, Runtime, Session, Target
+from switchyard.runtimes import ProviderFallback, Runtime, Session, Target, native_words
 from switchyard.runtimes.onnxruntime_cpu import OrtSession, session_options, value
 
+DEVICE = "cuda"
 CUDA, TENSORRT, CPU = (
     "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 )  # fmt: skip
+
+#: What ONNX Runtime writes to stderr where a provider's library cannot be opened.
+_UNLOADED = re.compile(r"Failed to load (?:shared )?library [^\n]*")
 
 #: Runs under the profiler: what the first ones spend on choosing kernels is not counted.
 PROFILED_RUNS = 3
@@ -70,8 +75,11 @@ def _session(path: str, target: Target, provider: str, **options: Any) -> Any:
     )
     found = list(session.get_providers())
     if provider not in found:
+        words = native_words()
+        reason = _UNLOADED.search(words)
         raise ProviderFallback(
             f"{provider} was asked for, and the session has only {', '.join(found)}"
+            f"{': ' + reason.group() if reason else ''}\n{words}"
         )
     return session
 
@@ -109,9 +117,9 @@ class CudaSession(OrtSession):
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, value(array, "cuda"))
+            binding.bind_ortvalue_input(name, value(array, DEVICE))
         for name in self._names:
-            binding.bind_output(name, "cuda", 0)
+            binding.bind_output(name, DEVICE, 0)
         return binding
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import ProviderFallback, Target
+from switchyard.runtimes import ProviderFallback, Target, native_words
 
 DEVICE, HOST = "/GPU:0", "/CPU:0"
 
@@ -35,12 +35,21 @@ def set_up(target: Target) -> Dict[str, Any]:
     if not found:
         raise ProviderFallback(
             f"a GPU was asked for, and tensorflow {tf.__version__} sees none although it is built "
-            "with CUDA: a CUDA library or the driver did not load"
+            f"with CUDA: a CUDA library or the driver did not load\n{native_words()}"
         )
     # Otherwise it reserves nearly the whole card, and its figures say nothing of the model.
     tf.config.experimental.set_memory_growth(found[0], True)
     tf.config.experimental.enable_tensor_float_32_execution(target.tf32)
     return {"memory_growth": True, "tf32": target.tf32}
+
+
+def memory() -> Dict[str, Optional[float]]:
+    """MiB that tensors hold now and held at most. TensorFlow's allocator says no more to
+    Python: what it reserves, and so the fragmentation, is in its profiler's trace alone."""
+    import tensorflow as tf
+
+    said = tf.config.experimental.get_memory_info("GPU:0")
+    return {"allocated_mib": said["current"] / 2**20, "peak_mib": said["peak"] / 2**20}
 
 
 def session_on_gpu(loaded: Any, signature: Any, facts: Mapping[str, Any]) -> Any:

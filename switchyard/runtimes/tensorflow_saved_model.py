@@ -79,6 +79,11 @@ class TensorFlowSavedModel(Runtime):
 
         return tensorflow_cuda.lacks()
 
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        from switchyard.runtimes import tensorflow_cuda
+
+        return tensorflow_cuda.memory()
+
     def load(self, artefact: Optional[Artefact], model: Any = None,
              target: Target = Target()) -> Session:  # fmt: skip
         """Raises ValueError where there is no ``serving_default``, else what TensorFlow

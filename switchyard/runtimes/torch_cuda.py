@@ -2,23 +2,84 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import ProviderFallback, Session, Target
+from switchyard.runtimes import ProviderFallback, Runtime, Session, Target
+from switchyard.worker import fragmentation
 
 DEVICE = "cuda"
 
 
-def lacks() -> str:
-    """Why the installed torch cannot use a CUDA device, empty where it can."""
-    import torch
+_MIB = 1024 * 1024
 
-    if torch.version.cuda is None:
-        return f"torch {torch.__version__} is built without CUDA: install a build with it"
-    return ""
+#: Allocations that a record keeps, the newest.
+RECORDED = 100_000
+
+#: Figure -> key of ``torch.cuda.memory_stats()`` in bytes, and those that are counts.
+_BYTES = {
+    "allocated_mib": "allocated_bytes.all.current",
+    "reserved_mib": "reserved_bytes.all.current",
+    "requested_mib": "requested_bytes.all.current",
+    "peak_mib": "allocated_bytes.all.peak",
+    "reserved_peak_mib": "reserved_bytes.all.peak",
+    "inactive_split_mib": "inactive_split_bytes.all.current",
+}
+_COUNTS = {"alloc_retries": "num_alloc_retries", "ooms": "num_ooms"}
+
+
+class TorchRuntime(Runtime):
+    """What torch's runtimes have in common on a CUDA device."""
+
+    def lacks(self, target: Target) -> str:
+        import torch
+
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} is built without CUDA: install a build with it"
+        return ""
+
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        import torch
+
+        if not torch.cuda.is_initialized():
+            return {}
+        return figures(torch.cuda.memory_stats(), torch.cuda.memory_snapshot())
+
+    def release(self) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+
+    def record(self) -> None:
+        import torch
+
+        torch.cuda.init()
+        torch.cuda.memory._record_memory_history(max_entries=RECORDED)
+
+    def write_record(self, path: str) -> None:
+        """A pickle, which torch's viewer (pytorch.org/memory_viz) opens and Switchyard never
+        reads."""
+        import torch
+
+        torch.cuda.memory._dump_snapshot(path)
+
+
+def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float]]:
+    """The figures of ``torch.cuda.memory_stats()`` and ``memory_snapshot()``; None for what
+    this version does not say."""
+    found: Dict[str, Optional[float]] = {
+        name: None if stats.get(key) is None else stats[key] / _MIB for name, key in _BYTES.items()
+    }
+    found.update({name: stats.get(key) for name, key in _COUNTS.items()})
+    allocated, reserved = found["allocated_mib"], found["reserved_mib"]
+    found["slack"] = fragmentation.slack(allocated, reserved)
+    found["internal_fragmentation"] = fragmentation.internal(found["requested_mib"], allocated)
+    free = fragmentation.free_blocks(snapshot)
+    found["external_fragmentation"] = fragmentation.external(free)
+    found["free_blocks"] = sum(map(len, free.values()))
+    return found
 
 
 def placed(module: Any, target: Target) -> Any:

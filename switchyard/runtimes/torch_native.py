@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import Runtime, Session, Target, torch_cuda
+from switchyard.runtimes import Session, Target, torch_cuda
 
 
 class TorchSession(Session):
@@ -42,14 +42,11 @@ class TorchSession(Session):
         return once
 
 
-class TorchEager(Runtime):
+class TorchEager(torch_cuda.TorchRuntime):
     name = "torch-eager"
     format = "torch"
     tier = "smoke"
     requires = ("torch",)
-
-    def lacks(self, target: Target) -> str:
-        return torch_cuda.lacks()
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
         if target.device == "cuda":
@@ -58,7 +55,7 @@ class TorchEager(Runtime):
         return TorchSession(model, model.module)
 
 
-class TorchCompile(Runtime):
+class TorchCompile(torch_cuda.TorchRuntime):
     """``torch.compile`` with its defaults; sizes that change make it compile again.
 
     A dear route: a C++ compiler runs for every kernel, tens of seconds a model on two cores.
@@ -69,9 +66,6 @@ class TorchCompile(Runtime):
     tier = "full"
     requires = ("torch",)
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
-
-    def lacks(self, target: Target) -> str:
-        return torch_cuda.lacks()
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
         import torch

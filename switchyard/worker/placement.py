@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Iterable, List, Mapping, Tuple
 
+from switchyard.vocabulary import signature_of
+
 CPU_PROVIDER = "CPUExecutionProvider"
 
 _Node = Tuple[str, str, str]
@@ -19,8 +21,8 @@ def of_session(session, feeds: Mapping[str, Any]) -> Dict[str, Any]:
     try:
         found = {name: value for name, value in session.placement(feeds).items() if value != ""}
     except Exception as error:  # a diagnosis that fails costs its columns and no verdict
-        lines = str(error).strip().splitlines() or [""]
-        return {"placement_message": f"not found out: {type(error).__name__}: {lines[0]}"[:300]}
+        line = signature_of((str(error).strip().splitlines() or [""])[0])
+        return {"placement_message": f"not found out: {type(error).__name__}: {line}"}
     return found
 
 
