@@ -79,7 +79,9 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     assert (ort["placement_kind"], ort["share_on_cpu"]) == ("cpu-fallback", "1.0")
     assert ort["verdict"] == "excellent" and ort["latency_from_host_median_ms"]
     (folder,) = on_fake_card.results.iterdir()
-    assert [path.name for path in (folder / "memory").iterdir()] == ["tiny_mlp-torch-eager.pickle"]
+    assert [path.name for path in (folder / "memory").iterdir()] == [
+        "tiny_mlp-torch-eager.float32.pickle"
+    ]
     assert '"card"' in (folder / "run.json").read_text()
     assert "GPU-0000" not in (folder / "run.json").read_text()
 

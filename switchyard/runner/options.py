@@ -58,6 +58,8 @@ def add(parser: pytest.Parser) -> None:
            help="cpu (default), cuda or cuda:N")  # fmt: skip
     option("--record-memory", action="store_true",
            help="with --gpu: keep each torch cell's allocations, as torch's viewer opens them")
+    option("--tf32", action="store_true",
+           help="with --gpu: every float32 model also with TF32 on, as cells of their own")
     option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
            help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
@@ -111,8 +113,9 @@ def check(config: pytest.Config, args: List[str]) -> None:
         raise pytest.UsageError("--accept needs --reason TEXT: no expectation without a reason")
     if config.getoption("--reason") and not config.getoption("--accept"):
         raise pytest.UsageError("--reason does nothing without --accept")
-    if cuda_number(config) is None and config.getoption("--record-memory"):
-        raise pytest.UsageError("--record-memory records a CUDA device's allocator: add --gpu")
+    for option, what in (("--record-memory", "records"), ("--tf32", "is a mode of")):
+        if cuda_number(config) is None and config.getoption(option):
+            raise pytest.UsageError(f"{option} {what} a CUDA device: add --gpu")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "-n would run the measurements side by side and switch the benchmarks off; "

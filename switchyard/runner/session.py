@@ -96,7 +96,7 @@ class Run:
         routes = plan_.chosen_routes(option("--route"), self.hops, here)
         self.planned: List[Planned] = plan_.plan(
             self.zoos, routes, self.device, option("--tier"), option("--model"),
-            routes_named=bool(option("--route")),
+            routes_named=bool(option("--route")), tf32=option("--tf32"),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
             name: Expectations(table_path(options.expectations_folder(config), name, self.device))
@@ -315,11 +315,12 @@ class Run:
         return found
 
     def _record_memory(self, planned: Planned, key: StandbyKey, job, learnt: OnDevice) -> None:
-        """Beside the table: ``memory/MODEL-ROUTE.pickle``, for torch's own viewer."""
+        """Beside the table: ``memory/MODEL-ROUTE.PRECISION.pickle``, for torch's own viewer."""
         if self.runtimes[planned.route.runtime].format != "torch":
             learnt.messages.append("record: only torch keeps one")
             return
-        path = self.folder.path / "memory" / f"{planned.cell.short}.pickle"
+        name = f"{planned.cell.short}.{planned.cell.precision}.pickle"
+        path = self.folder.path / "memory" / name
         with self.crew.gate.alone():
             reason = record(self.standby.take(key), job, path)
         if reason:
@@ -373,6 +374,7 @@ class Run:
             one for one in self.selected
             if one.native and one.cell.model == planned.cell.model
             and one.cell.version_set == planned.cell.version_set
+            and one.cell.precision == planned.cell.precision
         )  # fmt: skip
         if native.cell == planned.cell:
             base = rows.latency_columns(found)
@@ -424,7 +426,7 @@ class Run:
             options={
                 name: self.config.getoption(f"--{name}")
                 for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
-                             "zoo", "hop", "model", "route", "gpu", "device")
+                             "zoo", "hop", "model", "route", "gpu", "device", "tf32")
             },
             version_sets=sets,
             whole_selection=self._whole,

@@ -120,7 +120,11 @@ def _judge_probes(asked: Asked, reference: Reference, job, figures: List[dict]):
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    return agreement.judge(results), answers
+    return agreement.judge(results, _limit(job)), answers
+
+
+def _limit(job: Mapping[str, Any]) -> Optional[float]:
+    return agreement.TF32_LIMIT if job["precision"] == "tf32" else None
 
 
 def _judge_spread(asked: Asked, reference: Reference):
@@ -158,7 +162,7 @@ def _dynamic(asked: Asked, reference: Reference, job) -> str:
     except Exception:  # whatever a runtime raises at another size, that size does not work
         return "failed"
     found = agreement.compare(reference.outputs(RESIZED), got, reference.outputs64(RESIZED))
-    return "ok" if agreement.band(found)[0] in PASSING else "wrong"
+    return "ok" if agreement.band(found, _limit(job))[0] in PASSING else "wrong"
 
 
 def _task(asked: Asked, model, job) -> Optional[float]:
