@@ -94,8 +94,8 @@ cuda.DEVICE = "cpu"
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
 session = cuda.CudaSession("model.onnx", Target("cuda"), cuda.CPU)
 called = {name: call() for name, call in session.series(feeds).items()}
-said = {"series": sorted(called), "run": session.run(feeds)["y"].shape, "placement": session.placement(feeds),
-        "lacks": cuda.lacks(cuda.CUDA)}
+said = {"series": sorted(called), "run": session.run(feeds)["y"].shape,
+        "placement": session.placement(feeds), "lacks": cuda.lacks(cuda.CUDA)}
 try:
     cuda._providers = lambda target, provider: [cuda.CPU]
     cuda._session("model.onnx", Target("cuda"), cuda.CUDA)
@@ -105,16 +105,21 @@ print(json.dumps(said))
 """
 
 
-def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_failure(tmp_path):
+def in_default_set(code, tmp_path):
+    """What a script says, on its last line, in the default set's environment."""
     environment = environments.provision(DEFAULT_SET, "core", lambda line: None)
     staged = staging.stage(tmp_path / "cache")
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
     done = subprocess.run(
-        [environment.python, "-c", PROFILED], capture_output=True, text=True, cwd=tmp_path,
-        env={**kept, "PYTHONPATH": str(staged.path)}, timeout=120,
+        [environment.python, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**kept, "PYTHONPATH": str(staged.path)}, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout.splitlines()[-1])
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_failure(tmp_path):
+    said = in_default_set(PROFILED, tmp_path)
     assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
     assert said["placement"]["nodes_on_cpu"] == 2 and said["placement"]["share_on_cpu"] == 1
     assert said["placement"]["placement_message"] == "on the CPU: Cos, Sin"
@@ -131,3 +136,42 @@ def test_what_native_code_wrote_to_the_log_is_found_again(tmp_path):
     assert b"Failed to load library libx.so" in done.stdout
     done = subprocess.run([sys.executable, "-c", code], capture_output=True)
     assert done.stdout.strip() == b""  # a pipe cannot be read again
+
+
+# --- TensorFlow's session, in the default set's environment: the CPU in the GPU's place
+
+ON_TENSORFLOW = """
+import json
+import numpy, tensorflow as tf
+from switchyard.runtimes import ProviderFallback, Target, tensorflow_cuda as cuda
+
+class Sine(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def __call__(self, x):
+        return {"y": tf.sin(x), "size": tf.shape(x)}
+
+module = Sine()
+tf.saved_model.save(module, "saved", signatures=module.__call__)
+loaded = tf.saved_model.load("saved")
+cuda.DEVICE = cuda.HOST
+session = cuda.session_on_gpu(loaded, loaded.signatures["serving_default"], {"memory_growth": True})
+feeds = {"x": numpy.ones((2, 4), numpy.float32)}
+said = {"series": sorted(session.series(feeds)), "facts": session.facts["memory_growth"],
+        "placement": session.placement(feeds), "lacks": cuda.lacks()}
+for call in session.series(feeds).values():
+    call()
+try:
+    cuda.set_up(Target("cuda"))
+except ProviderFallback as error:
+    said["fallback"] = str(error)
+print(json.dumps(said))
+"""
+
+
+def test_tensorflows_session_is_timed_in_two_series_and_says_where_its_outputs_lie(tmp_path):
+    said = in_default_set(ON_TENSORFLOW, tmp_path)
+    assert said["series"] == ["from_host", "resident"] and said["facts"] is True
+    # The int32 output is on the host by TensorFlow's own rule and says nothing.
+    assert said["placement"]["providers"] == "cpu"
+    assert said["placement"]["placement_message"] == "on the CPU: some of the outputs"
+    assert "built without CUDA" in said["lacks"] and "sees none" in said["fallback"]

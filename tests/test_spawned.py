@@ -6,6 +6,7 @@ What is fake is which files the server holds open; the processes are real.
 from __future__ import annotations
 
 import os
+import textwrap
 
 import pytest
 from test_workers import AMPLE, FAKE, gone, job, server_pid, staged  # noqa: F401
@@ -56,6 +57,24 @@ def test_the_server_says_what_it_holds_open(touched):
 
 def test_a_job_for_the_device_is_spawned_and_sees_the_chosen_card(touched, tmp_path):
     assert message(said(touched, tmp_path, device="cuda")) == "RuntimeError: False GPU-the-chosen"
+
+
+def test_a_child_that_torch_calls_badly_forked_is_spawned_as_well(tmp_path, staged):  # noqa: F811
+    """torch's flag, in torch's place: no file is open, and CUDA could not start all the same."""
+    flag = """
+        import sys, types
+        torch = types.ModuleType("torch")
+        torch.cuda = types.SimpleNamespace(_is_in_bad_fork=lambda: True)
+        sys.modules["torch"] = torch
+    """
+    worker = worker_with(tmp_path, staged, ["touches"], textwrap.dedent(flag))
+    try:
+        assert worker.touched == []
+        finished = said(worker, tmp_path, device="cuda")
+        assert message(finished) == "RuntimeError: False GPU-the-chosen"
+        assert message(said(worker, tmp_path)) == "RuntimeError: True -1"
+    finally:
+        worker.close()
 
 
 def test_every_other_job_is_forked_and_sees_no_card(touched, tmp_path):

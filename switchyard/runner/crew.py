@@ -55,7 +55,8 @@ class Crew:
     def environment(self, version_set: str, name: str):
         """The environment, provisioned now if need be, or the Outcome that says why not."""
         key = (version_set, name)
-        flavour = {"flavour": "cuda"} if self.card is not None else {}
+        # Side environments only convert, and that is done on the CPU.
+        flavour = {"flavour": "cuda"} if self.card is not None and name == "core" else {}
         with self._lock:
             if key in self._failed:
                 return self._failed[key]

@@ -191,6 +191,7 @@ class Run:
                     for digest in model["sources"].values()
                 )
             ),
+            "device": self.device,
             "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.hop_files],
             "environments": {
                 f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()

@@ -287,7 +287,9 @@ class Yard:
             return Made(outcome=missing)
         job = {
             "do": "ask",
-            "preloads": runtime.preloads,
+            # torch.compile's ask for a card as they are imported, and no child of a process that
+            # has asked may be forked for one: better that these children import them.
+            "preloads": runtime.preloads if cell.device == "cpu" else (),
             "file": planned.model["file"],
             "model": cell.model,
             "runtime": runtime.name,

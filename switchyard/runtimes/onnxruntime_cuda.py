@@ -13,10 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 from switchyard.manifest import Artefact
-from switchyard.runtimes import ProviderFallback, Runtime, Session, Target, native_words
+from switchyard.runtimes import (
+    DeviceUnavailable,
+    ProviderFallback,
+    Runtime,
+    Session,
+    Target,
+    native_words,
+)
 from switchyard.runtimes.onnxruntime_cpu import OrtSession, session_options, value
 
-DEVICE = "cuda"
+DEVICE, TF32 = "cuda", "use_tf32"
 CUDA, TENSORRT, CPU = (
     "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 )  # fmt: skip
@@ -52,9 +59,18 @@ def load(artefact: Artefact, target: Target, provider: str = CUDA) -> "CudaSessi
 
 def _providers(target: Target, provider: str) -> List[Any]:
     # TF32 is on unless it is switched off, and a float32 cell is about float32.
-    cuda = (CUDA, {"device_id": 0, "use_tf32": int(target.tf32)})
+    cuda = (CUDA, {"device_id": 0, TF32: int(target.tf32)})
     first: List[Any] = [] if provider == CUDA else [(provider, {"device_id": 0})]
     return [*first, cuda, CPU]
+
+
+def _without_tf32(providers: List[Any]) -> List[Any]:
+    return [
+        (one[0], {name: value for name, value in one[1].items() if name != TF32})
+        if isinstance(one, tuple)
+        else one
+        for one in providers
+    ]
 
 
 def _session(path: str, target: Target, provider: str, **options: Any) -> Any:
@@ -66,13 +82,20 @@ def _session(path: str, target: Target, provider: str, **options: Any) -> Any:
     settings = session_options()
     for name, setting in options.items():
         setattr(settings, name, setting)
-    session = onnxruntime.InferenceSession(
-        path,
-        sess_options=settings,
-        providers=_providers(target, provider),
-        # Without this a provider that fails to start is replaced by the CPU's, silently.
-        enable_fallback=0,
-    )
+    wanted = _providers(target, provider)
+
+    def create(providers: List[Any]) -> Any:
+        # Without enable_fallback=0 a provider that fails to start is replaced by the CPU's.
+        return onnxruntime.InferenceSession(
+            path, sess_options=settings, providers=providers, enable_fallback=0
+        )
+
+    try:
+        session = create(wanted)
+    except Exception as error:
+        if TF32 not in str(error):  # a version that does not know the option names it
+            raise
+        session = create(_without_tf32(wanted))
     found = list(session.get_providers())
     if provider not in found:
         words = native_words()
@@ -166,9 +189,15 @@ class OnnxRuntimeTensorRt(Runtime):
 
     def load(self, artefact: Optional[Artefact], model: Any = None,
              target: Target = Target("cuda")) -> Session:  # fmt: skip
-        """Raises ProviderFallback where the session lacks the provider."""
+        """Raises DeviceUnavailable where TensorRT's own libraries are not there, which a package
+        that offers the provider does not bring, ProviderFallback where the session lacks it."""
         assert artefact is not None
-        return load(artefact, target, TENSORRT)
+        try:
+            return load(artefact, target, TENSORRT)
+        except RuntimeError as error:
+            if "install TensorRT libraries" not in str(error):
+                raise
+            raise DeviceUnavailable("TensorRT's libraries (libnvinfer) are not there") from None
 
 
 RUNTIMES = (OnnxRuntimeTensorRt(),)

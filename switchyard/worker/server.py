@@ -23,8 +23,8 @@ import traceback
 from typing import Any, Dict, Iterable, List, Set
 
 from switchyard import wire
-from switchyard.worker.spawned import start
-from switchyard.worker.touching import open_devices
+from switchyard.worker.spawned import become
+from switchyard.worker.touching import open_devices, poisoned
 
 MAX_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
@@ -160,18 +160,21 @@ class Server:
         result, log = descriptors
         self._preload(message["job"].get("preloads", ()))
         touched = open_devices() if message["job"].get("device", "cpu") != "cpu" else []
-        pid = self._fork(message, result, log) if not touched else start(message, result, log)
+        pid = self._fork(message, result, log, bool(touched))
         os.close(result)
         os.close(log)
         self._children[pid] = message["id"]
         self._tell({"event": "started", "id": message["id"], "pid": pid, "touched": touched})
         return True
 
-    def _fork(self, message: Dict[str, Any], result: int, log: int) -> int:
-        server = os.getpid()
+    def _fork(self, message: Dict[str, Any], result: int, log: int, afresh: bool) -> int:
+        """A child that does the job, as a fork of this process or, ``afresh``, as a new one."""
+        server, device = os.getpid(), message["job"].get("device", "cpu")
         pid = os.fork()
         if pid == 0:
             self._control.close()
+            if afresh or (device != "cpu" and poisoned()):
+                become(message, result, log, server)
             run_child(message, result, log, server)
         return pid
 

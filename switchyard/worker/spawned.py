@@ -8,33 +8,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, Dict, List
+from typing import Any, Dict
 
 from switchyard import wire
 
 
-def start(message: Dict[str, Any], result: int, log: int) -> int:
-    """Replace a fork of this process by a new interpreter that does ``message``'s job; its pid.
-
-    By hand, not by ``subprocess``, which would wait for the child that the server waits for.
-    """
-    frame = os.memfd_create("job")
-    os.write(frame, wire.pack(message))
-    os.lseek(frame, 0, os.SEEK_SET)
-    given = [frame, result, log, os.getpid()]
-    command = [sys.executable, "-m", "switchyard.worker.spawned", *map(str, given)]
-    pid = os.fork()
-    if pid == 0:
-        _become(command, [frame, result, log])
-    os.close(frame)
-    return pid
-
-
-def _become(command: List[str], inherited: List[int]) -> None:
+def become(message: Dict[str, Any], result: int, log: int, server: int) -> None:
+    """Replace this process, a child of ``server``, by a new interpreter that does ``message``'s
+    job. Never returns."""
     try:
-        for descriptor in inherited:
+        frame = os.memfd_create("job")
+        os.write(frame, wire.pack(message))
+        os.lseek(frame, 0, os.SEEK_SET)
+        for descriptor in (frame, result, log):
             os.set_inheritable(descriptor, True)
-        os.execv(command[0], command)
+        given = map(str, (frame, result, log, server))
+        os.execv(sys.executable, [sys.executable, "-m", "switchyard.worker.spawned", *given])
     finally:
         os._exit(127)
 

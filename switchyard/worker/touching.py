@@ -7,7 +7,18 @@ there again. So the fork server looks before it forks (proc(5), ``fd``).
 from __future__ import annotations
 
 import os
+import sys
 from typing import List
+
+
+def poisoned() -> bool:
+    """Whether torch knows that the parent of this forked child had asked CUDA for something,
+    which need leave no file open; False where it has no such flag."""
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    try:
+        return bool(cuda._is_in_bad_fork())
+    except Exception:  # no torch, or one without the flag
+        return False
 
 
 def open_devices(folder: str = "/proc/self/fd") -> List[str]:
