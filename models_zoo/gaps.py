@@ -37,6 +37,19 @@ class SmoothStep(torch.autograd.Function):
         return gradient * 6 * t * (1 - t)
 
 
+class FakeQuantize(torch.autograd.Function):
+    """Rounding to 4 bits with a straight-through gradient, as quantisation-aware training has it."""
+
+    @staticmethod
+    def forward(ctx, x):
+        scale = max(x.abs().max().item() / 7, 1e-6)
+        return torch.round(x / scale) * scale
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+
 class UseFunction(nn.Module):
     def __init__(self, function):
         super().__init__()
@@ -112,6 +125,12 @@ def autograd_function():
     # Only the forward half is wanted; a tracer may stop at the class instead of looking
     # inside.
     return UseFunction(SmoothStep)
+
+
+@model(x=Tensor("batch", 6), exercises=("autograd_function", "round"))
+def fake_quantize():
+    # The scale is read out of the tensor as a Python number: a tracer keeps the example's.
+    return UseFunction(FakeQuantize)
 
 
 @model(x=Tensor("batch", 6), exercises=("custom_operator",))

@@ -153,7 +153,7 @@ def test_an_older_schema_is_migrated(table, monkeypatch):
 
 
 def test_the_committed_table_of_the_first_schema_is_read_with_the_new_columns_empty():
-    (folder,) = (ROOT / "results").glob("*-cpu-quick")
+    folder = min((ROOT / "results").glob("*-cpu-quick"))
     header = (folder / "cells.csv").read_text().partition("\n")[0].split(",")
     frame = reading.read_cells(folder)
     assert "gpu_slack" not in header and list(frame.columns) == list(schema.NAMES)

@@ -16,8 +16,8 @@ from switchyard.runner.locking import uv_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime",
-              "onnxscript", "onnxslim", "onnxsim", "onnx2tf", "tf2onnx", "ai_edge_litert", "jax",
-              "transformers"}  # fmt: skip
+              "onnxscript", "onnxslim", "onnxsim", "onnx2tf", "tf2onnx", "ai_edge_litert",
+              "tflite_runtime", "jax", "transformers"}  # fmt: skip
 
 
 def imports_of(path, everywhere=True):
@@ -44,7 +44,7 @@ def files(*folders):
     return found
 
 
-@pytest.mark.parametrize("folder", ["runner", "tables", "compare"])
+@pytest.mark.parametrize("folder", ["runner", "tables", "compare", "cli"])
 def test_the_runners_side_imports_no_framework_anywhere(folder):
     for path in files(f"switchyard/{folder}"):
         assert not within(imports_of(path), FRAMEWORKS), path

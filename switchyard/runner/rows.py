@@ -12,7 +12,6 @@ from switchyard.runner.expectations import Expectations
 from switchyard.runner.launches import Launch
 from switchyard.vocabulary import PASSING, Cell, Outcome
 
-
 #: An absolute path, its last part in a group.
 _PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+@-]+)+/([\w.+@-]+)")
 

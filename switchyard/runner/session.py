@@ -15,18 +15,28 @@ import pytest
 
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, nvml, options, resuming, rows, staging
+from switchyard.runner import (
+    describing,
+    environments,
+    nvml,
+    options,
+    resuming,
+    rows,
+    settling,
+    staging,
+    version_sets,
+)
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.device_rows import device_columns, unit_of
-from switchyard.runner.expectations import Expectations, table_path
+from switchyard.runner.expectations import Expectations, expected
 from switchyard.runner.launches import Launch, launch
 from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
-from switchyard.runner.standby import MeasuredProcess, Standby
 from switchyard.runner.standby import Key as StandbyKey
+from switchyard.runner.standby import MeasuredProcess, Standby
 from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
@@ -61,7 +71,9 @@ class Run:
         self.started = datetime.datetime.now(datetime.timezone.utc)
         option = config.getoption
         self.hop_files = [pathlib.Path(path).resolve() for path in option("--hop")]
-        self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
+        asked = [version_sets.find(name) for name in option("--version-set")]
+        bases = {one.name: one.base for one in asked}
+        self.sets = list(bases) or [options.DEFAULT_SET]
         number = options.cuda_number(config)
         self.card = None if number is None else nvml.find(number)
         self.device = "cpu" if self.card is None else "cuda"
@@ -99,7 +111,9 @@ class Run:
             routes_named=bool(option("--route")), tf32=option("--tf32"),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
-            name: Expectations(table_path(options.expectations_folder(config), name, self.device))
+            name: expected(
+                options.expectations_folder(config), name, self.device, bases.get(name, "")
+            )
             for name in self.sets
         }
         self.folder: Optional[RunFolder] = None
@@ -162,6 +176,7 @@ class Run:
             self.folder = resuming.reopen(given, results, sources)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
+        settling.keep(self.crew.known(), self.folder.path)
         self.folder.record(sources=sources)
         self.folder.plan(
             {
@@ -406,6 +421,7 @@ class Run:
         self.yard.close()
         if self.folder is None:
             return
+        settling.keep(self.crew.known(), self.folder.path)  # those first needed on the way
         sets = {
             name: {
                 "environments": {

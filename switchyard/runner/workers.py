@@ -21,7 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import psutil
 
 from switchyard import wire
-from switchyard.runner.environments import CURRENT
+from switchyard.runner.version_sets import CURRENT
 from switchyard.vocabulary import Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
@@ -92,7 +92,6 @@ def environment_variables(
         PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
         PYTHONNOUSERSITE="1",
         PYTHONHASHSEED="0",
-        PYTHONDONTWRITEBYTECODE="1",
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
         TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),

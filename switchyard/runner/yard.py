@@ -18,7 +18,7 @@ from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
 from switchyard.runner.plan import Planned
-from switchyard.vocabulary import Outcome, signature_of
+from switchyard.vocabulary import TIERS, Outcome, signature_of
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
 _MIB_ON_A_CARD = 8192
@@ -39,6 +39,19 @@ class Made:
     seconds: float = 0.0
     overhead: float = 0.0
     reused: bool = False
+
+
+@dataclasses.dataclass
+class _Work:
+    """One thing to make or ask, and what can only come ``after`` it."""
+
+    do: Callable[[], Any]
+    tier: str = TIERS[0]
+    after: List[_Work] = dataclasses.field(default_factory=list)
+
+    def dearest_first(self) -> List[_Work]:
+        """So that at the end of a batch no long one is left to run alone."""
+        return sorted(self.after, key=lambda work: -TIERS.index(work.tier))
 
 
 class _Once:
@@ -93,26 +106,42 @@ class Yard:
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
     def prepare(self, cells: Sequence[Planned]) -> None:
-        """Convert and ask ``cells`` side by side, stage by stage, and wait for all of them.
-
-        Stage by stage, so that no thread sits waiting for a prefix another is making.
-        """
-        made = [planned for planned in cells if self.unhosted(planned) is None]
-        levels: List[List[Callable[[], Any]]] = [
-            [lambda p=p: self.reference(p) for p in _distinct(made, lambda p: (
-                p.cell.version_set, p.cell.model))]
-        ]  # fmt: skip
-        deepest = max((len(p.route.hops) for p in made), default=0)
-        for depth in range(1, deepest + 1):
-            reaching = [p for p in made if len(p.route.hops) >= depth]
-            distinct = _distinct(
-                reaching, lambda p: (p.cell.version_set, p.cell.model, p.route.hops[:depth])
+        """Convert and ask ``cells`` side by side, each as soon as what it stands on is there, and
+        wait for all of them. No thread sits waiting for a prefix that another is making."""
+        under_way = {self._pool.submit(work.do): work for work in self._work(cells)}
+        while under_way:
+            ended, _ = concurrent.futures.wait(
+                under_way, return_when=concurrent.futures.FIRST_COMPLETED
             )
-            levels.append([lambda p=p, d=depth: self.converted(p, d) for p in distinct])
-        levels.append([lambda p=p: self.answer(p) for p in cells])
-        for level in levels:
-            for future in [self._pool.submit(work) for work in level]:
+            for future in ended:
+                work = under_way.pop(future)
                 future.result()
+                for next_ in work.dearest_first():
+                    under_way[self._pool.submit(next_.do)] = next_
+
+    def _work(self, cells: Sequence[Planned]) -> List[_Work]:
+        """The references that ``cells`` rest on, each with what can follow it."""
+        found: Dict[Hashable, _Work] = {}
+        roots: List[_Work] = []
+        for planned in cells:
+            if self.unhosted(planned) is not None:  # nothing is made for it
+                roots.append(_Work(lambda p=planned: self.answer(p)))
+                continue
+            model = (planned.cell.version_set, planned.cell.model)
+            before = found.get(model)
+            if before is None:
+                before = found[model] = _Work(lambda p=planned: self.reference(p))
+                roots.append(before)
+            for depth, prefix in enumerate(planned.route.prefixes, start=1):
+                key = (*model, prefix)
+                if key not in found:
+                    tier = self.hops[prefix[-1]].tier
+                    found[key] = _Work(lambda p=planned, d=depth: self.converted(p, d), tier)
+                    before.after.append(found[key])
+                before = found[key]
+            tier = self.runtimes[planned.route.runtime].tier
+            before.after.append(_Work(lambda p=planned: self.answer(p), tier))
+        return roots
 
     def unhosted(self, planned: Planned) -> Optional[Outcome]:
         """Why no version set at all can run the cell's runtime on its device, or None."""
@@ -316,10 +345,3 @@ class Yard:
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.crew.close()
-
-
-def _distinct(cells: Sequence[Planned], key: Callable[[Planned], Hashable]) -> List[Planned]:
-    first: Dict[Hashable, Planned] = {}
-    for planned in cells:
-        first.setdefault(key(planned), planned)
-    return list(first.values())

@@ -352,6 +352,35 @@ def newest_whole_run(
     )
 
 
+def sets_with_whole_runs(results: str | Path) -> list[str]:
+    """The version sets that ``newest_whole_run`` finds something for, by name."""
+    found: set[str] = set()
+    for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
+        try:
+            about = read_about(path.parent)
+        except TableError:
+            continue
+        if about["state"] == "done" and about.get("whole") is True:
+            found.update(about.get("version_sets", ()))
+    return sorted(found)
+
+
+def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
+    """The rows of a frame that ``read_cells`` gave, as ``switchyard.compare`` takes them: Python's
+    own values, None where nothing is known.
+
+    Texts lose control characters, which a table of somebody else's may hold.
+    """
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [
+        {
+            name: (schema.one_line(value) or None) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in rows
+    ]
+
+
 def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
     return (
         set_name in about.get("version_sets", ())

@@ -120,6 +120,7 @@ _HOST = re.compile(r"\bhostname=\S+")
 RULES = {
     "import": IMPORT_RULES,
     "build": BUILD_RULES,
+    "reference": BUILD_RULES,
     "convert": CONVERT_RULES,
     "load": LOAD_RULES,
     "run": RUN_RULES,

@@ -69,13 +69,13 @@ class Measured:
         """
         points = {"start": memory_now()}
         started = time.perf_counter()
-        from switchyard import runtimes
+        from switchyard import hops, runtimes
         from switchyard.manifest import Artefact  # noqa: F401  ``load`` wants it, and numpy
         from switchyard.worker.reference import Reference  # noqa: F401
 
         self._runtime = runtimes.builtin()[job["runtime"]]
         for name in self._runtime.requires:
-            __import__(name)
+            hops.import_required(name)
         import_seconds = time.perf_counter() - started
         points["import"] = memory_now()
         return {"memory": points, "facts": {"import_seconds": import_seconds}}

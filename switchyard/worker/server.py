@@ -82,12 +82,13 @@ def _kill(pid: int) -> None:
 
 def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
     """Import each module; module -> {} or what its import raised."""
+    from switchyard.hops import import_required
     from switchyard.worker.blame import outcome_of
 
     found: Dict[str, Dict[str, str]] = {}
     for name in modules:
         try:
-            importlib.import_module(name)
+            import_required(name)
             found[name] = {}
         except Exception as error:  # whatever an import raises is that module's own affair
             found[name] = outcome_of(error, "import").as_dict()

@@ -1,0 +1,302 @@
+"""What the source document claims of conversion, judged by tables. Pure: rows in, judgements out.
+
+The document is "PyTorch to TensorFlow Model Conversion: AI-Optimized Technical Reference"; each
+``said`` is its own wording, shortened. A claim is judged for one version set at a time, by the
+rows of that set's table alone, and only by rows that were measured. A claim about one package
+rests on a derived set (``BASE+PACKAGE==VERSION``), in which that package alone was swapped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
+
+from switchyard.compare import statistics
+from switchyard.vocabulary import PASSING
+
+Row = Mapping[str, Any]
+
+#: Version set -> the rows of its table.
+Tables = Mapping[str, Sequence[Row]]
+
+HOLDS, DOES_NOT_HOLD, NOT_MEASURED = "holds", "does not hold", "not measured"
+
+
+@dataclasses.dataclass(frozen=True)
+class Judgement:
+    """What the table of ``version_set`` says of one claim.
+
+    ``verdict``: holds, does not hold, holds for ..., or not measured. ``figure``: the number it
+    rests on, in words. ``rows``: ``MODEL-ROUTE`` of every row it rests on.
+    """
+
+    verdict: str
+    figure: str
+    rows: tuple[str, ...] = ()
+    version_set: str = ""
+    claim: str = ""
+
+
+Judge = Callable[[str, Tables], Judgement]
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """``said`` is the document's; ``judge(version_set, tables)`` judges it."""
+
+    name: str
+    said: str
+    judge: Judge
+
+
+def _not_measured(why: str) -> Judgement:
+    return Judgement(NOT_MEASURED, why)
+
+
+def _named(rows: Iterable[Row]) -> tuple[str, ...]:
+    return tuple(f"{row['model']}-{row['route']}" for row in rows)
+
+
+def _passes(row: Row) -> bool:
+    return row.get("verdict") in PASSING
+
+
+def _counted(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if statistics.is_counted(row)]
+
+
+def _for(parts: Mapping[str, bool]) -> str:
+    """The verdict over several things that a claim speaks of at once."""
+    good = [name for name, holds in parts.items() if holds]
+    if len(good) == len(parts):
+        return HOLDS
+    return f"holds for {', '.join(good)}" if good else DOES_NOT_HOLD
+
+
+def _is_export(row: Row) -> bool:
+    """One exporter and ONNX Runtime, nothing between: what the document calls ONNX export."""
+    hops = (row.get("hops") or "").split(">")
+    return len(hops) == 1 and hops[0] != "" and row["route"].endswith("-ort")
+
+
+def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
+    """The share of models that a route carries is ``share``: that lies in the route's 95%
+    interval (Wilson). A claim of all of them holds only where none failed."""
+
+    def judge(version_set: str, tables: Tables) -> Judgement:
+        rows = _counted(row for row in tables[version_set] if chosen(row))
+        if not rows:
+            return _not_measured(f"no route of {what} in this table")
+        parts, figures = {}, []
+        for route in statistics.route_order(rows):
+            own = [row for row in rows if row["route"] == route]
+            passed = sum(map(_passes, own))
+            low, high = statistics.wilson_interval(passed, len(own))
+            parts[route] = low <= share <= high if share < 1 else passed == len(own)
+            figures.append(
+                f"{route} {passed} of {len(own)} "
+                f"({100 * passed / len(own):.0f}%, {100 * low:.0f} to {100 * high:.0f}%)"
+            )
+        return Judgement(_for(parts), "; ".join(figures), _named(rows))
+
+    return judge
+
+
+def _never(models: Sequence[str]) -> Judge:
+    """No export carries any of ``models``, also at another size where one is declared."""
+
+    def judge(version_set: str, tables: Tables) -> Judgement:
+        rows = _counted(r for r in tables[version_set] if r["model"] in models and _is_export(r))
+        if not rows:
+            return _not_measured("none of these models in this table")
+        carried = [r for r in rows if _passes(r) and r.get("dynamic") not in ("wrong", "failed")]
+        silent = [r for r in rows if r.get("verdict") == "investigate"]
+        here = dict.fromkeys(row["model"] for row in rows)
+        parts = {model: all(row["model"] != model for row in carried) for model in here}
+        figure = f"{len(carried)} of {len(rows)} exports pass"
+        if carried:
+            figure += f" ({', '.join(_named(carried))})"
+        if silent:
+            figure += f"; {len(silent)} answer wrongly without a word"
+        return Judgement(_for(parts), figure, _named(rows))
+
+    return judge
+
+
+#: The document's 90 to 110% of native performance, as latency over torch eager's.
+_AS_FAST = (1 / 1.1, 1 / 0.9)
+
+
+def _as_fast_as_native(version_set: str, tables: Tables) -> Judgement:
+    """Holds for a route where the middle half of its models lies in the band."""
+    rows = [
+        row for row in tables[version_set]
+        if _is_export(row) and _passes(row) and row.get("ratio_to_native")
+    ]  # fmt: skip
+    if not rows:
+        return _not_measured("no latency beside torch eager's in this table")
+    low, high = _AS_FAST
+    parts, figures = {}, []
+    for route in dict.fromkeys(row["route"] for row in rows):
+        ratios = [row["ratio_to_native"] for row in rows if row["route"] == route]
+        quarter, three = (statistics.quantile(ratios, q) for q in (0.25, 0.75))
+        inside = sum(low <= ratio <= high for ratio in ratios)
+        parts[route] = low <= quarter and three <= high
+        figures.append(
+            f"{route} {statistics.geometric_mean(ratios):.2f} of torch eager's latency (middle "
+            f"half {quarter:.2f} to {three:.2f}), {inside} of {len(ratios)} models in the band"
+        )
+    return Judgement(_for(parts), "; ".join(figures), _named(rows))
+
+
+def _bands(version_set: str, tables: Tables) -> Judgement:
+    """A mean squared error below 1e-5 says that a conversion is right: so no cell may have one
+    and be wrong by everything else that was looked at."""
+    rows = [
+        row for row in tables[version_set]
+        if row.get("hops") and row.get("mse") is not None and row["mse"] < 1e-5
+    ]  # fmt: skip
+    if not rows:
+        return _not_measured("no conversion with such an error in this table")
+    wrong = [row for row in rows if not _passes(row)]
+    figure = f"{len(wrong)} of {len(rows)} conversions with mse below 1e-5 answer wrongly"
+    if wrong:
+        shown = (f"{name} ({row['kind']})" for name, row in zip(_named(wrong), wrong))
+        figure += f": {', '.join(shown)}"
+    return Judgement(DOES_NOT_HOLD if wrong else HOLDS, figure, _named(rows))
+
+
+def _swapped(version_set: str) -> Optional[tuple[str, str, str]]:
+    """Base, package and version of a derived set that swaps one package, else None."""
+    found = re.fullmatch(r"([^+]+)\+([\w.-]+)==([\w.]+)", version_set)
+    return found and found.groups()
+
+
+def _broken(base: Sequence[Row], other: Sequence[Row]) -> tuple[list[Row], int]:
+    """What passed in ``base`` and does not in ``other``, and how many cells both judged."""
+    before = {(r["model"], r["route"], r["precision"]): r for r in _counted(base)}
+    both = [
+        (before[key], row)
+        for row in other
+        if (key := (row["model"], row["route"], row["precision"])) in before and row.get("verdict")
+    ]
+    return [row for old, row in both if _passes(old) and not _passes(row)], len(both)
+
+
+def _swap_breaks(fits: Callable[[str, str, str], bool], what: str) -> Judge:
+    """Some cell that passed in the base set does not, once the one package has been swapped."""
+
+    def judge(version_set: str, tables: Tables) -> Judgement:
+        swap = _swapped(version_set)
+        if swap is None or not fits(*swap):
+            return _not_measured(f"rests on derived sets that swap {what} alone")
+        base, package, version = swap
+        if base not in tables:
+            return _not_measured(f"no table of {base} to set it beside")
+        broken, both = _broken(tables[base], tables[version_set])
+        if not both:
+            return _not_measured(f"{base} and this set have no judged cell in common")
+        figure = f"{package} {version} for {base}'s: {len(broken)} of {both} cells broke"
+        if broken:
+            figure += f" ({', '.join(_named(broken)[:8])}{', ...' if len(broken) > 8 else ''})"
+        return Judgement(HOLDS if broken else DOES_NOT_HOLD, figure, _named(broken))
+
+    return judge
+
+
+def _opsets(version_set: str, tables: Tables) -> Judgement:
+    """tf2onnx at opset 16 breaks what it carries at opset 11."""
+    rows = _counted(tables[version_set])
+    old = {row["model"]: row for row in rows if row["route"] == "manual-tf2onnx11-ort"}
+    new = {row["model"]: row for row in rows if row["route"] == "manual-tf2onnx16-ort"}
+    both = [model for model in old if model in new]
+    if not both:
+        return _not_measured("needs manual-tf2onnx11-ort and manual-tf2onnx16-ort in one table")
+    lost = [m for m in both if _passes(old[m]) and not _passes(new[m])]
+    unsafe = [m for m in both if not _passes(old[m])]
+    parts = {"16 breaks": bool(lost), "11 is safe": not unsafe}
+    figure = f"of {len(both)} models {len(lost)} are lost at 16, and {len(unsafe)} fail at 11"
+    return Judgement(_for(parts), figure, _named([*(old[m] for m in both), *map(new.get, both)]))
+
+
+def _by_route(route: str) -> Callable[[Row], bool]:
+    return lambda row: row["route"] == route
+
+
+def _unmeasured(why: str) -> Judge:
+    return lambda version_set, tables: _not_measured(why)
+
+
+CLAIMS: tuple[Claim, ...] = (
+    Claim("export-rate", "ONNX export: 70% success rate", _rate_is(0.7, _is_export, "export")),
+    Claim(
+        "weight-transfer-rate", "Weight transfer: 60% success rate",
+        _rate_is(0.6, _by_route("weight-transfer-tf"), "weight transfer"),
+    ),
+    Claim(
+        "manual-rate", "Manual recreation: 100% success rate",
+        _rate_is(1.0, _by_route("manual-tf"), "manual recreation"),
+    ),
+    Claim(
+        "hybrid", "Hybrid deployment: 100% success, 2x memory, 2 to 5 ms a request",
+        _unmeasured("no table has a hybrid deployment"),
+    ),
+    Claim(
+        "ort-as-fast", "ONNX Runtime: 90-110% of native framework performance",
+        _as_fast_as_native,
+    ),
+    Claim("opset", "Default ONNX opset 16 breaks tf2onnx: use opset 11", _opsets),
+    Claim(
+        "torch-2.1", "PyTorch 2.1 breaks ONNX export for certain models",
+        _swap_breaks(
+            lambda base, package, version: package == "torch" and version.startswith("2.1."),
+            "torch for 2.1",
+        ),
+    ),
+    Claim(
+        "grid-sample", "grid_sample: 0% success rate", _never(("grid_sample", "grid_sample_volume"))
+    ),
+    Claim(
+        "custom-operators", "Custom operators = automatic ONNX failure",
+        _never(("custom_operator",)),
+    ),
+    Claim(
+        "control-flow", "if statements based on tensor values: 0% success rate",
+        _never(("data_dependent_if", "while_on_a_value", "torch_cond", "scripted_if")),
+    ),
+    Claim(
+        "variable-loops", "Variable sequence length loops: 0% success rate",
+        _never(("loop_over_length", "gru_cell_to_longest", "lstm_packed")),
+    ),
+    Claim(
+        "eval-mode", "Forgetting model.eval() silently breaks accuracy",
+        _unmeasured("no table has models exported in train mode"),
+    ),
+    Claim(
+        "momentum", "tf_momentum = 1 - pytorch_momentum",
+        _unmeasured("no table has training steps in both frameworks"),
+    ),
+    Claim("bands", "MSE < 1e-5: excellent conversion", _bands),
+    Claim(
+        "minor-updates", "Minor version updates introduce breaking changes",
+        _swap_breaks(lambda base, package, version: True, "one package"),
+    ),
+)  # fmt: skip
+
+
+def judge(tables: Tables) -> list[Judgement]:
+    """Every claim by every set's table, claim by claim. Where no set could measure a claim it
+    has one judgement, of no set; sets that did not measure it are left out beside any that did.
+    """
+    found: list[Judgement] = []
+    for claim in CLAIMS:
+        judged = [
+            dataclasses.replace(claim.judge(name, tables), version_set=name, claim=claim.name)
+            for name in tables
+        ]
+        measured = [one for one in judged if one.verdict != NOT_MEASURED]
+        why = dict.fromkeys(one.figure for one in judged)
+        nobody = Judgement(NOT_MEASURED, "; ".join(why) or "no table", claim=claim.name)
+        found += measured or [nobody]
+    return found

@@ -1,0 +1,168 @@
+"""The source document's claims: each verdict by rows made for it, and none without any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from run_folders import new_run
+
+from switchyard.cli import main
+from switchyard.compare import claims
+from switchyard.vocabulary import Cell
+
+SET = "torch2.0-tf2.13"
+
+
+def row(model, route, verdict="excellent", **more):
+    hops = ">".join(route.split("-")[:-1]) if route != "torch-eager" else ""
+    return {"version_set": SET, "device": "cpu", "precision": "float32", "model": model,
+            "route": route, "hops": hops, "verdict": verdict, "state": "done", **more}  # fmt: skip
+
+
+def rows(route, passed, failed, **more):
+    return [row(f"m{i}", route, "excellent" if i < passed else "failed", **more)
+            for i in range(passed + failed)]  # fmt: skip
+
+
+def judged(name, tables):
+    return [one for one in claims.judge(tables) if one.claim == name]
+
+
+def verdict(name, own, **others):
+    (one,) = [j for j in judged(name, {SET: own, **others}) if j.version_set in ("", SET)]
+    return one.verdict
+
+
+@pytest.mark.parametrize("name", [claim.name for claim in claims.CLAIMS])
+def test_nothing_is_judged_that_was_not_measured(name):
+    (one,) = judged(name, {SET: rows("torch-eager", 5, 0)})
+    assert one.verdict == "not measured" and one.figure and not one.rows
+    (one,) = judged(name, {})
+    assert one.verdict == "not measured"
+
+
+NO = "does not hold"
+
+
+@pytest.mark.parametrize("passed, said", [(14, "holds"), (20, NO), (2, NO)])
+def test_a_rate_holds_where_it_lies_in_the_interval(passed, said):
+    assert verdict("export-rate", rows("dynamo-ort", passed, 20 - passed)) == said
+
+
+def test_a_rate_may_hold_for_one_route_alone_and_counts_every_precision():
+    table = rows("dynamo-ort", 20, 0) + rows("torchscript-ort", 14, 6)
+    table.append(row("m0", "dynamo-ort", "excellent", precision="float16"))
+    (one,) = judged("export-rate", {SET: table})
+    assert one.verdict == "holds for torchscript-ort"
+    assert "dynamo-ort 21 of 21" in one.figure and len(one.rows) == 41
+
+
+def test_what_is_unavailable_or_unfinished_counts_for_nothing():
+    table = rows("dynamo-ort", 14, 6) + [row("x", "dynamo-ort", "unavailable"),
+                                         row("y", "dynamo-ort", "void"),
+                                         row("z", "dynamo-ort", state="planned")]  # fmt: skip
+    (one,) = judged("export-rate", {SET: table})
+    assert "14 of 20" in one.figure
+
+
+@pytest.mark.parametrize("failed, said", [(0, "holds"), (1, "does not hold")])
+def test_a_hundred_percent_is_every_one(failed, said):
+    assert verdict("manual-rate", rows("manual-tf", 20, failed)) == said
+
+
+def test_what_never_works_is_refuted_by_one_that_does():
+    table = [row("grid_sample", "torchscript11-ort", "refused"),
+             row("grid_sample_volume", "torchscript11-ort", "refused")]  # fmt: skip
+    assert verdict("grid-sample", table) == "holds"
+    assert verdict("grid-sample", table + [row("grid_sample", "dynamo-ort")]) == (
+        "holds for grid_sample_volume"
+    )
+    both = table + [row("grid_sample", "dynamo-ort"), row("grid_sample_volume", "dynamo-ort")]
+    assert verdict("grid-sample", both) == "does not hold"
+
+
+def test_a_loop_that_is_right_at_its_own_length_alone_does_not_work():
+    table = [row("loop_over_length", "torchscript-ort", dynamic="wrong")]
+    assert verdict("variable-loops", table) == "holds"
+    table = [row("loop_over_length", "torchscript-ort", dynamic="ok")]
+    assert verdict("variable-loops", table) == "does not hold"
+
+
+def test_longer_roads_are_no_export():
+    table = [row("grid_sample", "dynamo-ort", "refused"), row("grid_sample", "dynamo-onnx2tf-tf")]
+    assert verdict("grid-sample", table) == "holds"
+
+
+@pytest.mark.parametrize("ratio, said", [(1.0, "holds"), (0.3, NO), (2, NO)])
+def test_as_fast_as_native_is_a_band_on_both_sides(ratio, said):
+    table = [row(f"m{i}", "dynamo-ort", ratio_to_native=ratio + i / 1000) for i in range(9)]
+    assert verdict("ort-as-fast", table) == said
+
+
+def test_the_band_fails_where_a_small_error_answers_wrongly():
+    good = [row("a", "dynamo-ort", mse=1e-9), row("b", "torch-eager", "void", mse=0.0)]
+    assert verdict("bands", good) == "holds"
+    bad = good + [row("c", "dynamo-ort", "investigate", mse=1e-9, kind="precision")]
+    (one,) = judged("bands", {SET: bad})
+    assert one.verdict == "does not hold" and "c-dynamo-ort (precision)" in one.figure
+    assert "1 of 2" in one.figure
+
+
+def test_a_claim_about_one_package_rests_on_the_set_that_swaps_it_alone():
+    before = [row("a", "dynamo-ort"), row("b", "dynamo-ort", "failed"), row("c", "dynamo-ort")]
+    after = [row("a", "dynamo-ort", "failed"), row("b", "dynamo-ort", "failed"),
+             row("c", "dynamo-ort")]  # fmt: skip
+    tables = {SET: before, f"{SET}+torch==2.1.2": after, f"{SET}+onnx==1.15.0": before,
+              "torch2.1-tf2.15": after}  # fmt: skip
+    (one,) = judged("torch-2.1", tables)
+    assert (one.version_set, one.verdict) == (f"{SET}+torch==2.1.2", "holds")
+    assert one.rows == ("a-dynamo-ort",) and "1 of 3" in one.figure
+    verdicts = {one.version_set: one.verdict for one in judged("minor-updates", tables)}
+    assert verdicts == {
+        f"{SET}+torch==2.1.2": "holds",
+        f"{SET}+onnx==1.15.0": "does not hold",
+    }
+
+
+def test_a_swapped_set_without_its_base_is_not_judged():
+    (one,) = judged("torch-2.1", {f"{SET}+torch==2.1.2": [row("a", "dynamo-ort")]})
+    assert one.verdict == "not measured" and SET in one.figure
+
+
+def test_the_two_halves_of_the_opset_claim_are_judged_apart():
+    def table(eleven, sixteen):
+        return [row("a", "manual-tf2onnx11-ort", eleven), row("a", "manual-tf2onnx16-ort", sixteen)]
+
+    assert verdict("opset", table("excellent", "failed")) == "holds"
+    assert verdict("opset", table("excellent", "excellent")) == "holds for 11 is safe"
+    assert verdict("opset", table("failed", "failed")) == "does not hold"
+
+
+def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_is_asked_for(
+    tmp_path, capsys
+):
+    results = tmp_path / "results"
+    run = new_run(results)
+    cell = Cell("torch2.13-tf2.21", "cpu", "float32", "grid_sample", "dynamo-ort")
+    run.plan({cell: {"family": "sampling", "hops": "dynamo"}})
+    run.update(cell, verdict="excellent", mse=1e-13)
+    run.state(cell, "done")
+    run.close(whole=True)
+    files = {kind: tmp_path / f"claims.{kind}" for kind in ("markdown", "json")}
+    assert main(["claims", "--results", str(results), "--markdown", str(files["markdown"]),
+                 "--json", str(files["json"])]) == 0  # fmt: skip
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "grid_sample: 0% success rate torch2.13-tf2.21: does not hold 1 of 1 exports" in printed
+    assert "| grid_sample: 0% success rate | torch2.13-tf2.21 |" in files["markdown"].read_text()
+    found = json.loads(files["json"].read_text())
+    (one,) = [one for one in found if one["claim"] == "grid-sample"]
+    assert one["rows"] == ["grid_sample-dynamo-ort"]
+
+
+def test_no_table_is_an_error_and_not_an_empty_page(tmp_path, capsys):
+    assert main(["claims", "--results", str(tmp_path)]) == 2
+    assert "no whole run" in capsys.readouterr().err
+    assert main(["claims", str(Path(tmp_path) / "nothing")]) == 2
+    assert "does not exist" in capsys.readouterr().err
