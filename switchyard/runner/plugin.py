@@ -16,6 +16,7 @@ from switchyard.runner.asked import SUITES, CellUnderTest
 from switchyard.runner.derived import BadPin
 from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
+from switchyard.runner.nvml import NoDevice
 from switchyard.runner.plan import NothingUsable, Planned
 from switchyard.runner.progress import Progress
 from switchyard.runner.session import BadHopFile, Run
@@ -79,7 +80,7 @@ def _run(config: pytest.Config) -> Run:
             run = Run(config, config.stash[PROGRESS])
         except (
             UnknownName, BadPin, ZooFileMissing, BadHopFile, BadExpectations, WorkerFailed,
-            NothingUsable,
+            NothingUsable, NoDevice,
         ) as error:  # fmt: skip
             raise pytest.UsageError(str(error)) from error
         config.stash[RUN] = run

@@ -34,6 +34,8 @@ def _terminal(reporter):
 def run_again(row: Mapping[str, Any]) -> str:
     """The command that runs one row's cell alone."""
     command = f"pytest bench/ --model {row['model']} --route {row['route']}"
+    if row["device"] != "cpu":
+        command += " --gpu"
     if row["version_set"] != DEFAULT_SET:
         command += f" --version-set {row['version_set']}"
     return command

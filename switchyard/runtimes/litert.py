@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from switchyard.hops.onnx_io import Declared
 from switchyard.manifest import Artefact, ManifestMismatch
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Runtime, Session, Target
 
 SIGNATURE = "serving_default"
 
@@ -95,8 +95,11 @@ class LiteRt(Runtime):
     format = "tflite"
     tier = "quick"
     requires = ("ai_edge_litert | tflite_runtime",)
+    devices = ("cpu",)
+    elsewhere = "LiteRT has no CUDA backend"
 
-    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+    def load(self, artefact: Optional[Artefact], model: Any = None,
+             target: Target = Target()) -> Session:  # fmt: skip
         """Allocates as well, so that operators it lacks (``Flex...``) show at load.
 
         Raises what LiteRT raises: ValueError or RuntimeError.

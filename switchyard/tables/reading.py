@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import pandas
 
 #: From a version to the next: a function from a frame of texts to a frame of texts, each
-#: cell as it stands in the CSV. ``{1: from_1_to_2}`` is the first entry there will be.
-MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {}
+#: cell as it stands in the CSV. A column that is new is empty without being added here.
+MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
+    1: lambda frame: frame,  # 2 added what is asked of a GPU, which 1 never ran on
+}
 
 
 class TableError(Exception):
