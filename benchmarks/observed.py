@@ -61,7 +61,7 @@ def _nothing(args, options, result, seconds: float) -> float:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    from switchyard.runner import session, standby, workers, yard
+    from switchyard.runner import measurements, standby, workers, yard
 
     def kind_of_job(args) -> str:
         return "describe" if args[1]["do"] == "describe" else "job"
@@ -71,7 +71,7 @@ def pytest_configure(config: pytest.Config) -> None:
     _spanned(yard.Yard, "_make", lambda args: "make", _nothing)
     _spanned(standby.MeasuredProcess, "answer", lambda args: "ask", _own_of_question)
     _spanned(standby.Standby, "take", lambda args: "launch", _nothing)
-    _spanned(session, "launch", lambda args: "launch", _nothing)
+    _spanned(measurements, "launch", lambda args: "launch", _nothing)
 
 
 @pytest.hookimpl(trylast=True)

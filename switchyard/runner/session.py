@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import itertools
 import pathlib
 import shutil
 import sys
-import time
 import traceback
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -29,19 +29,16 @@ from switchyard.runner import (
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
-from switchyard.runner.device_rows import device_columns, unit_of
 from switchyard.runner.expectations import Expectations, expected
-from switchyard.runner.launches import Launch, launch
-from switchyard.runner.on_device import OnDevice, record
+from switchyard.runner.launches import Launch
+from switchyard.runner.measurements import Measurements
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
-from switchyard.runner.standby import Key as StandbyKey
-from switchyard.runner.standby import MeasuredProcess, Standby
 from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
 from switchyard.tables.writing import RunFolder
-from switchyard.vocabulary import PASSING, Cell, Outcome
+from switchyard.vocabulary import Cell, Outcome
 
 #: Cells that are converted ahead of the one that is asked for, per job.
 AHEAD = 24
@@ -102,7 +99,7 @@ class Run:
             progress.watch,
             self._enter,
         )
-        self.standby = Standby(self._start_measured, 2 * option("--jobs"))
+        self.measurements = Measurements(self)
         self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
         here = {n: one for n, one in self.runtimes.items() if self.card or "cpu" in one.devices}
         routes = plan_.chosen_routes(option("--route"), self.hops, here)
@@ -121,8 +118,6 @@ class Run:
         self.resumed: frozenset = frozenset()
         self._answered: frozenset = frozenset()
         self._place: Dict[Cell, int] = {}
-        self._launches: Dict[Cell, List[Launch]] = {}
-        self._started_measuring = 0
         self._prepared: set = set()
         self._unasked: set = set()
         self._whole = False
@@ -289,121 +284,22 @@ class Run:
 
     def measured(self, planned: Planned) -> List[Launch]:
         """The launches of a cell, alone on the machine; its row's columns are filled."""
-        cell = planned.cell
-        if cell in self._launches:
-            return self._launches[cell]
         self._prepare(planned)
-        artefact, reference = self.yard.converted(planned), self.yard.reference(planned)
-        key = self._standby_key(planned)
-        job = {
-            "file": planned.model["file"],
-            "model": cell.model,
-            "artefact": str(artefact.folder) if planned.route.hops else None,
-            "reference": str(reference.folder),
-            "device": cell.device,
-            "precision": cell.precision,
-        }
-        found: List[Launch] = []
-        launches = self.config.getoption("--launches")
-        for number in range(launches):
-            done = self.progress.watch(f"{cell.short}  measure")
-            began = time.monotonic()
-            try:
-                with self.crew.gate.alone():
-                    upcoming = [key] * (launches - number - 1) + self._measured_next(planned)
-                    one = launch(self.standby.take(key, upcoming), job, self.card)
-            finally:
-                done()
-            self._enter_launch(cell, number, one, time.monotonic() - began)
-            found.append(one)
-            if one.outcome is not None:
-                break
-        self._launches[cell] = found
-        if self.config.getoption("--record-memory") and found[-1].device is not None:
-            self._record_memory(planned, key, job, found[-1].device)
-        self.folder.update(
-            cell,
-            **rows.latency_columns(found),
-            **rows.memory_columns(found),
-            **self._ratio(planned, found),
-            **device_columns(found),
-        )
-        return found
+        return self.measurements.of(planned)
 
-    def _record_memory(self, planned: Planned, key: StandbyKey, job, learnt: OnDevice) -> None:
-        """Beside the table: ``memory/MODEL-ROUTE.PRECISION.pickle``, for torch's own viewer."""
-        if self.runtimes[planned.route.runtime].format != "torch":
-            learnt.messages.append("record: only torch keeps one")
-            return
-        name = f"{planned.cell.short}.{planned.cell.precision}.pickle"
-        path = self.folder.path / "memory" / name
-        with self.crew.gate.alone():
-            reason = record(self.standby.take(key), job, path)
-        if reason:
-            learnt.messages.append(f"record: {reason}")
-
-    def _enter_launch(self, cell: Cell, number: int, one: Launch, wall: float) -> None:
-        def figure(point: str, name: str, value: float, unit: str) -> None:
-            self.folder.figure(cell, resuming.of_launch(point, number), name, value, unit)
-
-        figure("launch", "wall", wall, "s")
-        if one.outcome is not None:
-            return
-        self.folder.samples(cell, number, one.durations)
-        for name in ("import_seconds", "load_seconds", "first_call_seconds"):
-            figure("launch", name, one.facts[name], "s")
-        for point, memory in one.memory.items():
-            for name, value in memory.items():
-                if value is not None:
-                    figure(point, name, value, "MiB")
-        for point, memory in (one.device.memory if one.device else {}).items():
-            for name, value in memory.items():
-                if value is not None:
-                    figure(f"gpu_{point}", name, value, unit_of(name))
-
-    def _standby_key(self, planned: Planned) -> StandbyKey:
-        cell, runtime = planned.cell, self.runtimes[planned.route.runtime]
-        return cell.version_set, runtime.environment, runtime.name
-
-    def _measured_next(self, planned: Planned) -> List[StandbyKey]:
-        """The runtimes of the cells that will be measured next, as far as it is known."""
-        found: List[StandbyKey] = []
-        for one in self.selected[self._place[planned.cell] + 1 :]:
-            if one.cell not in self._prepared or len(found) >= self.standby.width:
-                break
-            if one.cell not in self._launches and self.answer(one).verdict in PASSING:
-                found.append(self._standby_key(one))
-        return found
-
-    def _start_measured(self, key: StandbyKey) -> MeasuredProcess:
-        version_set, name, runtime = key
-        environment = self.crew.environment(version_set, name)
-        self._started_measuring += 1
-        log = self.crew.logs / f"measure-{runtime}-{self._started_measuring:05d}.log"
-        return MeasuredProcess(
-            environment, self.crew.variables(environment), log, self.crew.limits
-        )
-
-    def _ratio(self, planned: Planned, found: Sequence[Launch]) -> Dict[str, Optional[float]]:
-        """``ratio_to_native``: this cell's median over torch eager's, in the same run."""
-        native = next(
+    def native_of(self, planned: Planned) -> Planned:
+        """The native baseline of a cell's model, in its version set and precision."""
+        return next(
             one for one in self.selected
             if one.native and one.cell.model == planned.cell.model
             and one.cell.version_set == planned.cell.version_set
             and one.cell.precision == planned.cell.precision
         )  # fmt: skip
-        if native.cell == planned.cell:
-            base = rows.latency_columns(found)
-        elif native.cell in self.resumed:
-            base = self.folder.row(native.cell)
-        else:
-            if self.answer(native).verdict not in PASSING:
-                return {}
-            base = rows.latency_columns(self.measured(native))
-        own = rows.latency_columns(found)
-        if not base.get("latency_median_ms") or not own.get("latency_median_ms"):
-            return {}
-        return {"ratio_to_native": own["latency_median_ms"] / base["latency_median_ms"]}
+
+    def ready_behind(self, planned: Planned) -> Iterator[Planned]:
+        """The cells behind this one that have been converted ahead, in order."""
+        behind = self.selected[self._place[planned.cell] + 1 :]
+        return itertools.takewhile(lambda one: one.cell in self._prepared, behind)
 
     def recorded_samples(self, cell: Cell) -> List[float]:
         """The durations of a resumed cell, seconds, all launches in order."""
@@ -417,7 +313,7 @@ class Run:
 
     def end(self, whole: bool) -> None:
         """Close everything; cells that were under way become ``interrupted``."""
-        self.standby.close()
+        self.measurements.close()
         self.yard.close()
         if self.folder is None:
             return
