@@ -111,12 +111,16 @@ class Model:
             "classifier": self.classifier,
             "needs": list(self.needs),
             "task": self.task is not None,
+            "twin": self.name in twins,
             "file": self.file,
             "line": self.line,
         }
 
 
 _entries: list = []
+
+#: Keras twins by the name of their model; ``models_zoo.twins.twin`` declares one.
+twins: dict = {}
 
 
 @contextlib.contextmanager

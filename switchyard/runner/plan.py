@@ -69,7 +69,8 @@ def plan(
     """The cells of a run, model by model, the native baseline first.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
-    wants it. Raises UnknownName for a model that no set knows, NothingUsable where there is
+    wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
+    Raises UnknownName for a model that no set knows, NothingUsable where there is
     no set that could tell what the zoo holds.
     """
     every = union(zoos)
@@ -90,7 +91,7 @@ def plan(
             for route in _native_first(routes.values()):
                 model_tier = "smoke" if models else description["tier"]
                 route_tier = "smoke" if routes_named else route.tier
-                if not in_tier(model_tier, route_tier, tier):
+                if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
                     continue
                 cell = Cell(version_set, device, description["precision"], name, route.name)
                 cells.append(Planned(cell, route, own or description, missing))
