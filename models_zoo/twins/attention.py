@@ -37,8 +37,9 @@ def transformer_encoder():
 
     tokens = keras.Input((None, 12), name="x")
     lengths = keras.Input((), dtype="int64", name="lengths")
-    places = ops.arange(ops.shape(tokens)[1], dtype="int64")
-    within = places < ops.expand_dims(lengths, 1)
+    # Counted along the tokens, since their number is known only when the model runs.
+    places = ops.cumsum(ops.ones_like(tokens[:, :, 0], dtype="int64"), axis=1)
+    within = places <= ops.expand_dims(lengths, 1)
     mask = ops.expand_dims(within, 1)
     x, table = tokens, []
     for level in range(2):

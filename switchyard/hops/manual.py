@@ -6,7 +6,7 @@ signature against the model's, fills it and exports it. https://keras.io/guides/
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 from models_zoo import twins
 from models_zoo.twins import weights
@@ -134,19 +134,22 @@ def input_notes(twin: twins.Twin, model: Any, job: Conversion) -> Tuple[TensorNo
     return tuple(notes)
 
 
+def output_pairs(model: Any, paths: Sequence[str]) -> List[Tuple[str, str]]:
+    """(path in the torch model, name that Keras's export gives it) of a twin's outputs, in their
+    order: a dict's keys are both, the rest are ``output_0`` and on. ``paths``: the model's."""
+    structure = model.output
+    if isinstance(structure, dict):
+        return [(name, name) for name in structure]
+    if len(model.outputs) == len(paths) == 1:
+        return [(paths[0], "output_0")]
+    return [(f"output_{place}", f"output_{place}") for place in range(len(model.outputs))]
+
+
 def output_notes(
     twin: twins.Twin, model: Any, outputs: Mapping[str, Any]
 ) -> Tuple[TensorNote, ...]:
-    """Notes on a twin's outputs, under the names that Keras's export gives them: a dict's keys,
-    else ``output_0`` and on. Raises SignatureMismatch where they are not the model's."""
-    structure = model.output
-    if isinstance(structure, dict):
-        pairs = [(name, name) for name in structure]
-    else:
-        count = len(structure) if isinstance(structure, (list, tuple)) else 1
-        names = [f"output_{place}" for place in range(count)]
-        lone = count == len(outputs) == 1
-        pairs = [(next(iter(outputs)) if lone else name, name) for name in names]
+    """Notes on a twin's outputs. Raises SignatureMismatch where they are not the model's."""
+    pairs = output_pairs(model, list(outputs))
     if {path for path, _ in pairs} != set(outputs):
         raise SignatureMismatch(
             "output-structure",
