@@ -216,12 +216,13 @@ def _refuse_stacked(source: Graph, target: Graph, colours: List[Colours]) -> Non
 def turned(source: Tuple[int, ...], target: Tuple[int, ...], unit: str) -> bool:
     """Whether what torch merges or splits as ``source`` (channels, height, width) lies in Keras
     as ``target`` with channels last. Raises Ambiguous where the sizes do not tell."""
+    known = None not in (*source, *target)
     # Sizes of one take no part in an order, and a single one has none.
-    trivial = [shape != (None,) and sum(n != 1 for n in shape) <= 1 for shape in (source, target)]
-    if all(trivial):
+    trivial = [sum(n != 1 for n in shape) <= 1 for shape in (source, target)]
+    if known and all(trivial):
         return False
-    same = source == target and None not in source
-    last = not any(trivial) and (*source[1:], source[0]) == target
+    same = known and source == target
+    last = known and not any(trivial) and (*source[1:], source[0]) == target
     if same == last:
         raise Ambiguous(
             f"what {unit!r} merges or splits is {source or 'flat'} in torch and "
