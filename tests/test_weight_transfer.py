@@ -117,11 +117,26 @@ def test_a_missing_an_unknown_and_a_misshapen_layer_are_named(target, said):
     assert raised.value.kind == "unmatched-weights" and said in str(raised.value)
 
 
-def test_query_key_and_value_in_one_matrix_have_no_order_that_shapes_tell():
-    source = chain(linear("qkv", 36, 12), linear("project", 12, 12))
+@pytest.mark.parametrize("qkv", [
+    linear("qkv", 36, 12),
+    Unit("qkv", "parameter", (12, 36)),  # GPT-2 keeps its own kind of layer, the other way about
+])  # fmt: skip
+def test_query_key_and_value_in_one_matrix_have_no_order_that_shapes_tell(qkv):
+    source = chain(qkv, linear("project", 12, 12))
     target = chain(Unit("attention", "attention", (12, 3, 4, True)))
     with pytest.raises(Ambiguous, match="'attention' may lie in qkv"):
         match(source, target)
+
+
+def test_query_and_key_of_one_attention_could_change_places():
+    parts = ("query", "key", "value")
+    edges = [("input:x", part) for part in parts] + [(part, "project") for part in parts]
+    graph = Graph.of([linear("project", 4, 4), *(linear(part) for part in parts)],
+                     [*edges, ("project", "output:y")])  # fmt: skip
+    with pytest.raises(Ambiguous) as raised:
+        match(graph, graph)
+    assert "'query' or 'key' or 'value' for 'query' or 'key' or 'value'" in str(raised.value)
+    assert "project" not in str(raised.value), "what is told must not be called open"
 
 
 def mirrored(edges):

@@ -44,4 +44,13 @@ def custom_layers() -> Dict[str, Any]:
         def call(self, x):
             return x * self.scale
 
-    return {each.__name__: each for each in (ClassToken, Position, Scale)}
+    class Shift(keras.layers.Layer):
+        """A learnt summand for each entry of the last axis."""
+
+        def build(self, shape):
+            self.shift = self.add_weight(shape=(shape[-1],), name="shift")
+
+        def call(self, x):
+            return x + self.shift
+
+    return {each.__name__: each for each in (ClassToken, Position, Scale, Shift)}

@@ -13,6 +13,18 @@ def pad_reflect():
     return keras.Model(image, x), []
 
 
+# No mode of Keras repeats the edge: its rows are picked by number.
+@twin("pad_replicate", channels_last=("input", "output"))
+def pad_replicate():
+    import keras
+    from keras import ops
+
+    image = keras.Input((16, 12, 5), name="input")
+    rows = [min(max(row, 0), 15) for row in range(-3, 16 + 4)]
+    columns = [min(max(column, 0), 11) for column in range(-1, 12 + 2)]
+    return keras.Model(image, ops.take(ops.take(image, rows, axis=1), columns, axis=2)), []
+
+
 @twin("pad_negative", channels_last=("input", "output"))
 def pad_negative():
     import keras

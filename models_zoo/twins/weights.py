@@ -169,6 +169,11 @@ def flattened_from(channels: int, height: int, width: int) -> Turn:
     return turn
 
 
+def flipped(turn: Turn) -> Turn:
+    """``turn`` of a matrix that its owner keeps as (in, out), as GPT-2 does; a bias stays."""
+    return lambda arrays, shape: turn([array.T for array in arrays], shape)
+
+
 def third(place: int, turn: Turn) -> Turn:
     """``turn`` of one of the three equal parts that torch stacks on the first axis."""
 
@@ -242,6 +247,11 @@ def linear(source: str, layer: str, flattened: Tuple[int, ...] = ()) -> Row:
     return weight_and_bias(source, layer, turn)
 
 
+def kept_linear(source: str, layer: str) -> Row:
+    """A matrix that is (in, out) on both sides, as GPT-2 has them."""
+    return weight_and_bias(source, layer, same)
+
+
 def embedding(source: str, layer: str) -> Row:
     return Row((Move((at(source, "weight"),), f"{layer}/embeddings", same),))
 
@@ -300,14 +310,21 @@ def gru_cell(source: str, layer: str) -> Row:
     ))  # fmt: skip
 
 
-def stacked_attention(weight: str, bias: str, project: str, layer: str) -> Row:
-    """Query, key and value stacked in one weight, as (3 * heads * width, inside)."""
-    parts = enumerate(("query", "key", "value"))
+def stacked_attention(
+    weight: str,
+    bias: str,
+    project: str,
+    layer: str,
+    form: Callable[[Turn], Turn] = lambda turn: turn,
+) -> Row:
+    """Query, key and value stacked in one weight, as (3 * heads * width, inside); ``form`` is
+    ``flipped`` where the matrices are kept the other way."""
     moves = []
-    for place, part in parts:
-        moves.append(Move((weight,), f"{layer}/{part}/kernel", third(place, into_heads)))
-        moves.append(Move((bias,), f"{layer}/{part}/bias", third(place, into_heads)))
-    return Row((*moves, *_projected(project, layer)))
+    for place, part in enumerate(("query", "key", "value")):
+        turn = form(third(place, into_heads))
+        moves.append(Move((weight,), f"{layer}/{part}/kernel", turn))
+        moves.append(Move((bias,), f"{layer}/{part}/bias", turn))
+    return Row((*moves, *_projected(project, layer, form)))
 
 
 def multi_head_attention(source: str, layer: str) -> Row:
@@ -317,18 +334,11 @@ def multi_head_attention(source: str, layer: str) -> Row:
     )
 
 
-def attention_of(query: str, key: str, value: str, project: str, layer: str) -> Row:
-    """Three linear layers and one that projects back."""
-    moves = []
-    for part, source in (("query", query), ("key", key), ("value", value)):
-        moves.append(Move((at(source, "weight"),), f"{layer}/{part}/kernel", into_heads))
-        moves.append(Move((at(source, "bias"),), f"{layer}/{part}/bias", into_heads, optional=True))
-    return Row((*moves, *_projected(project, layer)))
-
-
-def _projected(project: str, layer: str) -> Tuple[Move, ...]:
+def _projected(
+    project: str, layer: str, form: Callable[[Turn], Turn] = lambda turn: turn
+) -> Tuple[Move, ...]:
     return (
-        Move((at(project, "weight"),), f"{layer}/attention_output/kernel", out_of_heads),
+        Move((at(project, "weight"),), f"{layer}/attention_output/kernel", form(out_of_heads)),
         Move((at(project, "bias"),), f"{layer}/attention_output/bias", same, optional=True),
     )
 

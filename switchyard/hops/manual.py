@@ -2,16 +2,20 @@
 
 The twin and its table of weights stand in ``models_zoo/twins``; this hop builds it, checks its
 signature against the model's, fills it and exports it. https://keras.io/guides/
+
+The twins are imported by the functions: a server imports this file once for all of its children,
+and what they then hold counts as a source of every model.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple
 
-from models_zoo import twins
-from models_zoo.twins import weights
 from switchyard.hops import Conversion, Hop
 from switchyard.manifest import Manifest, TensorNote
+
+if TYPE_CHECKING:
+    from models_zoo.twins import Twin
 
 SAVED_MODEL, KERAS = "saved_model", "model.keras"
 
@@ -35,7 +39,9 @@ class TwinHop(Hop):
     preloads = ("keras",)
 
     def takes(self, model: Mapping[str, Any]) -> bool:
-        return twins.has_twin(model)
+        from models_zoo.twins import has_twin
+
+        return has_twin(model)
 
     def weigh(self, job: Conversion, keras_model: Any, table: list) -> None:
         """Fill the twin's variables. Raises UnmatchedWeights or Refusal."""
@@ -45,9 +51,11 @@ class TwinHop(Hop):
         """Raises SignatureMismatch, UnmatchedWeights, and what Keras raises."""
         import keras
 
+        from models_zoo.twins import twin_of
+
         require_defaults(keras.config)
         keras.utils.set_random_seed(0)
-        twin = twins.twin_of(job.model.entry)
+        twin = twin_of(job.model.entry)
         model, table = twin.build()
         outputs = job.model.run(job.example)
         inputs = input_notes(twin, model, job)
@@ -69,7 +77,9 @@ class Manual(TwinHop):
     name = "manual"
 
     def weigh(self, job: Conversion, keras_model: Any, table: list) -> None:
-        weights.fill(keras_model, table, state_of(job.model.module))
+        from models_zoo.twins.weights import fill
+
+        fill(keras_model, table, state_of(job.model.module))
 
 
 def state_of(module: Any) -> Dict[str, Any]:
@@ -96,7 +106,7 @@ def require_defaults(config: Any) -> None:
 
 
 def dims_as_declared(
-    twin: twins.Twin, path: str, dims: Tuple[Any, ...]
+    twin: Twin, path: str, dims: Tuple[Any, ...]
 ) -> Tuple[Tuple[Any, ...], Any]:
     """A tensor's dimensions as its twin should have them (None where dynamic), permutation."""
     order = twin.permutation(path, len(dims))
@@ -104,7 +114,7 @@ def dims_as_declared(
     return tuple(dim if isinstance(dim, int) else None for dim in turned), order
 
 
-def input_notes(twin: twins.Twin, model: Any, job: Conversion) -> Tuple[TensorNote, ...]:
+def input_notes(twin: Twin, model: Any, job: Conversion) -> Tuple[TensorNote, ...]:
     """Notes on a twin's inputs. Raises SignatureMismatch where they are not the model's."""
     found = {tensor.name: tensor for tensor in model.inputs}
     if set(found) != set(job.example):
@@ -146,7 +156,7 @@ def output_pairs(model: Any, paths: Sequence[str]) -> List[Tuple[str, str]]:
 
 
 def output_notes(
-    twin: twins.Twin, model: Any, outputs: Mapping[str, Any]
+    twin: Twin, model: Any, outputs: Mapping[str, Any]
 ) -> Tuple[TensorNote, ...]:
     """Notes on a twin's outputs. Raises SignatureMismatch where they are not the model's."""
     pairs = output_pairs(model, list(outputs))

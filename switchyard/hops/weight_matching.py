@@ -194,17 +194,18 @@ def _require_equal(source: Graph, target: Graph, colours: List[Colours]) -> None
 
 
 def _refuse_stacked(source: Graph, target: Graph, colours: List[Colours]) -> None:
-    """A linear layer as wide as query, key and value together has no order of the three and
-    of the heads that its shape would tell: (3, heads, width) and (heads, 3, width) both exist."""
+    """A matrix as wide as query, key and value together has no order of the three and of the
+    heads that its shape would tell: (3, heads, width) and (heads, 3, width) both exist."""
     here = set(colours[0].values())
     for unit in target.units.values():
         if unit.kind != "attention" or colours[1][unit.name] in here:
             continue
         inside, heads, width, *_ = unit.shape
+        size = sorted((3 * heads * width, inside))
         stacked = [
             other.name
             for other in source.units.values()
-            if other.kind == "linear" and other.shape[:2] == (3 * heads * width, inside)
+            if other.kind in ("linear", "parameter") and sorted(other.shape[:2]) == size
         ]
         if stacked:
             raise Ambiguous(

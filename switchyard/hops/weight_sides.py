@@ -21,6 +21,23 @@ def _entries(prefix: str, module: Any, state: Mapping[str, Any]) -> List[str]:
     return [name for name in names if name in state]
 
 
+def listed_again(module: Any) -> Dict[str, str]:
+    """Entries of a state_dict that are one tensor in memory with another: each with the other.
+
+    Only parameters that a module of its own kind holds beside the layer that uses them: a layer
+    whose whole weight is shared (an embedding and the head it is tied to) is a layer all the same.
+    """
+    state = module.state_dict()
+    bare = {unit.name for unit in torch_units(module, state)[0] if unit.kind == "parameter"}
+    found = {}
+    for name in bare:
+        for other, tensor in state.items():
+            if other not in bare and tensor.data_ptr() == state[name].data_ptr():
+                if tensor.shape == state[name].shape:
+                    found[name] = other
+    return found
+
+
 def torch_units(module: Any, state: Mapping[str, Any]) -> Tuple[List[Unit], Dict[str, str]]:
     """The units of a module, and for every entry of its state_dict the unit that owns it."""
     units: List[Unit] = []
@@ -85,7 +102,8 @@ def _levels(name: str, layer: Any, entries: List[str], state) -> List[Unit]:
 
 def torch_graph(module: Any, args: tuple, kwargs: dict, state, inputs, outputs) -> Graph:
     """``inputs`` are the names of the arguments in their order, ``outputs`` those of the
-    flattened answer. Raises what ``torch.export`` raises."""
+    flattened answer. ``state``: the entries that are to be matched. Raises what
+    ``torch.export`` raises."""
     import torch
 
     units, owner = torch_units(module, state)
