@@ -262,6 +262,12 @@ def test_a_twin_is_of_the_built_in_zoo_or_stands_beside_its_model(model, has):
     assert twins.has_twin(model) is has
 
 
+def test_nothing_is_said_of_transferring_weights_that_are_not_there():
+    roll = description("roll", file="/somewhere/models_zoo/padding.py")
+    assert twins.has_twin(roll) and not twins.has_twin(roll, weighted=True)
+    assert twins.has_twin(description("resnet18"), weighted=True)
+
+
 def test_a_model_without_a_twin_has_no_cell_of_a_route_of_twins():
     every, ends = hops.builtin(), runtimes.builtin()
     chosen = chosen_routes(

@@ -34,27 +34,31 @@ class Twin:
 
     Inputs and outputs are called as in the torch model; a lone output has no name to keep, and
     several are a list in torch's order, or a dict. ``channels_last``: the inputs and outputs
-    that hold an image, channels second in torch and last here.
+    that hold an image, channels second in torch and last here. ``weights``: False where there
+    are none, so that nothing can be said of transferring them.
     """
 
     name: str
     build: Callable[[], Tuple[Any, list]]
     channels_last: FrozenSet[str]
     module: str
+    weights: bool = True
 
     def permutation(self, path: str, rank: int) -> Optional[Tuple[int, ...]]:
         """Twin axes = model axes transposed by this; None where they are the same."""
         return (0, *range(2, rank), 1) if path in self.channels_last else None
 
 
-def twin(name: str, channels_last: Iterable[str] = ()) -> Callable[[Callable], Twin]:
-    """Declare the function below as the twin of the model ``name``.
+def twin(
+    name: str, channels_last: Iterable[str] = (), weights: bool = True
+) -> Callable[[Callable], Twin]:
+    """Declare the function below as the twin of the model ``name``; ``Twin`` has the rest.
 
     Raises ValueError where the same file or another has declared one already.
     """
 
     def declare(build: Callable[[], Tuple[Any, list]]) -> Twin:
-        found = Twin(name, build, frozenset(channels_last), build.__module__)
+        found = Twin(name, build, frozenset(channels_last), build.__module__, weights)
         if name in entry.twins and entry.twins[name].module != found.module:
             raise ValueError(f"{name!r} has a twin in {entry.twins[name].module} already")
         entry.twins[name] = found
@@ -72,13 +76,16 @@ def builtin() -> Dict[str, Twin]:
     return {name: each for name, each in entry.twins.items() if each.module.startswith(own)}
 
 
-def has_twin(description: Any) -> bool:
+def has_twin(description: Any, weighted: bool = False) -> bool:
     """Whether the model of a description (``Model.as_dict()``) has a twin, in its own file
-    (which the description says) or, for a model of the built-in zoo, here."""
+    (which the description says) or, for a model of the built-in zoo, here; ``weighted``: one
+    that has weights, as far as is known."""
     if description.get("twin"):
         return True
-    file = pathlib.Path(description.get("file", ""))
-    return file.parent.name == "models_zoo" and description["name"] in builtin()
+    if pathlib.Path(description.get("file", "")).parent.name != "models_zoo":
+        return False
+    found = builtin().get(description["name"])
+    return found is not None and (found.weights or not weighted)
 
 
 def twin_of(model: entry.Model) -> Twin:

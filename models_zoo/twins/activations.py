@@ -28,7 +28,7 @@ def gelu_tanh():
     return behind_linear(lambda x: ops.gelu(x, approximate=True))
 
 
-@twin("silu")
+@twin("silu", weights=False)
 def silu():
     import keras
     from keras import layers
@@ -37,7 +37,7 @@ def silu():
     return keras.Model(x, layers.Activation("silu")(x)), []
 
 
-@twin("hardswish")
+@twin("hardswish", weights=False)
 def hardswish():
     import keras
     from keras import layers

@@ -28,7 +28,7 @@ def channel_shuffle():
 
 
 # TensorFlow's depth_to_space takes the channel last within a block (DCR), torch first.
-@twin("pixel_shuffle", channels_last=("input", "output"))
+@twin("pixel_shuffle", channels_last=("input", "output"), weights=False)
 def pixel_shuffle():
     import keras
     from keras import layers
@@ -39,7 +39,7 @@ def pixel_shuffle():
     return keras.Model(image, layers.Reshape((14, 10, 3))(x)), []
 
 
-@twin("softmax_of_every_axis")
+@twin("softmax_of_every_axis", weights=False)
 def softmax_of_every_axis():
     import keras
     from keras import ops

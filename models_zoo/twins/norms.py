@@ -26,7 +26,7 @@ def group_norm_of_one_group():
 
 
 # A group a channel.
-@twin("instance_norm", channels_last=("input", "output"))
+@twin("instance_norm", channels_last=("input", "output"), weights=False)
 def instance_norm():
     import keras
     from keras import layers

@@ -3,7 +3,7 @@
 from models_zoo.twins import twin
 
 
-@twin("pad_reflect", channels_last=("input", "output"))
+@twin("pad_reflect", channels_last=("input", "output"), weights=False)
 def pad_reflect():
     import keras
     from keras import ops
@@ -14,7 +14,7 @@ def pad_reflect():
 
 
 # No mode of Keras repeats the edge: its rows are picked by number.
-@twin("pad_replicate", channels_last=("input", "output"))
+@twin("pad_replicate", channels_last=("input", "output"), weights=False)
 def pad_replicate():
     import keras
     from keras import ops
@@ -25,7 +25,7 @@ def pad_replicate():
     return keras.Model(image, ops.take(ops.take(image, rows, axis=1), columns, axis=2)), []
 
 
-@twin("pad_negative", channels_last=("input", "output"))
+@twin("pad_negative", channels_last=("input", "output"), weights=False)
 def pad_negative():
     import keras
     from keras import layers
@@ -34,7 +34,7 @@ def pad_negative():
     return keras.Model(image, layers.Cropping2D(((3, 1), (1, 2)))(image)), []
 
 
-@twin("roll", channels_last=("image", "output"))
+@twin("roll", channels_last=("image", "output"), weights=False)
 def roll():
     import keras
     from keras import ops

@@ -3,7 +3,7 @@
 from models_zoo.twins import twin
 
 
-@twin("adaptive_avg_pool", channels_last=("input", "output"))
+@twin("adaptive_avg_pool", channels_last=("input", "output"), weights=False)
 def adaptive_avg_pool():
     import keras
     from keras import layers
@@ -14,7 +14,7 @@ def adaptive_avg_pool():
 
 # "same" pools divide by the pixels that are there, as torch does where a window hangs over;
 # sizes of 16 and 12 are overhung at the end only, by one.
-@twin("avg_pool_ceil", channels_last=("input", "output"))
+@twin("avg_pool_ceil", channels_last=("input", "output"), weights=False)
 def avg_pool_ceil():
     import keras
     from keras import layers
@@ -24,7 +24,7 @@ def avg_pool_ceil():
     return keras.Model(image, x), []
 
 
-@twin("resize_bilinear", channels_last=("image", "output"))
+@twin("resize_bilinear", channels_last=("image", "output"), weights=False)
 def resize_bilinear():
     import keras
     from keras import layers
@@ -33,7 +33,7 @@ def resize_bilinear():
     return keras.Model(image, layers.Resizing(23, 19, interpolation="bilinear")(image)), []
 
 
-@twin("resize_bilinear_antialias", channels_last=("image", "output"))
+@twin("resize_bilinear_antialias", channels_last=("image", "output"), weights=False)
 def resize_bilinear_antialias():
     import keras
     from keras import layers
@@ -45,7 +45,7 @@ def resize_bilinear_antialias():
 
 # Keras takes the neighbour nearest to a pixel's centre, torch the one at its corner, so the
 # rows are picked by number.
-@twin("resize_nearest", channels_last=("image", "output"))
+@twin("resize_nearest", channels_last=("image", "output"), weights=False)
 def resize_nearest():
     import keras
     from keras import ops

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import pathlib
-from typing import TYPE_CHECKING, Any, Dict, List, Tuple
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
 
 from switchyard.hops import Conversion, Refusal
 from switchyard.hops.manual import TwinHop, output_pairs, state_of
@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 class WeightTransfer(TwinHop):
     name = "weight-transfer"
     tier = "full"  # a quick run asks the same twins by their tables
+
+    def takes(self, model: Mapping[str, Any]) -> bool:
+        from models_zoo.twins import has_twin
+
+        return has_twin(model, weighted=True)
 
     @property
     def options(self) -> Dict[str, Any]:
