@@ -57,6 +57,12 @@ class TwinHop(Hop):
         keras.utils.set_random_seed(0)
         twin = twin_of(job.model.entry)
         model, table = twin.build()
+        if model.weights and not twin.weights:
+            raise SignatureMismatch(
+                "unmatched-weights",
+                f"the twin of {twin.name} is declared with weights=False and has "
+                f"{len(model.weights)} variables: leave weights=False out",
+            )
         outputs = job.model.run(job.example)
         inputs = input_notes(twin, model, job)
         notes = output_notes(twin, model, outputs)

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 class WeightTransfer(TwinHop):
     name = "weight-transfer"
     tier = "full"  # a quick run asks the same twins by their tables
+    preloads = (
+        *TwinHop.preloads,
+        "torch._dynamo.aot_compile",
+        "torch._export.passes.replace_autocast_with_hop_pass",
+        "torch.export._trace",
+    )
 
     def takes(self, model: Mapping[str, Any]) -> bool:
         from models_zoo.twins import has_twin
