@@ -329,6 +329,46 @@ def honest_twin():
 @twin("forgetful")
 def forgetful_twin():
     return dense(), []
+
+class Crossed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.second, self.first = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+
+    def forward(self, input):
+        return self.second(torch.tanh(self.first(input)))
+
+@model(input=Tensor("batch", 6))
+def crossed():
+    return Crossed()
+
+@twin("crossed")
+def crossed_twin():
+    import keras
+    x = keras.Input((6,), name="input")
+    early, late = (keras.layers.Dense(6, name=name) for name in ("second", "first"))
+    return keras.Model(x, late(keras.ops.tanh(early(x)))), [
+        linear("first", "second"), linear("second", "first")]
+
+class Forked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.plus, self.minus = torch.nn.Linear(6, 4), torch.nn.Linear(6, 4)
+
+    def forward(self, input):
+        return self.plus(input) - self.minus(input)
+
+@model(input=Tensor("batch", 6))
+def forked():
+    return Forked()
+
+@twin("forked")
+def forked_twin():
+    import keras
+    x = keras.Input((6,), name="input")
+    plus, minus = (keras.layers.Dense(4, name=name)(x) for name in ("plus", "minus"))
+    return keras.Model(x, keras.layers.Subtract()([plus, minus])), [
+        linear("plus", "plus"), linear("minus", "minus")]
 '''
 
 
@@ -345,6 +385,19 @@ def test_a_users_twin_arrives(own):
 
 def test_the_mapper_is_not_told_the_table(own):
     assert own.outcome("forgetful-weight-transfer-tf") == ("compare", "", "excellent")
+
+
+def test_layers_with_each_others_names_get_their_own_weights(own):
+    for route in ("manual-tf", "weight-transfer-tf"):
+        assert own.outcome(f"crossed-{route}") == ("compare", "", "excellent")
+
+
+def test_layers_that_nothing_tells_apart_are_refused_though_their_names_would(own):
+    assert own.outcome("forked-manual-tf") == ("compare", "", "excellent")
+    assert own.outcome("forked-weight-transfer-tf") == (
+        "convert:weight-transfer", "ambiguous-mapping", "refused"
+    )  # fmt: skip
+    assert "'plus' or 'minus'" in own.rows["forked-weight-transfer-tf"]["message"]
 
 
 def test_a_twin_that_forgets_a_weight_fails_by_name(own):
