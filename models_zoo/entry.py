@@ -25,6 +25,9 @@ DTYPES = (
 TIERS = ("smoke", "quick", "full")
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 
+#: ``gpu``: only planned in runs on a CUDA device.
+TAGS = ("gpu",)
+
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 
 
@@ -91,6 +94,7 @@ class Model:
     classifier: bool
     train: bool
     needs: Tuple[str, ...]
+    tags: Tuple[str, ...]
     task: Optional[Task]
     seed: int
     file: str
@@ -110,6 +114,7 @@ class Model:
             "stochastic": self.stochastic,
             "classifier": self.classifier,
             "needs": list(self.needs),
+            "tags": list(self.tags),
             "task": self.task is not None,
             "twin": self.name in twins,
             "file": self.file,
@@ -159,6 +164,7 @@ def model(
     classifier: bool = False,
     train: bool = False,
     needs: Tuple[str, ...] = (),
+    tags: Tuple[str, ...] = (),
     task: Optional[Task] = None,
     seed: int = 0,
     **inputs: Tensor,
@@ -177,7 +183,7 @@ def model(
     ``stochastic``: outputs vary by design and are compared by mean and spread.
     ``classifier``: the first output's last axis are class scores. ``train``: leave the
     module in train mode. ``needs``: distributions beyond torch that it imports.
-    ``task``: labelled examples. ``seed``: what parameters are drawn from.
+    ``tags``: of ``TAGS``. ``task``: labelled examples. ``seed``: what parameters are drawn from.
 
     Raises TypeError or ValueError on a declaration that makes no sense.
     """
@@ -223,6 +229,7 @@ def model(
             classifier=classifier,
             train=train,
             needs=tuple(needs),
+            tags=tuple(_one_of("tag", tag, TAGS) for tag in tags),
             task=task,
             seed=seed,
             file=code.co_filename,

@@ -107,7 +107,7 @@ def dropout_in_train_mode():
 
 class Noise(nn.Module):
     def forward(self, x):
-        return x + 0.5 * torch.randn(x.shape)
+        return x + 0.5 * torch.randn(x.shape, device=x.device)
 
 
 # Drawn anew at each call; folded into the graph, it is the same noise for ever.

@@ -233,7 +233,9 @@ def verdict_of_failure(stage: str, kind: str) -> str:
     base = stage_base(stage)
     if family == "harness":
         return "void"
-    if base in ("resolve", "import") or (base == "build" and family == "environment"):
+    if base in ("resolve", "import"):
+        return "unavailable"
+    if base in ("build", "reference") and family == "environment":
         return "unavailable"
     if family == "capability" and base == "convert":
         return "refused"

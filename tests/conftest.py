@@ -15,7 +15,7 @@ from typing import Dict, List
 import psutil
 import pytest
 
-from switchyard.runner import environments
+from switchyard.runner import environments, nvml
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "SWITCHYARD_TEST_MARK"
@@ -133,3 +133,12 @@ def fresh_cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def bench(fresh_cache, tmp_path_factory) -> Bench:
     return Bench(fresh_cache, tmp_path_factory.mktemp("runs"))
+
+
+def pytest_runtest_setup(item):
+    """What needs a card is skipped where there is none, with what was looked for."""
+    if item.get_closest_marker("gpu") is not None:
+        try:
+            nvml.find(0)
+        except nvml.NoDevice as error:
+            pytest.skip(str(error))

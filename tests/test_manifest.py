@@ -173,6 +173,8 @@ def test_an_undetermined_layout_is_not_undone():
         (["x", "y"], ["y", "x"], {"x": "x", "y": "y"}),
         (["a.b", "c:0"], ["a_b", "c__0"], {"a.b": "a_b", "c:0": "c__0"}),
         (["p", "q"], ["output_1", "output_0"], {"p": "output_0", "q": "output_1"}),
+        (["p", "q"], ["Identity_1", "Identity"], {"p": "Identity", "q": "Identity_1"}),
+        (["p", "q"], ["Identity_2", "Identity"], {}),
         (["p"], ["lambda_3"], {"p": "lambda_3"}),
         (["p", "q"], ["lambda", "lambda_1"], {}),
         (["x", "gone"], ["x"], {"x": "x"}),

@@ -6,7 +6,7 @@ import pytest
 
 from switchyard import hops, routes, runtimes
 from switchyard.hops import Hop
-from switchyard.runner.plan import Zoo, chosen_routes, plan, with_natives
+from switchyard.runner.plan import NothingUsable, Zoo, chosen_routes, plan, with_natives
 from switchyard.vocabulary import Outcome, UnknownName, in_tier
 
 HOPS, RUNTIMES = hops.builtin(), runtimes.builtin()
@@ -22,6 +22,23 @@ NAMED = (
 
 def entry(name, tier="quick", file="a.py", **more):
     return {"name": name, "tier": tier, "precision": "float32", "file": file, **more}
+
+
+def test_float32_models_have_tf32_cells_beside_their_own_where_asked_for():
+    zoos = {"a": zoo(entry("one"), entry("two", precision="float64"))}
+    found = plan(zoos, {"torch-eager": routes.routes(HOPS, RUNTIMES)["torch-eager"]}, "cuda",
+                 "quick", tf32=True)  # fmt: skip
+    said = [(planned.cell.model, planned.cell.precision) for planned in found]
+    assert said == [("one", "float32"), ("one", "tf32"), ("two", "float64")]
+
+
+def test_a_model_for_gpus_is_planned_on_one_alone():
+    zoos = {"a": zoo(entry("one"), entry("two", tags=["gpu"]))}
+    for device, names in (("cpu", {"one"}), ("cuda", {"one", "two"})):
+        found = plan(zoos, routes.routes(HOPS, RUNTIMES), device, "quick")
+        assert {planned.cell.model for planned in found} == names
+    with pytest.raises(NothingUsable, match="'two' .*--gpu"):
+        plan(zoos, routes.routes(HOPS, RUNTIMES), "cpu", "quick", ["two"])
 
 
 def zoo(*entries, errors=None):

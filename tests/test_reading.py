@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from run_folders import STARTED, cell, finish, new_run, run  # noqa: F401
+from run_folders import ROOT, STARTED, cell, finish, new_run, run  # noqa: F401
 
 from switchyard.tables import reading, schema
 from switchyard.tables.writing import RunFolder
@@ -65,8 +65,8 @@ def _replace(table: Path, old: str, new: str, count: int = -1) -> None:
 
 
 def test_a_newer_schema_is_refused(table):
-    _replace(table, "\n1,", "\n2,")
-    with pytest.raises(reading.NewerSchema, match="schema 2.*update Switchyard"):
+    _replace(table, f"\n{schema.SCHEMA_VERSION},", "\n99,")
+    with pytest.raises(reading.NewerSchema, match="schema 99.*update Switchyard"):
         reading.read_cells(table)
 
 
@@ -83,7 +83,7 @@ def test_a_newer_run_is_refused_by_its_run_json(run):
 def test_tables_of_two_schemas_in_one_are_refused(table):
     start, last = table.read_text().rstrip("\n").rsplit("\n", 1)
     table.write_text(f"{start}\n7{last[1:]}\n")
-    with pytest.raises(reading.DamagedTable, match=r"\[1, 7\]"):
+    with pytest.raises(reading.DamagedTable, match=rf"\[{schema.SCHEMA_VERSION}, 7\]"):
         reading.read_cells(table)
 
 
@@ -104,7 +104,7 @@ def test_a_table_of_another_tool_is_refused(tmp_path, content):
 
 def test_columns_of_somebodys_own_are_refused_by_name(table):
     _replace(table, "schema,", "schema,mine,", 1)
-    _replace(table, "\n1,", "\n1,x,")
+    _replace(table, f"\n{schema.SCHEMA_VERSION},", f"\n{schema.SCHEMA_VERSION},x,")
     with pytest.raises(reading.ForeignTable, match="unknown or doubled: mine"):
         reading.read_cells(table)
 
@@ -130,7 +130,8 @@ def test_what_is_not_there_is_said_to_be_missing(tmp_path):
 
 
 def test_an_older_schema_is_migrated(table, monkeypatch):
-    """A later Switchyard that renamed mse, told by a fake migration from 1 to 2."""
+    """A later Switchyard that renamed mse, told by a fake migration to one version more."""
+    now, later = schema.SCHEMA_VERSION, schema.SCHEMA_VERSION + 1
 
     def renamed(frame):
         return frame.rename(columns={"mse": "squared"})
@@ -139,16 +140,26 @@ def test_an_older_schema_is_migrated(table, monkeypatch):
         schema.Column("squared", "float", "renamed") if c.name == "mse" else c
         for c in schema.COLUMNS
     )
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 2)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", later)
     monkeypatch.setattr(schema, "COLUMNS", columns)
     monkeypatch.setattr(schema, "NAMES", tuple(c.name for c in columns))
-    with pytest.raises(reading.OlderSchema, match="nothing leads from there to 2"):
+    with pytest.raises(reading.OlderSchema, match=f"nothing leads from there to {later}"):
         reading.read_cells(table)
-    monkeypatch.setattr(reading, "MIGRATIONS", {1: renamed})
+    monkeypatch.setattr(reading, "MIGRATIONS", {now: renamed})
     frame = reading.read_cells(table)
     assert frame["squared"].tolist() == [1e-13] * 3 and frame["squared"].dtype == "float64"
-    assert set(frame["schema"]) == {2} and str(frame["opset"].dtype) == "Int64"
+    assert set(frame["schema"]) == {later} and str(frame["opset"].dtype) == "Int64"
     assert frame["message"][2] == "last, with a comma" and frame["kind"][0] == ""
+
+
+def test_the_committed_table_of_the_first_schema_is_read_with_the_new_columns_empty():
+    folder = min((ROOT / "results").glob("*-cpu-quick"))
+    header = (folder / "cells.csv").read_text().partition("\n")[0].split(",")
+    frame = reading.read_cells(folder)
+    assert "gpu_slack" not in header and list(frame.columns) == list(schema.NAMES)
+    assert set(frame["schema"]) == {schema.SCHEMA_VERSION} and len(frame) > 700
+    assert frame["gpu_slack"].isna().all() and (frame["providers"] == "").all()
+    assert frame["latency_median_ms"].notna().any()
 
 
 # the newest whole run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from switchyard.compare.silent import Fault, as_markdown, braced, silent_faults
+from switchyard.compare.silent import Fault, braced, markdown_lines, silent_faults
 
 
 def row(model, route, verdict="investigate", family="gaps", **more):
@@ -41,13 +41,17 @@ def test_routes_that_go_on_alike_are_written_once():
     assert braced(["dynamo-ort", "torchscript-ort", "dynamo-onnx2tf-tf"]) == (
         "`{dynamo,torchscript}-ort`, `dynamo-onnx2tf-tf`"
     )
+    both = [f"{hop}-onnx2tf-{end}" for hop in "ab" for end in ("tf", "litert", "tf2onnx-ort")]
+    assert braced([*both, "c-onnx2tf-tf", "a-ort"]) == (
+        "`{a,b,c}-onnx2tf-tf`, `{a,b}-onnx2tf-{litert,tf2onnx-ort}`, `a-ort`"
+    )
 
 
 def test_the_table_says_none_found_where_none_was():
-    text = as_markdown([
+    lines = markdown_lines([
         row("a", "dynamo-ort", kind="shape"), row("b", "dynamo-ort", "excellent"),
         row("c", "dynamo-ort", "excellent", family="digits")])  # fmt: skip
-    assert text.splitlines()[2:] == [
+    assert lines[2:] == [
         "| digits | 1 | none found |",
         "| gaps | 2 | `a`: `dynamo-ort`; shape, no mse |",
     ]

@@ -16,8 +16,8 @@ from switchyard.runner.locking import uv_binary
 
 ROOT = Path(__file__).resolve().parents[1]
 FRAMEWORKS = {"torch", "torchvision", "tensorflow", "keras", "tf_keras", "onnx", "onnxruntime",
-              "onnxscript", "onnxslim", "onnxsim", "onnx2tf", "tf2onnx", "ai_edge_litert", "jax",
-              "transformers"}  # fmt: skip
+              "onnxscript", "onnxslim", "onnxsim", "onnx2tf", "tf2onnx", "ai_edge_litert",
+              "tflite_runtime", "jax", "transformers"}  # fmt: skip
 
 
 def imports_of(path, everywhere=True):

@@ -15,7 +15,7 @@ from typing import List, Optional
 from switchyard import __version__
 
 #: In the order ``switchyard --help`` lists them.
-COMMANDS = ("claims",)
+COMMANDS = ("report", "compare", "claims", "sets", "install", "lock")
 
 
 def parser() -> argparse.ArgumentParser:

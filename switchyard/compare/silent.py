@@ -57,20 +57,26 @@ def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
 
 
 def braced(routes: Sequence[str]) -> str:
-    """Routes with what they share written once, as a shell expands it: of those that go on alike
-    behind their first hop, ``{dynamo,torchscript17}-onnx2tf-tf``."""
-    tails: dict[str, list[str]] = {}
+    """Routes with what they share written once, as a shell expands it: what goes on alike behind
+    other first hops, and what begins alike: ``{dynamo,torchscript17}-onnx2tf-{tf,litert}``."""
+    heads: dict[str, list[str]] = {}
     for route in routes:
         head, _, tail = route.partition("-")
-        tails.setdefault(tail, []).append(head)
-    return ", ".join(
-        f"`{heads[0]}-{tail}`" if len(heads) == 1 else f"`{{{','.join(heads)}}}-{tail}`"
-        for tail, heads in tails.items()
-    )
+        heads.setdefault(tail, []).append(head)
+    ends: dict[tuple[str, str], list[str]] = {}
+    for tail, own in heads.items():
+        begins, dash, rest = tail.partition("-")
+        key = (_one_of(own), f"{begins}-" if dash else "")
+        ends.setdefault(key, []).append(rest if dash else tail)
+    return ", ".join(f"`{head}-{begins}{_one_of(own)}`" for (head, begins), own in ends.items())
 
 
-def as_markdown(rows: Sequence[Row]) -> str:
-    """A row a family: how many models it has, and what of them arrives silently wrong."""
+def _one_of(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{{{','.join(words)}}}"
+
+
+def markdown_lines(rows: Sequence[Row]) -> list[str]:
+    """A table with a row a family: its models, and what of them arrives silently wrong."""
     models: dict[str, set[str]] = {}
     for row in rows:
         models.setdefault(row.get("family") or "", set()).add(row["model"])
@@ -78,12 +84,11 @@ def as_markdown(rows: Sequence[Row]) -> str:
     for family, faults in silent_faults(rows).items():
         said = "<br>".join(map(_said, faults)) or "none found"
         lines.append(f"| {family} | {len(models[family])} | {said} |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _said(fault: Fault) -> str:
-    where = f"`{fault.model}`: {braced(fault.routes)}"
     if not fault.kind:
         return f"`{fault.model}` at another size only: {braced(fault.routes)}"
     worst = "no mse" if fault.worst_mse is None else f"{fault.worst_mse:.2g}"
-    return f"{where}; {fault.kind}, {worst}"
+    return f"`{fault.model}`: {braced(fault.routes)}; {fault.kind}, {worst}"

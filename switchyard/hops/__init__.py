@@ -55,9 +55,10 @@ class Hop:
     ``after``: the hops behind which routes put this one by default (others that fit by
     format can still be asked for by name). ``tier``: the cheapest run that takes it.
     ``environment``: the environment of the version set that hosts it. ``requires``: modules
-    that must import there. ``preloads``: modules that the converter itself imports only when it
-    is used; the fork server imports them once, before the first job that names them, so that
-    not each child does (one that is not there is no fault). ``refusals``: (exception type name or "", text in the message,
+    that must import there (``"a | b"``: one of them, which had another name once). ``preloads``:
+    modules that the converter itself imports only when it is used; the fork server imports them
+    once, before the first job that names them, so that not each child does (one that is not
+    there is no fault). ``refusals``: (exception type name or "", text in the message,
     kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
     """
 
@@ -91,6 +92,21 @@ class Hop:
     @property
     def file(self) -> str:
         return importlib.import_module(type(self).__module__).__file__
+
+
+def import_required(name: str) -> None:
+    """Import a module as ``requires`` names it. Raises what the first one's import raises where
+    none of the alternatives is installed, else what the installed one's does."""
+    first: Optional[ModuleNotFoundError] = None
+    for module in name.split(" | "):
+        try:
+            importlib.import_module(module)
+            return
+        except ModuleNotFoundError as error:
+            if error.name != module:  # it is installed, and lacks something itself
+                raise
+            first = first or error
+    raise first
 
 
 def builtin() -> Dict[str, Hop]:

@@ -57,8 +57,10 @@ def output_permutation(
 def matched(names: Sequence[str], given: Sequence[str]) -> Dict[str, str]:
     """ONNX names to the names in a signature, as far as the tool's rules decide.
 
-    By the plain name, by the name as TensorFlow sanitises it, then ``output_0`` and so on in
-    order (what Keras's ExportArchive gives), and a single one that is left by elimination.
+    By the plain name, by the name as TensorFlow sanitises it, then by ``output_0`` and so on in
+    order (what Keras's ExportArchive gives) or ``Identity``, ``Identity_1`` and so on (what a
+    function's outputs are called in its frozen graph), and a single one that is left by
+    elimination.
     """
 
     def plain(name: str) -> str:
@@ -70,8 +72,13 @@ def matched(names: Sequence[str], given: Sequence[str]) -> Dict[str, str]:
             left = [g for g in given if g not in found.values() and same(g) == same(name)]
             if len(left) == 1:
                 found[name] = left[0]
-    if not found and sorted(given) == sorted(f"output_{i}" for i in range(len(names))):
-        return {name: f"output_{i}" for i, name in enumerate(names)}
+    count = range(len(names))
+    for ordered in (
+        [f"output_{i}" for i in count],
+        [f"Identity_{i}" if i else "Identity" for i in count],
+    ):
+        if not found and sorted(given) == sorted(ordered):
+            return dict(zip(names, ordered))
     rest = [name for name in names if name not in found]
     unclaimed = [name for name in given if name not in found.values()]
     if len(rest) == len(unclaimed) == 1:

@@ -8,6 +8,7 @@ https://github.com/PINTO0309/onnx2tf; what is said of it here was read in its 1.
 * ``ops/Input.py`` turns every input of 3, 4 and 5 dimensions channels-last, whatever its
   meaning, and no other; an output stays as its last operator left it;
 * a SavedModel or TFLite file that cannot be written is printed and not raised;
+* its releases for Keras 2 (1.16, 1.20) give the SavedModel no signature by default;
 * an input or output whose name TensorFlow takes for no scope name stops it at the very end,
   and since such names are the model's own they are made legal before;
 * failures are exceptions with ``onnx_op_name``, or ``sys.exit`` with the reason on stdout.
@@ -224,15 +225,22 @@ def _run(folder: pathlib.Path) -> _Written:
 
         failure: Optional[BaseException] = None
         model = None
-        try:
-            model = onnx2tf.convert(
-                input_onnx_file_path="model.onnx",
-                output_folder_path=str(out / "saved_model"),
-                # "warn", not non_verbose: it alone says that onnxsim failed.
-                verbosity="warn",
-            )
-        except (Exception, SystemExit) as error:
-            failure = error
+        # Releases for Keras 2 leave the SavedModel without a signature unless told otherwise.
+        for options in ({}, {"output_signaturedefs": True}):
+            try:
+                model = onnx2tf.convert(
+                    input_onnx_file_path="model.onnx",
+                    output_folder_path=str(out / "saved_model"),
+                    # "warn", not non_verbose: it alone says that onnxsim failed.
+                    verbosity="warn",
+                    **options,
+                )
+            except (Exception, SystemExit) as error:
+                failure = error
+            if failure is not None or not _unsigned(out / "saved_model"):
+                break
+            shutil.rmtree(out)
+            shutil.copy(folder / "before.onnx", folder / "model.onnx")
     said = _COLOURS.sub("", printed.getvalue())
     lite = out / "saved_model" / "model_float32.tflite"
     if lite.exists():
@@ -254,6 +262,17 @@ def _run(folder: pathlib.Path) -> _Written:
         reasons["tflite"] = f"{type(failure).__name__}: {failure}"
     simplified = "failed" if "Failed to optimize the onnx file" in said else "ok"
     return _Written(model, simplified, reasons)
+
+
+def _unsigned(folder: pathlib.Path) -> bool:
+    """Whether a SavedModel is there and nobody can call it by a signature."""
+    if not (folder / "saved_model.pb").exists():
+        return False
+    try:
+        tensorflow_saved_model.read_signature(folder)
+    except KeyError:
+        return True
+    return False
 
 
 @contextlib.contextmanager

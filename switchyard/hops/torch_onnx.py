@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Mapping, Optional, Tuple
 
-from switchyard.hops import Conversion, Hop
+from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.hops.onnx_io import read_back
 from switchyard.manifest import Manifest, TensorNote
 
@@ -47,8 +47,18 @@ def _named_dims(dims: Mapping[str, Tuple[Any, ...]]) -> Dict[str, Dict[int, str]
     }
 
 
+def _takes(option: str) -> bool:
+    """Whether this torch's ``torch.onnx.export`` has an option of that name."""
+    import inspect
+
+    import torch
+
+    return option in inspect.signature(torch.onnx.export).parameters
+
+
 class Dynamo(Hop):
-    """``torch.onnx.export(dynamo=True)``, with the model's named dimensions dynamic.
+    """``torch.onnx.export(dynamo=True)``, with the model's named dimensions dynamic; before it
+    took that option, ``torch.onnx.dynamo_export``.
 
     Where ``torch.export`` says that a dimension declared dynamic is not, it is exported
     again with fixed sizes, and the manifest says ``specialised``: never silently.
@@ -77,11 +87,21 @@ class Dynamo(Hop):
         ("", "No ONNX function found for", "unsupported-operator"),
         ("", "No decompositions registered for the real-valued input", "unsupported-operator"),
         ("", "No decompositions registered for the complex-valued input", "unsupported-operator"),
+        # As torch.onnx.dynamo_export says it.
+        ("", "Unsupported FX nodes", "unsupported-operator"),
+        ("", "Dynamic control flow is not supported", "data-dependent-control-flow"),
+        ("", "purposely graph breaks on RNN", "unsupported-operator"),
     )
 
     def convert(self, job: Conversion) -> Manifest:
+        """Raises Refusal (``removed-api``) where this torch has neither exporter."""
         import torch
 
+        if not _takes("dynamo"):
+            if not hasattr(torch.onnx, "dynamo_export"):
+                version = torch.__version__
+                raise Refusal("removed-api", f"torch {version} has no exporter on torch.export")
+            return _by_dynamo_export(job, torch)
         outputs = _output_paths(job)
         named = _named_dims(job.dims)
         reason = ""
@@ -101,9 +121,15 @@ class Dynamo(Hop):
         args, kwargs = job.model.arguments(job.example)
         shapes = None
         if named is not None:
-            # torch.export takes one entry an argument, under forward's own names.
-            automatic = torch.export.Dim.DYNAMIC
-            shapes = {name: {axis: automatic for axis in axes} for name, axes in named.items()}
+            # torch.export takes one entry an argument, under forward's own names. Dim.AUTO, all
+            # that there was before Dim.DYNAMIC, fixes a size without a word; a named one does not.
+            automatic = getattr(torch.export.Dim, "DYNAMIC", None)
+            kinds = {dim: automatic or torch.export.Dim(dim)
+                     for axes in named.values() for dim in axes.values()}  # fmt: skip
+            shapes = {
+                name: {axis: kinds[dim] for axis, dim in axes.items()}
+                for name, axes in named.items()
+            }
         program = torch.onnx.export(
             job.model.module,
             args,
@@ -115,6 +141,58 @@ class Dynamo(Hop):
             verbose=False,
         )
         program.save(str(job.target / FILE))
+
+
+def _by_name(job: Conversion, args: tuple, kwargs: Dict[str, Any]) -> Dict[str, Any]:
+    """The example's tensors by the names of forward's arguments."""
+    import inspect
+
+    try:
+        bound = inspect.signature(job.model.module.forward).bind(*args, **kwargs)
+    except (TypeError, ValueError):  # a scripted forward has no signature to bind
+        return dict(zip(job.example, args))
+    return dict(bound.arguments)
+
+
+def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
+    """The exporter of 2.1 to 2.4: every dimension dynamic or none, and names of its own.
+
+    What it cannot keep dynamic it says in many ways; that it works with fixed sizes tells.
+    Which of the file's tensors is which it says itself, by passing tensors through.
+    """
+    outputs = _output_paths(job)
+    args, kwargs = job.model.arguments(job.example)
+
+    def export(dynamic: bool) -> Any:
+        options = torch.onnx.ExportOptions(dynamic_shapes=dynamic)
+        return torch.onnx.dynamo_export(job.model.module, *args, export_options=options, **kwargs)
+
+    facts = {"dynamic": "declared"}
+    program = None
+    try:
+        program = export(dynamic=any(_named_dims(job.dims).values()))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        facts = {"dynamic": "specialised", "dynamic_reason": reason[:500]}
+    if program is None:  # outside, since what this raises has another cause
+        program = export(dynamic=False)
+    path = job.target / FILE
+    program.save(str(path))
+    found = read_back(path)
+    given = _by_name(job, args, kwargs)
+    fed = program.adapt_torch_inputs_to_onnx(*args, **kwargs)
+    inputs = tuple(
+        TensorNote(path=name, name=declared, dtype=str(job.example[name].dtype))
+        for tensor, (declared, _, _) in zip(fed, found["inputs"])
+        for name in given
+        if given[name] is tensor
+    )
+    notes = tuple(
+        TensorNote(path=output, name=declared, dtype=dtype)
+        for output, (declared, dtype, _) in zip(outputs, found["outputs"])
+    )
+    facts.update(opset=found["opset"], ir_version=found["ir_version"])
+    return Manifest(files={"onnx": FILE}, inputs=inputs, outputs=notes, facts=facts)
 
 
 #: What ``torch.export`` says where a dimension that was declared dynamic turned out not to be.
@@ -176,12 +254,16 @@ class TorchScript(Hop):
         with warnings.catch_warnings():
             # Tracing warns at every constant it bakes; the probes say which ones matter.
             warnings.simplefilter("ignore")
+            options: Dict[str, Any] = {"dynamo": False} if _takes("dynamo") else {}
+            if kwargs and _takes("kwargs"):
+                options["kwargs"] = kwargs
+            elif kwargs:  # it takes a last dict for the arguments by name
+                args = (*args, kwargs)
             torch.onnx.export(
                 job.model.module,
                 args,
                 str(job.target / FILE),
-                kwargs=kwargs or None,
-                dynamo=False,
+                **options,
                 opset_version=self.opset,
                 input_names=list(job.example),
                 output_names=list(outputs),

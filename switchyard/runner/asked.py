@@ -28,6 +28,8 @@ def run_again(planned: Planned, default_set: str) -> str:
     """The command that runs one cell alone."""
     cell = planned.cell
     command = f"pytest bench/ --model {cell.model} --route {cell.route}"
+    if cell.device != "cpu":
+        command += " --gpu"
     if cell.version_set != default_set:
         command += f" --version-set {cell.version_set}"
     return command

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
 from switchyard.runner import environments
 from switchyard.runner.gate import Gate
+from switchyard.runner.nvml import Card
 from switchyard.runner.workers import (
     Finished,
     Limits,
@@ -32,11 +33,13 @@ class Crew:
     """Environments and workers by (version set, environment name)."""
 
     def __init__(self, staged, cache: pathlib.Path, logs: pathlib.Path, limits: Limits,
-                 requires: Mapping[str, Iterable[str]], say: Callable[[str], None]):  # fmt: skip
+                 requires: Mapping[str, Iterable[str]], say: Callable[[str], None],
+                 card: Optional[Card] = None):  # fmt: skip
         self.gate = Gate()
         self.staged = staged
         self.cache = cache
         self.limits = limits
+        self.card = card
         self.logs = logs
         self._requires = {name: sorted(set(modules)) for name, modules in requires.items()}
         self._say = say
@@ -46,17 +49,22 @@ class Crew:
         self._failed: Dict[Tuple[str, str], Outcome] = {}
         self._dead: Dict[Tuple[str, str], WorkerFailed] = {}
         self._count = 0
+        self._told: set = set()
         self._closed = False
 
     def environment(self, version_set: str, name: str):
         """The environment, provisioned now if need be, or the Outcome that says why not."""
         key = (version_set, name)
+        # Side environments only convert, and that is done on the CPU.
+        flavour = {"flavour": "cuda"} if self.card is not None and name == "core" else {}
         with self._lock:
             if key in self._failed:
                 return self._failed[key]
             if key not in self._environments:
                 try:
-                    self._environments[key] = environments.provision(version_set, name, self._say)
+                    self._environments[key] = environments.provision(
+                        version_set, name, self._say, **flavour
+                    )
                 except environments.ProvisioningError as error:
                     self._say(str(error))
                     line = str(error).splitlines()[0]
@@ -76,7 +84,8 @@ class Crew:
         return list(self._environments.values())
 
     def variables(self, environment) -> Dict[str, str]:
-        return environment_variables(environment, self.staged.path, self.cache)
+        visible = self.card.uuid if self.card else "-1"
+        return environment_variables(environment, self.staged.path, self.cache, visible)
 
     def worker(self, version_set: str, name: str) -> Worker:
         """The fork server of an environment, started or started anew. Raises WorkerFailed,
@@ -155,9 +164,18 @@ class Crew:
             number = self._count
         log = self.logs / f"{number:05d}-{job['do']}-{job.get('model', 'zoo')}.log"
         finished = worker.run(job, stage, self.limits, log)
+        self._say_touched(worker, version_set, name)
         if finished.result is not None and finished.result["ok"]:
             log.unlink(missing_ok=True)
         return finished
+
+    def _say_touched(self, worker: Worker, version_set: str, name: str) -> None:
+        if worker.touched and (version_set, name) not in self._told:
+            self._told.add((version_set, name))
+            self._say(
+                f"the imports of {version_set} ({name}) open {', '.join(worker.touched)}: each job "
+                "for the device is a fresh process instead of a forked one, which takes longer"
+            )
 
     def close(self) -> None:
         with self._lock:

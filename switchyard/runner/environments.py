@@ -1,9 +1,7 @@
-"""Version sets, and the environments provisioned from their locks.
+"""The environments provisioned from version sets' locks.
 
-A version set is a folder under ``version_sets/``: ``set.toml`` says why it exists, the
-inputs say what it pins, the locks what is installed. ``current`` is built in: the
-interpreter that runs pytest. An environment lives in the user's cache, in a folder named by the
-hash of all that decides what it holds, and counts only once its marker file stands.
+An environment lives in the user's cache, in a folder named by the hash of all that decides
+what it holds, and counts only once its marker file stands.
 """
 
 from __future__ import annotations
@@ -27,15 +25,16 @@ from pathlib import Path
 from typing import IO, Callable, Iterator, Mapping
 
 from switchyard.runner import locking
-from switchyard.vocabulary import UnknownName
+from switchyard.runner.version_sets import CURRENT, VersionSet, find
 
-CURRENT = "current"
-SETS = Path(__file__).resolve().parents[2] / "version_sets"
 TIMEOUT_S = 30 * 60
 HEARTBEAT_S = 20
 MARKER = "switchyard.json"
-#: Bytecode, because `import torch` costs 4.5 CPU seconds without and 1.9 with.
-INSTALL_OPTIONS = ("--compile-bytecode",)
+#: In the cache: the locks made at a run, for sets that have none of their own.
+SETTLED = "version_sets"
+#: Bytecode is written by whoever imports a module first, the fork server mostly: compiled here it
+#: was nine tenths of an installation, most of it for modules that nothing imports.
+INSTALL_OPTIONS = ("--no-compile-bytecode",)
 
 #: What the environment's own interpreter answers about itself (``-I``: nothing of the shell's).
 _DESCRIBE = r"""
@@ -75,6 +74,8 @@ class Environment:
     packages: dict[str, str] = dataclasses.field(hash=False)
     lock_hash: str
     bin: str
+    #: The folder of a lock that is not committed, since it was made at a run; else "".
+    made_in: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -94,73 +95,6 @@ class Environment:
             variables["PYTHONNOUSERSITE"] = "1"
             variables["VIRTUAL_ENV"] = str(Path(self.bin).parent)
         return variables
-
-
-@dataclasses.dataclass(frozen=True)
-class VersionSet:
-    """What ``set.toml`` says. ``environments`` maps each one's name to why it exists."""
-
-    name: str
-    why: str
-    python: str
-    platform: str
-    folder: Path | None
-    environments: dict[str, str] = dataclasses.field(hash=False)
-
-    def lock(self, environment: str, flavour: str = "cpu") -> Path:
-        """Where the lock of one environment lies; the other files stand beside it."""
-        if environment not in self.environments:
-            raise UnknownName(f"environment of {self.name}", environment, self.environments)
-        return self.folder / f"{environment}.{flavour}.lock"
-
-    def inputs(self, environment: str, flavour: str = "cpu") -> list[Path]:
-        """What a lock is made from: the requirements of every flavour, and of this one."""
-        return self._there(f"{environment}.in", f"{environment}.{flavour}.in")
-
-    def overrides(self, environment: str, flavour: str = "cpu") -> list[Path]:
-        """Requirements that replace what packages ask for, in the lock and the installation."""
-        return self._there(f"{environment}.{flavour}.override")
-
-    def constraints(self, environment: str, flavour: str = "cpu") -> list[Path]:
-        """Pins of what only the index's own build of torch needs, and is installed only with it."""
-        return self._there(f"{environment}.torch-cuda.constraints") if flavour == "cpu" else []
-
-    def _there(self, *names: str) -> list[Path]:
-        return [path for path in (self.folder / name for name in names) if path.exists()]
-
-
-def version_sets(folder: Path = SETS) -> dict[str, VersionSet]:
-    """Every set by name, ``current`` first. ValueError names a ``set.toml`` that is wrong."""
-    try:
-        import tomllib
-    except ModuleNotFoundError:  # Python 3.10
-        import tomli as tomllib
-    why = "the interpreter that runs pytest, with the packages it has"
-    found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
-    for path in sorted(folder.glob("*/set.toml")):
-        try:
-            said = tomllib.loads(path.read_text("utf-8"))
-            found[path.parent.name] = VersionSet(
-                name=path.parent.name,
-                why=said["why"].strip(),
-                python=said["python"],
-                platform=said["platform"],
-                folder=path.parent,
-                environments={name: s["why"].strip() for name, s in said["environments"].items()},
-            )
-        except KeyError as error:
-            raise ValueError(f"{path}: {error} is missing") from error
-        except (tomllib.TOMLDecodeError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: {error}") from error
-    return found
-
-
-def find(name: str, folder: Path = SETS) -> VersionSet:
-    """The set of that name; UnknownName offers the nearest."""
-    sets = version_sets(folder)
-    if name not in sets:
-        raise UnknownName("version set", name, sets)
-    return sets[name]
 
 
 def cache_root() -> Path:
@@ -184,15 +118,17 @@ def provision(
     package has several builds, the one found at first use stays until the folder is removed.
     Raises ProvisioningError, and UnknownName for a name that is not there.
     """
-    set_ = find(version_set) if isinstance(version_set, str) else version_set
-    if set_.folder is None:
+    from switchyard.runner.settling import settled
+
+    asked = find(version_set) if isinstance(version_set, str) else version_set
+    if asked.folder is None:
         return _current(environment)
+    set_ = settled(asked, environment, flavour, cache_root() / SETTLED, say)
     lock = set_.lock(environment, flavour)
     if not lock.exists():
-        advice = f"python -m switchyard.runner.locking {set_.name} --flavour {flavour}"
+        advice = f"switchyard lock {set_.name} --flavour {flavour}"
         raise ProvisioningError(set_.name, environment, f"there is no lock {lock}", advice)
-    lock_hash = _hash(set_, environment, flavour)
-    home = cache_root() / "environments" / f"{set_.name}-{environment}-{lock_hash}"
+    home, lock_hash = home_of(set_, environment, flavour)
     making = _Installation(set_, environment, flavour, home, time.monotonic() + timeout_s, say)
     try:
         if not (said := _marked(home)):
@@ -208,22 +144,28 @@ def provision(
         advice = "remove or mend that folder, or set SWITCHYARD_CACHE to another"
         raise making.error(f"{home} cannot be used: {error}", advice) from error
     return Environment(
-        version_set=set_.name,
+        version_set=asked.name,
         name=environment,
         python=str(home / "bin" / "python"),
         python_version=said["python_version"],
         packages=said["packages"],
         lock_hash=lock_hash,
         bin=str(home / "bin"),
+        made_in="" if asked.fixed and not asked.base else str(set_.folder),
     )
 
 
-def _hash(set_: VersionSet, environment: str, flavour: str) -> str:
+def home_of(set_: VersionSet, environment: str, flavour: str = "cpu") -> tuple[Path, str]:
+    """Where an environment lies, there or not, and the 12 hex digits that name what it holds:
+    of all that decides it, comments left out. A derived set's lies with its base's."""
     digest = hashlib.sha256(json.dumps([set_.python, INSTALL_OPTIONS]).encode())
     beside = set_.overrides(environment, flavour) + set_.constraints(environment, flavour)
     for path in (set_.lock(environment, flavour), *beside):
-        digest.update(f"\n== {path.name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
+        text = re.sub(r"^\s*#.*\n", "", path.read_text("utf-8"), flags=re.M)
+        digest.update(f"\n== {path.name}\n{text}".encode())
+    lock_hash = digest.hexdigest()[:12]
+    name = f"{set_.base or set_.name}-{environment}-{lock_hash}"
+    return cache_root() / "environments" / name, lock_hash
 
 
 def _current(environment: str) -> Environment:
@@ -355,6 +297,8 @@ class _Installation:
         if self._uv(*install, *INSTALL_OPTIONS, "-r", str(lock), *beside):
             package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
             raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+        for packages in self.home.glob("lib/python*/site-packages"):
+            (packages / "__pycache__").mkdir(exist_ok=True)  # later it would look like a change
         return _mark(self.home)
 
     def _uv(self, *arguments: str) -> int:
@@ -363,6 +307,9 @@ class _Installation:
         if uv is None:
             what = "uv, which installs version sets, is not here"
             raise self.error(what, "python3 -m pip install uv", "uv")
+        variables = locking.uv_variables(os.environ)
+        if self.flavour == "cuda":
+            variables = locking.index_alone(variables)
         with open(self.log, "ab") as sink:
             sink.write(f"$ uv {shlex.join(arguments)}\n".encode())
             sink.flush()
@@ -371,7 +318,7 @@ class _Installation:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                env=locking.uv_variables(os.environ),
+                env=variables,
                 start_new_session=True,  # so that what it builds is killed with it
                 pass_fds=(self.held,),
             )
@@ -386,8 +333,6 @@ class _Installation:
                         advice = "run again: what was fetched is kept"
                         raise self.error("it took too long and was stopped", advice) from None
                 last = self.log.read_text("utf-8", "replace").rstrip().rpartition("\n")[2].strip()
-                if last.startswith("Installed"):  # uv says nothing while it does what remains
-                    last = "compiling bytecode"
                 self.say(f"{self.label}: {time.monotonic() - started:.0f} s, {last}")
         finally:
             if process.poll() is None:

@@ -67,12 +67,19 @@ def key_of(cell: Cell) -> Key:
 
 
 class Expectations:
-    """The table of one version set and device; ``exists`` is False where there is none."""
+    """The table of one version set and device; ``exists`` is False where there is none.
 
-    def __init__(self, path: pathlib.Path):
+    ``start``: the table of the set it is derived from, whose rows hold until it has a table of
+    its own; ``starts_from`` is then that table's path, else None.
+    """
+
+    def __init__(self, path: pathlib.Path, start: Optional[pathlib.Path] = None):
         self.path = path
-        self.exists = path.is_file()
-        self._rows: Dict[Key, Expectation] = _read(path) if self.exists else {}
+        own = path.is_file()
+        self.starts_from = start if not own and start is not None and start.is_file() else None
+        self.exists = own or self.starts_from is not None
+        read = self.starts_from or path
+        self._rows: Dict[Key, Expectation] = _read(read) if self.exists else {}
 
     def of(self, cell: Cell) -> Optional[Expectation]:
         return self._rows.get(key_of(cell))
@@ -116,7 +123,7 @@ class Expectations:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(out.getvalue())
         os.replace(partial, self.path)
-        self.exists = True
+        self.exists, self.starts_from = True, None
 
 
 def _read(path: pathlib.Path) -> Dict[Key, Expectation]:
@@ -145,6 +152,14 @@ def _read(path: pathlib.Path) -> Dict[Key, Expectation]:
                 raise BadExpectations(f"{where}: {row['kind']} cannot be expected")
             rows[key] = Expectation(row["stage"], row["kind"], row["verdict"], row["reason"])
     return rows
+
+
+def expected(
+    folder: pathlib.Path, version_set: str, device: str, base: str = ""
+) -> Expectations:
+    """What is expected of a set: its own table's rows, else those of the ``base`` it has."""
+    start = table_path(folder, base, device) if base else None
+    return Expectations(table_path(folder, version_set, device), start)
 
 
 def table_path(folder: pathlib.Path, version_set: str, device: str) -> pathlib.Path:

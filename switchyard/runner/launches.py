@@ -13,6 +13,8 @@ import statistics
 import time
 from typing import Any, Dict, List, Mapping, Optional
 
+from switchyard.runner.nvml import Card
+from switchyard.runner.on_device import OnDevice, Watch
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
 from switchyard.vocabulary import Outcome, signature_of
 
@@ -34,18 +36,21 @@ class Launch:
     memory: Dict[str, Mapping[str, Optional[float]]] = dataclasses.field(default_factory=dict)
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     outcome: Optional[Outcome] = None
+    device: Optional[OnDevice] = None
 
 
-def launch(ready: Ready, job: Mapping[str, Any]) -> Launch:
+def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) -> Launch:
     """Measure one cell once, in a process that stands by, and end it. ``job`` is its ``load``
-    frame."""
+    frame, ``card`` the device it is for, if any."""
     process = ready.process
     process.begin()
     found = Launch()
     try:
         if ready.ended is not None:
             raise ready.ended
-        for stage in (ready.prepared, process.ask(do="load", **job)):
+        watch = None if card is None else Watch(card, process)
+        loaded = process.ask(do="load", **job)
+        for stage in (ready.prepared, loaded):
             if not stage["ok"]:
                 found.outcome = Outcome.from_dict(stage["outcome"])
                 return found
@@ -53,8 +58,15 @@ def launch(ready: Ready, job: Mapping[str, Any]) -> Launch:
             found.facts.update(stage["facts"])
         typical = _warm(process, found.facts["first_call_seconds"])
         count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(typical, 1e-7))))
-        found.durations = _burst(process, count)
+        if watch is None:
+            found.durations = _burst(process, count)
+        else:
+            watch.loaded(loaded)
+            found.device = watch.found
+            found.durations = watch.sample_set(count, _burst)
         found.memory["after_runs"] = process.ask(do="memory")
+        if watch is not None:
+            watch.others(count, found.facts["series"])
     except Ended as ended:
         kind, message = ended.args
         found.outcome = Outcome(

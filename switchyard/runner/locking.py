@@ -1,17 +1,17 @@
 """What uv is asked to do: the settings it runs with, whom its failures blame, the locks it makes.
 
-``python -m switchyard.runner.locking SET`` makes the locks of a version set from its inputs and
-prints what moved. A lock has to hold for everybody, so it is resolved against the index alone,
-without this machine's find-links, extra indexes and configuration.
+A lock has to hold for everybody, so it is resolved against the index alone, without this
+machine's find-links, extra indexes and configuration.
 
-PyPI's torch and the CPU builds of it are different artefacts of one version: its line has neither
-a hash nor a local version, and takes the CPU build where one is offered. What only PyPI's build
-needs (CUDA) is pinned in a constraints file beside the lock, installed with that build alone.
+PyPI's torch and the CPU builds of it are different artefacts of one version: in a lock for the
+CPU its line has neither a hash nor a local version, and takes the CPU build where one is offered.
+What only PyPI's build needs (CUDA) is pinned in a constraints file beside the lock, installed with
+that build alone. A lock for CUDA means PyPI's build, and has its hash.
 """
 
 from __future__ import annotations
 
-import argparse
+import datetime
 import os
 import platform
 import re
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 if TYPE_CHECKING:
-    from switchyard.runner.environments import VersionSet
+    from switchyard.runner.version_sets import VersionSet
 
 TIMEOUT_S = 10 * 60
 
@@ -64,6 +64,9 @@ OFFERS = (
     "UV_INDEX_STRATEGY",
 )
 
+#: What has a build for the CPU beside the index's own, under one version.
+BUILDS = ("torch", "torchvision")
+
 #: What only the index's own build of torch needs: by name, and what these alone pull in.
 CUDA = re.compile(r"(?:nvidia|cuda)-|(?:pytorch-)?triton\Z")
 
@@ -95,12 +98,11 @@ _ADVICE = (
     (
         "No solution found",
         "the index does not offer what the lock asks for: set UV_INDEX or UV_FIND_LINKS to a place "
-        "that does, or lock the set again (python -m switchyard.runner.locking SET)",
+        "that does, or lock the set again (switchyard lock SET)",
     ),
     (
         "parse requirement",
-        "the lock is damaged: restore it, or lock the set again "
-        "(python -m switchyard.runner.locking SET)",
+        "the lock is damaged: restore it, or lock the set again (switchyard lock SET)",
     ),
 )
 
@@ -143,10 +145,14 @@ def uv_variables(base: Mapping[str, str]) -> dict[str, str]:
                 # pip takes the best of all indexes. Every pin but torch's has a hash, so that
                 # an index of somebody else's cannot slip another file in.
                 variables.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
-    # Seconds; uv's own 60 are short on a busy machine.
-    variables.setdefault("UV_COMPILE_BYTECODE_TIMEOUT", "600")
     variables["NO_COLOR"] = "1"
     return variables
+
+
+def index_alone(variables: Mapping[str, str]) -> dict[str, str]:
+    """uv's variables without what offers builds that not everybody has: a lock has to hold for
+    all, and an environment for CUDA must not take a CPU build of the same version."""
+    return {name: value for name, value in variables.items() if name not in OFFERS}
 
 
 def interpreter_for(python: str) -> str:
@@ -216,23 +222,28 @@ def relock(
     """Make one lock from its inputs and say what moved. Packages whose pins the inputs do not
     touch stay where they are, unless ``upgrade``. Raises LockingError and leaves the lock alone."""
     lock = set_.lock(environment, flavour)
-    cuda = set_.folder / f"{environment}.torch-cuda.constraints"
-    old = {path: path.read_text("utf-8") for path in (lock, cuda) if path.exists()}
-    resolved = _resolve(set_, environment, flavour, "" if upgrade else "".join(old.values()))
-    after = pins(resolved)
-    apart = cuda_only(after) if flavour == "cpu" and "torch" in after else set()
-    if "torch" in after:
-        text = re.sub(r" \\\n\s+--hash=\S+", "", after["torch"].text)
-        after["torch"] = after["torch"]._replace(text=text)
+    cuda = lock.with_name(f"{environment}.torch-cuda.constraints")
+    cpu = flavour == "cpu" or set_.only.get(environment) == "cpu"
+    paths = (lock, cuda) if cpu else (lock,)
+    old = "".join(path.read_text("utf-8") for path in paths if path.exists())
+    # A first lock for another flavour stays near the CPU's: what differs is then the device.
+    beside = (set_.lock(environment), *set_.constraints(environment))
+    near = old or "".join(path.read_text("utf-8") for path in beside if path.exists())
+    after = pins(_resolve(set_, environment, flavour, "" if upgrade else near))
+    apart = cuda_only(after) if cpu and "torch" in after else set()
+    for name in BUILDS if cpu else ():
+        if name in after:
+            text = re.sub(r" \\\n\s+--hash=\S+", "", after[name].text)
+            after[name] = after[name]._replace(text=text)
 
-    head = f"# Made by: python -m switchyard.runner.locking {set_.name}\n"
-    _write(lock, head + "".join(pin.text for name, pin in after.items() if name not in apart))
-    if apart:
-        head += "# Needed by the index's own build of torch, and installed only with it.\n"
-        _write(cuda, head + "".join(after[name].text for name in sorted(apart)))
-    elif flavour == "cpu":
+    head = f"# Made on {datetime.date.today()} by: switchyard lock {set_.name}\n"
+    if apart:  # written first: where a lock is, what stands beside it is as well
+        note = "# Needed by the index's own build of torch, and installed only with it.\n"
+        _write(cuda, head + note + "".join(after[name].text for name in sorted(apart)))
+    elif cpu:
         cuda.unlink(missing_ok=True)
-    return moved(pins("".join(old.values())), after)
+    _write(lock, head + "".join(pin.text for name, pin in after.items() if name not in apart))
+    return moved(pins(old), after)
 
 
 def _resolve(set_: VersionSet, environment: str, flavour: str, preferred: str) -> str:
@@ -240,9 +251,7 @@ def _resolve(set_: VersionSet, environment: str, flavour: str, preferred: str) -
     uv = uv_binary()
     if uv is None:
         raise LockingError("uv, which makes locks, is missing: python3 -m pip install uv")
-    variables = uv_variables(os.environ)
-    for name in OFFERS:
-        variables.pop(name, None)
+    variables = index_alone(uv_variables(os.environ))
     with tempfile.TemporaryDirectory(prefix="switchyard-lock-") as folder:
         output = Path(folder) / "resolved"
         output.write_text(preferred, "utf-8")
@@ -277,32 +286,3 @@ def _write(path: Path, text: str) -> None:
     unfinished = path.with_name(path.name + ".unfinished")
     unfinished.write_text(text, "utf-8")
     os.replace(unfinished, path)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status: 0, or 2 where a lock could not be made."""
-    from switchyard.runner.environments import find
-
-    parser = argparse.ArgumentParser(
-        prog="python -m switchyard.runner.locking", description=__doc__.partition("\n\n")[2]
-    )
-    parser.add_argument("set", help="a folder of version_sets/")
-    parser.add_argument("--flavour", default="cpu", help="cpu (default) or cuda")
-    parser.add_argument("--upgrade", action="store_true", help="take the newest the inputs allow")
-    options = parser.parse_args(arguments)
-    try:
-        set_ = find(options.set)
-        if set_.folder is None:
-            raise LockingError(f"{set_.name} is what is installed, and has no lock")
-        for environment in set_.environments:
-            changes = relock(set_, environment, options.flavour, options.upgrade)
-            print(f"{set_.lock(environment, options.flavour).name}:")
-            print(*changes or ["nothing moved"], sep="\n")
-    except (LockingError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

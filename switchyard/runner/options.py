@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import List
+import re
+from typing import List, Optional
 
 import psutil
 import pytest
@@ -51,6 +52,14 @@ def add(parser: pytest.Parser) -> None:
            f"(default: {DEFAULT_SET})")  # fmt: skip
     option("--tier", default="quick", choices=TIERS,
            help="how much: smoke, quick (default) or full")  # fmt: skip
+    option("--gpu", action="store_true",
+           help="run every route on a CUDA device: the first, if --device names none")  # fmt: skip
+    option("--device", default=None, metavar="DEVICE",
+           help="cpu (default), cuda or cuda:N")  # fmt: skip
+    option("--record-memory", action="store_true",
+           help="with --gpu: keep each torch cell's allocations, as torch's viewer opens them")
+    option("--tf32", action="store_true",
+           help="with --gpu: every float32 model also with TF32 on, as cells of their own")
     option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
            help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
@@ -75,6 +84,19 @@ def add(parser: pytest.Parser) -> None:
            help="why --accept is right: stands in the table of expectations")  # fmt: skip
 
 
+def cuda_number(config: pytest.Config) -> Optional[int]:
+    """N of the ``cuda:N`` that is asked for, None for the CPU. Raises pytest.UsageError."""
+    given, gpu = config.getoption("--device"), config.getoption("--gpu")
+    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", given or ("cuda" if gpu else "cpu"))
+    if found is None:
+        raise pytest.UsageError(f"--device {given}: known are cpu, cuda and cuda:N")
+    if found.group() == "cpu":
+        if gpu:
+            raise pytest.UsageError("--gpu and --device cpu contradict each other: leave one out")
+        return None
+    return int(found.group(1) or 0)
+
+
 def results_folder(config: pytest.Config) -> pathlib.Path:
     given = config.getoption("--results")
     return pathlib.Path(given) if given else config.rootpath / "results" / "runs"
@@ -91,6 +113,9 @@ def check(config: pytest.Config, args: List[str]) -> None:
         raise pytest.UsageError("--accept needs --reason TEXT: no expectation without a reason")
     if config.getoption("--reason") and not config.getoption("--accept"):
         raise pytest.UsageError("--reason does nothing without --accept")
+    for option, what in (("--record-memory", "records"), ("--tf32", "is a mode of")):
+        if cuda_number(config) is None and config.getoption(option):
+            raise pytest.UsageError(f"{option} {what} a CUDA device: add --gpu")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "-n would run the measurements side by side and switch the benchmarks off; "

@@ -65,13 +65,15 @@ def plan(
     tier: str,
     models: Sequence[str] = (),
     routes_named: bool = False,
+    tf32: bool = False,
 ) -> List[Planned]:
     """The cells of a run, model by model, the native baseline first.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
     wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
-    Raises UnknownName for a model that no set knows, NothingUsable where there is
-    no set that could tell what the zoo holds.
+    Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``: float32 models have cells
+    of precision tf32 beside their own. Raises UnknownName for a model that no set knows,
+    NothingUsable where there is no set that could tell what the zoo holds.
     """
     every = union(zoos)
     if not every and all(zoo.unusable for zoo in zoos.values()):
@@ -79,10 +81,14 @@ def plan(
     for name in models:
         if name not in every:
             raise UnknownName("model", name, every)
+        if _elsewhere(every[name], device):
+            raise NothingUsable(f"model {name!r} is planned on a CUDA device alone: add --gpu")
     cells = []
     for version_set, zoo in zoos.items():
         for name, description in every.items():
             if models and name not in models:
+                continue
+            if _elsewhere(description, device):
                 continue
             own = zoo.models.get(name)
             missing = None
@@ -93,9 +99,18 @@ def plan(
                 route_tier = "smoke" if routes_named else route.tier
                 if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
                     continue
-                cell = Cell(version_set, device, description["precision"], name, route.name)
-                cells.append(Planned(cell, route, own or description, missing))
+                for precision in _precisions(description["precision"], tf32):
+                    cell = Cell(version_set, device, precision, name, route.name)
+                    cells.append(Planned(cell, route, own or description, missing))
     return cells
+
+
+def _elsewhere(description: Mapping[str, Any], device: str) -> bool:
+    return "gpu" in description.get("tags", ()) and device != "cuda"
+
+
+def _precisions(own: str, tf32: bool) -> Tuple[str, ...]:
+    return (own, "tf32") if tf32 and own == "float32" else (own,)
 
 
 def _native_first(routes: Iterable[routes_.Route]) -> List[routes_.Route]:

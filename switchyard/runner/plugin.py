@@ -13,8 +13,10 @@ import pytest
 
 from switchyard.runner import options
 from switchyard.runner.asked import SUITES, CellUnderTest
+from switchyard.runner.derived import BadPin
 from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
+from switchyard.runner.nvml import NoDevice
 from switchyard.runner.plan import NothingUsable, Planned
 from switchyard.runner.progress import Progress
 from switchyard.runner.session import BadHopFile, Run
@@ -77,7 +79,8 @@ def _run(config: pytest.Config) -> Run:
         try:
             run = Run(config, config.stash[PROGRESS])
         except (
-            UnknownName, ZooFileMissing, BadHopFile, BadExpectations, WorkerFailed, NothingUsable
+            UnknownName, BadPin, ZooFileMissing, BadHopFile, BadExpectations, WorkerFailed,
+            NothingUsable, NoDevice,
         ) as error:  # fmt: skip
             raise pytest.UsageError(str(error)) from error
         config.stash[RUN] = run

@@ -26,8 +26,13 @@ def outcome_columns(outcome: Outcome) -> Dict[str, Optional[str]]:
         for name in ("stage", "verdict", "kind", "operator", "message", "signature")
     }
     if columns["message"]:
-        columns["message"] = _PATH.sub(r"\1", columns["message"])
+        columns["message"] = without_paths(columns["message"])
     return columns
+
+
+def without_paths(text: str) -> str:
+    """``text`` with only the last part of each absolute path."""
+    return _PATH.sub(r"\1", text)
 
 
 def expectation_columns(table: Expectations, cell: Cell, outcome: Outcome) -> Dict[str, str]:

@@ -15,12 +15,24 @@ import pytest
 
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
-from switchyard.runner import describing, environments, options, resuming, rows, staging
+from switchyard.runner import (
+    describing,
+    environments,
+    nvml,
+    options,
+    resuming,
+    rows,
+    settling,
+    staging,
+    version_sets,
+)
 from switchyard.runner import plan as plan_
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
-from switchyard.runner.expectations import Expectations, table_path
+from switchyard.runner.device_rows import device_columns, unit_of
+from switchyard.runner.expectations import Expectations, expected
 from switchyard.runner.launches import Launch, launch
+from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
 from switchyard.runner.standby import Key as StandbyKey
@@ -59,8 +71,12 @@ class Run:
         self.started = datetime.datetime.now(datetime.timezone.utc)
         option = config.getoption
         self.hop_files = [pathlib.Path(path).resolve() for path in option("--hop")]
-        self.sets = list(dict.fromkeys(option("--version-set"))) or [options.DEFAULT_SET]
-        self.device = "cpu"
+        asked = [version_sets.find(name) for name in option("--version-set")]
+        bases = {one.name: one.base for one in asked}
+        self.sets = list(bases) or [options.DEFAULT_SET]
+        number = options.cuda_number(config)
+        self.card = None if number is None else nvml.find(number)
+        self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
         self.hops = _known_hops(self.hop_files)
         self.runtimes = runtimes_.builtin()
@@ -75,6 +91,7 @@ class Run:
             Limits(option("--stage-timeout"), option("--memory-limit")),
             requires,
             progress.say,
+            self.card,
         )
         self.yard = Yard(
             self.crew,
@@ -87,13 +104,16 @@ class Run:
         )
         self.standby = Standby(self._start_measured, 2 * option("--jobs"))
         self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
-        routes = plan_.chosen_routes(option("--route"), self.hops, self.runtimes)
+        here = {n: one for n, one in self.runtimes.items() if self.card or "cpu" in one.devices}
+        routes = plan_.chosen_routes(option("--route"), self.hops, here)
         self.planned: List[Planned] = plan_.plan(
             self.zoos, routes, self.device, option("--tier"), option("--model"),
-            routes_named=bool(option("--route")),
+            routes_named=bool(option("--route")), tf32=option("--tf32"),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
-            name: Expectations(table_path(options.expectations_folder(config), name, self.device))
+            name: expected(
+                options.expectations_folder(config), name, self.device, bases.get(name, "")
+            )
             for name in self.sets
         }
         self.folder: Optional[RunFolder] = None
@@ -156,6 +176,7 @@ class Run:
             self.folder = resuming.reopen(given, results, sources)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
+        settling.keep(self.crew.known(), self.folder.path)
         self.folder.record(sources=sources)
         self.folder.plan(
             {
@@ -185,6 +206,7 @@ class Run:
                     for digest in model["sources"].values()
                 )
             ),
+            "device": self.device,
             "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.hop_files],
             "environments": {
                 f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()
@@ -228,7 +250,8 @@ class Run:
         cell = planned.cell
         fields: Dict[str, Any] = dict(made.record.get("fields", {}))
         seconds = 0.0
-        for depth, hop in enumerate(planned.route.hops, start=1):
+        hops = planned.route.hops if self.yard.unhosted(planned) is None else ()
+        for depth, hop in enumerate(hops, start=1):
             part = self.yard.converted(planned, depth)
             if part.folder is None:
                 break
@@ -239,7 +262,7 @@ class Run:
             self.folder.figure(cell, stage, "seconds", part.record["convert_seconds"], "s")
             self.folder.figure(cell, stage, "size", part.record["artefact_bytes"], "bytes")
         else:
-            if planned.route.hops:
+            if hops:
                 fields["convert_seconds"] = seconds
         self.folder.update(
             cell,
@@ -277,6 +300,8 @@ class Run:
             "model": cell.model,
             "artefact": str(artefact.folder) if planned.route.hops else None,
             "reference": str(reference.folder),
+            "device": cell.device,
+            "precision": cell.precision,
         }
         found: List[Launch] = []
         launches = self.config.getoption("--launches")
@@ -286,7 +311,7 @@ class Run:
             try:
                 with self.crew.gate.alone():
                     upcoming = [key] * (launches - number - 1) + self._measured_next(planned)
-                    one = launch(self.standby.take(key, upcoming), job)
+                    one = launch(self.standby.take(key, upcoming), job, self.card)
             finally:
                 done()
             self._enter_launch(cell, number, one, time.monotonic() - began)
@@ -294,13 +319,28 @@ class Run:
             if one.outcome is not None:
                 break
         self._launches[cell] = found
+        if self.config.getoption("--record-memory") and found[-1].device is not None:
+            self._record_memory(planned, key, job, found[-1].device)
         self.folder.update(
             cell,
             **rows.latency_columns(found),
             **rows.memory_columns(found),
             **self._ratio(planned, found),
+            **device_columns(found),
         )
         return found
+
+    def _record_memory(self, planned: Planned, key: StandbyKey, job, learnt: OnDevice) -> None:
+        """Beside the table: ``memory/MODEL-ROUTE.PRECISION.pickle``, for torch's own viewer."""
+        if self.runtimes[planned.route.runtime].format != "torch":
+            learnt.messages.append("record: only torch keeps one")
+            return
+        name = f"{planned.cell.short}.{planned.cell.precision}.pickle"
+        path = self.folder.path / "memory" / name
+        with self.crew.gate.alone():
+            reason = record(self.standby.take(key), job, path)
+        if reason:
+            learnt.messages.append(f"record: {reason}")
 
     def _enter_launch(self, cell: Cell, number: int, one: Launch, wall: float) -> None:
         def figure(point: str, name: str, value: float, unit: str) -> None:
@@ -316,6 +356,10 @@ class Run:
             for name, value in memory.items():
                 if value is not None:
                     figure(point, name, value, "MiB")
+        for point, memory in (one.device.memory if one.device else {}).items():
+            for name, value in memory.items():
+                if value is not None:
+                    figure(f"gpu_{point}", name, value, unit_of(name))
 
     def _standby_key(self, planned: Planned) -> StandbyKey:
         cell, runtime = planned.cell, self.runtimes[planned.route.runtime]
@@ -346,6 +390,7 @@ class Run:
             one for one in self.selected
             if one.native and one.cell.model == planned.cell.model
             and one.cell.version_set == planned.cell.version_set
+            and one.cell.precision == planned.cell.precision
         )  # fmt: skip
         if native.cell == planned.cell:
             base = rows.latency_columns(found)
@@ -376,6 +421,7 @@ class Run:
         self.yard.close()
         if self.folder is None:
             return
+        settling.keep(self.crew.known(), self.folder.path)  # those first needed on the way
         sets = {
             name: {
                 "environments": {
@@ -397,11 +443,13 @@ class Run:
             options={
                 name: self.config.getoption(f"--{name}")
                 for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
-                             "zoo", "hop", "model", "route")
+                             "zoo", "hop", "model", "route", "gpu", "device", "tf32")
             },
             version_sets=sets,
             whole_selection=self._whole,
             started=self.started,
             ended=datetime.datetime.now(datetime.timezone.utc),
         )  # fmt: skip
+        if self.card is not None:
+            about["card"] = self.card.about()
         self.folder.close(whole=whole and self._whole, **about)

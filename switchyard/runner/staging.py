@@ -38,7 +38,9 @@ _LOOKING = frozenset(
         "diagnosis",
         "evidence",
         "layers",
+        "fragmentation",
         "measuring",
+        "placement",
         "stochastic",
         "trace_replay",
     )

@@ -16,7 +16,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from switchyard import wire
-from switchyard.runner.workers import Limits, kill_tree, private_mib
+from switchyard.runner.workers import LAST_SECONDS, Limits, kill_tree, private_mib
 
 
 class Ended(Exception):
@@ -47,6 +47,10 @@ class MeasuredProcess:
         os.close(theirs_read)
         os.close(theirs_write)
         self.begin()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
 
     def begin(self) -> None:
         """From now on the stage's time counts."""
@@ -95,7 +99,10 @@ class MeasuredProcess:
         os.close(self._write)
         os.close(self._read)
         kill_tree(self._popen.pid)
-        self._popen.wait()
+        try:
+            self._popen.wait(timeout=LAST_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass  # in the driver, where no signal reaches it; its cell has its outcome
 
 
 @dataclasses.dataclass

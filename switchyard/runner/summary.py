@@ -34,6 +34,8 @@ def _terminal(reporter):
 def run_again(row: Mapping[str, Any]) -> str:
     """The command that runs one row's cell alone."""
     command = f"pytest bench/ --model {row['model']} --route {row['route']}"
+    if row["device"] != "cpu":
+        command += " --gpu"
     if row["version_set"] != DEFAULT_SET:
         command += f" --version-set {row['version_set']}"
     return command
@@ -65,6 +67,12 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
         for line in changes:
             reporter.write_line(line)
     reporter.write_line("")
+    for version_set, expectations in run.expectations.items():
+        if expectations.starts_from is not None:
+            reporter.write_line(
+                f"{version_set} has no table of its own: what is expected of it is what "
+                f"{shown(str(expectations.starts_from))} says"
+            )
     reporter.write_line(rendering.totals(rows, terminal))
     table = os.path.relpath(run.folder.path / "cells.csv")
     reporter.write_line(f"table: {table if len(table) < 100 else shown(table)}", bold=True)

@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import psutil
 
 from switchyard import wire
+from switchyard.runner.version_sets import CURRENT
 from switchyard.vocabulary import Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
@@ -28,6 +29,9 @@ POLL_SECONDS = 0.1
 
 #: Seconds a fork server may take to import its frameworks (cold disk, busy machine).
 START_SECONDS = 300
+
+#: Seconds that a killed child may take to be gone.
+LAST_SECONDS = 60
 
 _MAX_MESSAGE = 1 << 20
 
@@ -72,27 +76,38 @@ class _Child:
         self.changed = threading.Condition()
 
 
-def environment_variables(environment, worker_path: pathlib.Path, cache: pathlib.Path) -> dict:
-    """What a version set's processes see: their own path and scripts, nothing of the runner's."""
+def environment_variables(
+    environment, worker_path: pathlib.Path, cache: pathlib.Path, visible: str = "-1"
+) -> dict:
+    """What a version set's processes see: their own path and scripts, nothing of the runner's.
+
+    ``visible``: the CUDA device they may use, none by default.
+    """
     kept = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
     }
     kept.update(
-        PYTHONPATH=str(worker_path),
+        PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
         PYTHONNOUSERSITE="1",
         PYTHONHASHSEED="0",
-        PYTHONDONTWRITEBYTECODE="1",
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
         TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
         HF_HUB_OFFLINE="1",
-        CUDA_VISIBLE_DEVICES="-1",
+        CUDA_VISIBLE_DEVICES=visible,
     )
     return kept
+
+
+def _own_path(environment) -> List[str]:
+    """Where the runner's own interpreter was told to find packages, for the set that is just
+    that interpreter; behind the worker's path, which has all that is Switchyard's."""
+    given = os.environ.get("PYTHONPATH") if environment.version_set == CURRENT else None
+    return [path for path in (given or "").split(os.pathsep) if path]
 
 
 class Worker:
@@ -112,6 +127,8 @@ class Worker:
         self._control: Optional[socket.socket] = None
         self.imports: Dict[str, Dict[str, str]] = {}
         self.import_seconds = 0.0
+        #: GPU files that the server holds open: its jobs for the device are spawned, not forked.
+        self.touched: List[str] = []
         self._start()
 
     def _start(self) -> None:
@@ -144,6 +161,7 @@ class Worker:
             )
         hello = wire.parse(body[4:])
         self.imports, self.import_seconds = hello["imports"], hello["import_seconds"]
+        self.touched = hello["touched"]
         self._control = ours
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
 
@@ -168,6 +186,7 @@ class Worker:
             with child.changed:
                 if event["event"] == "started":
                     child.pid = event["pid"]
+                    self.touched = event["touched"] or self.touched
                 else:
                     child.exit = event
                 child.changed.notify_all()
@@ -240,6 +259,9 @@ class Worker:
                 stopped = self._overstepped(child.pid, stage, limits, deadline)
                 if stopped is not None:
                     kill_tree(child.pid)
+                    deadline = time.monotonic() + LAST_SECONDS
+            elif time.monotonic() > deadline:
+                break  # in the driver, where no signal reaches it; its cell has its outcome
         if child.pid is not None:
             # The child is reaped and its number may be another's by now; its session is not.
             kill_session(child.pid)

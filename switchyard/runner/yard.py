@@ -18,7 +18,10 @@ from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
 from switchyard.runner.plan import Planned
-from switchyard.vocabulary import TIERS, Outcome
+from switchyard.vocabulary import TIERS, Outcome, signature_of
+
+#: Of a card's memory, MiB, for each job that asks a model there beside others.
+_MIB_ON_A_CARD = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,9 @@ class Yard:
         self._watch = watch
         self._answered = answered
         self._once = _Once()
+        # Contexts side by side must not be what fills the card.
+        room = jobs if crew.card is None else max(1, int(crew.card.memory_mib // _MIB_ON_A_CARD))
+        self._turns = threading.Semaphore(min(jobs, room))
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
     def prepare(self, cells: Sequence[Planned]) -> None:
@@ -118,6 +124,9 @@ class Yard:
         found: Dict[Hashable, _Work] = {}
         roots: List[_Work] = []
         for planned in cells:
+            if self.unhosted(planned) is not None:  # nothing is made for it
+                roots.append(_Work(lambda p=planned: self.answer(p)))
+                continue
             model = (planned.cell.version_set, planned.cell.model)
             before = found.get(model)
             if before is None:
@@ -133,6 +142,19 @@ class Yard:
             tier = self.runtimes[planned.route.runtime].tier
             before.after.append(_Work(lambda p=planned: self.answer(p), tier))
         return roots
+
+    def unhosted(self, planned: Planned) -> Optional[Outcome]:
+        """Why no version set at all can run the cell's runtime on its device, or None."""
+        runtime = self.runtimes[planned.route.runtime]
+        if planned.cell.device in runtime.devices:
+            return None
+        return Outcome(
+            stage="import",
+            verdict="unavailable",
+            kind="missing-dependency",
+            message=runtime.elsewhere,
+            signature=signature_of(runtime.elsewhere),
+        )
 
     def reference(self, planned: Planned) -> Made:
         """The reference of a cell's model."""
@@ -278,6 +300,9 @@ class Yard:
 
     def _make_answer(self, planned: Planned) -> Made:
         cell = planned.cell
+        unhosted = self.unhosted(planned)
+        if unhosted is not None:  # before anything is converted for it
+            return Made(outcome=unhosted)
         artefact = self.converted(planned)
         if artefact.outcome is not None:
             return dataclasses.replace(artefact, seconds=0.0, overhead=0.0)
@@ -291,12 +316,15 @@ class Yard:
             return Made(outcome=missing)
         job = {
             "do": "ask",
-            "preloads": runtime.preloads,
+            # torch.compile's ask for a card as they are imported, and no child of a process that
+            # has asked may be forked for one: better that these children import them.
+            "preloads": runtime.preloads if cell.device == "cpu" else (),
             "file": planned.model["file"],
             "model": cell.model,
             "runtime": runtime.name,
             "artefact": str(artefact.folder) if planned.route.hops else None,
             "reference": str(reference.folder),
+            "device": cell.device,
             "precision": cell.precision,
             "classifier": planned.model["classifier"],
             "dynamic": bool(planned.model["sizes"]),
@@ -304,7 +332,8 @@ class Yard:
         began = time.monotonic()
         done = self._watch(f"{cell.short}  run")
         try:
-            finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
+            with self._turns:
+                finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
         finally:
             done()
         result = finished.result or {}

@@ -6,7 +6,9 @@ arrays by the artefact's own names to arrays by the artefact's own names.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
+import os
 import pkgutil
 from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple
 
@@ -16,6 +18,46 @@ if TYPE_CHECKING:
     import numpy as np
 
     from switchyard.worker.building import BuiltModel
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a model is loaded for: ``cpu`` or ``cuda`` (the one device that the process sees),
+    and whether float32 may be computed in TF32 there."""
+
+    device: str = "cpu"
+    tf32: bool = False
+
+    @classmethod
+    def of_job(cls, job: Mapping[str, Any]) -> "Target":
+        return cls(job.get("device", "cpu"), job.get("precision") == "tf32")
+
+
+class DeviceUnavailable(RuntimeError):
+    """This environment's packages cannot use the device that was asked for at all."""
+
+    kind = "missing-dependency"
+    stage = "import"
+
+
+class ProviderFallback(RuntimeError):
+    """The device was asked for, could have been had, and the session is not on it."""
+
+    kind = "provider-fallback"
+    stage = "load"
+
+
+def native_words(limit: int = 4000) -> str:
+    """The end of what this process wrote to stderr where that is a file: native code says
+    there, and nowhere else, why a library did not load. Empty where it cannot be read."""
+    try:
+        if not os.path.isfile(os.readlink("/proc/self/fd/2")):
+            return ""
+        with open("/proc/self/fd/2", "rb") as log:
+            log.seek(max(0, os.fstat(log.fileno()).st_size - limit))
+            return log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 class Session:
@@ -32,10 +74,20 @@ class Session:
         where the runtime takes them, and outputs are not copied out."""
         return lambda: self.run(feeds)
 
+    def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
+        """What can be timed: ``resident`` is ``prepare``'s call. On a device each call also
+        waits for the device; ``from_host`` begins with inputs in host memory, and ``device``
+        returns the seconds between two events on the device around one inference."""
+        return {"resident": self.prepare(feeds)}
+
+    def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+        """The row's columns of where ``feeds`` are computed. Raises what asking raises."""
+        return {}
+
 
 class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
-    a hop."""
+    a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -43,10 +95,53 @@ class Runtime:
     environment: ClassVar[str] = "core"
     requires: ClassVar[Tuple[str, ...]] = ()
     preloads: ClassVar[Tuple[str, ...]] = ()
+    devices: ClassVar[Tuple[str, ...]] = ("cpu", "cuda")
+    elsewhere: ClassVar[str] = ""
 
-    def load(self, artefact: Optional[Artefact], model: Optional["BuiltModel"]) -> Session:
-        """Load for the CPU. Raises whatever the runtime raises."""
+    def lacks(self, target: Target) -> str:
+        """Why the installed packages cannot run on ``target``, empty where they can. Asked for
+        a device other than the CPU only, with the runtime imported."""
+        return ""
+
+    def load(
+        self,
+        artefact: Optional[Artefact],
+        model: Optional["BuiltModel"],
+        target: Target = Target(),
+    ) -> Session:
+        """Load for ``target``. Raises whatever the runtime raises, and ProviderFallback where
+        the session is not on the device that was asked for."""
         raise TypeError(f"{type(self).__name__} has no load")
+
+
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        """What the framework's allocator says of the device now: ``allocated_mib``,
+        ``reserved_mib``, ``requested_mib``, ``peak_mib``, ``slack``, ... None or absent where
+        it cannot say, never 0. Asked once something was loaded there."""
+        return {}
+
+    def release(self) -> None:
+        """Give back what is cached for models that are gone."""
+
+    def record(self) -> None:
+        """From now on remember every allocation. Raises TypeError where there is no record."""
+        raise TypeError(f"{self.name} keeps no record of its allocations")
+
+    def write_record(self, path: str) -> None:
+        """Write what was remembered. Raises TypeError as ``record`` does."""
+        raise TypeError(f"{self.name} keeps no record of its allocations")
+
+
+def loaded(runtime: Runtime, artefact, model, target: Target) -> Session:
+    """``runtime.load``, once the packages are known to be for that device.
+
+    Raises DeviceUnavailable, with the reason, where they are not.
+    """
+    if target.device != "cpu":
+        reason = runtime.lacks(target)
+        if reason:
+            raise DeviceUnavailable(reason)
+    return runtime.load(artefact, model, target)
 
 
 def builtin() -> Dict[str, Runtime]:

@@ -1,4 +1,8 @@
-"""LiteRT (once TensorFlow Lite), from the ``ai_edge_litert`` package, on the CPU."""
+"""LiteRT (once TensorFlow Lite), from the ``ai_edge_litert`` package, on the CPU.
+
+Before October 2024 that package was called ``tflite_runtime``. Not ``tf.lite``, which has
+TensorFlow's own operators linked in and is no runtime apart from it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ if TYPE_CHECKING:
 
 from switchyard.hops.onnx_io import Declared
 from switchyard.manifest import Artefact, ManifestMismatch
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Runtime, Session, Target
 
 SIGNATURE = "serving_default"
 
@@ -90,14 +94,20 @@ class LiteRt(Runtime):
     name = "litert"
     format = "tflite"
     tier = "quick"
-    requires = ("ai_edge_litert",)
+    requires = ("ai_edge_litert | tflite_runtime",)
+    devices = ("cpu",)
+    elsewhere = "LiteRT has no CUDA backend"
 
-    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+    def load(self, artefact: Optional[Artefact], model: Any = None,
+             target: Target = Target()) -> Session:  # fmt: skip
         """Allocates as well, so that operators it lacks (``Flex...``) show at load.
 
         Raises what LiteRT raises: ValueError or RuntimeError.
         """
-        from ai_edge_litert.interpreter import Interpreter
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ModuleNotFoundError:
+            from tflite_runtime.interpreter import Interpreter
 
         assert artefact is not None
         setting = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")

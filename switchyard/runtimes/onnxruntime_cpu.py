@@ -1,4 +1,4 @@
-"""ONNX Runtime with its CPU provider."""
+"""ONNX Runtime with its CPU provider; ``onnxruntime_cuda`` is what a CUDA device adds."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 from switchyard.manifest import Artefact
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Runtime, Session, Target
 
 PROVIDERS = ("CPUExecutionProvider",)
 
 
-class _OrtSession(Session):
+class OrtSession(Session):
     def __init__(self, session: Any, threads: int):
         self._session = session
         self._names = [output.name for output in session.get_outputs()]
@@ -25,7 +25,9 @@ class _OrtSession(Session):
         if not any(array.dtype.name == "bfloat16" for array in feeds.values()):
             arrays = self._session.run(self._names, dict(feeds))
             return dict(zip(self._names, arrays))
-        binding = self._bind(feeds)
+        return self._run_bound(self._bind(feeds))
+
+    def _run_bound(self, binding: Any) -> Dict[str, np.ndarray]:
         self._session.run_with_iobinding(binding)
         return dict(zip(self._names, map(_array, binding.get_outputs())))
 
@@ -38,20 +40,23 @@ class _OrtSession(Session):
         depend on the values."""
         binding = self._session.io_binding()
         for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, _value(array))
+            binding.bind_ortvalue_input(name, value(array))
         for name in self._names:
             binding.bind_output(name, "cpu")
         return binding
 
 
-def _value(array: np.ndarray) -> Any:
-    """An OrtValue of the array. numpy's bfloat16 is a foreign dtype that only its bits can
-    carry across; versions without that door raise."""
+def value(array: np.ndarray, device: str = "cpu") -> Any:
+    """An OrtValue of the array, in ``device``'s memory. numpy's bfloat16 is a foreign dtype
+    that only its bits can carry across, into host memory alone; versions without that door
+    raise."""
     import numpy as np
     import onnxruntime
 
     if array.dtype.name != "bfloat16":
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        if device == "cpu":
+            return onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        return onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0)
     from onnx import TensorProto
 
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(
@@ -71,25 +76,43 @@ def _array(value: Any) -> np.ndarray:
     return tensor.view(torch.int16).numpy().view(dtype_named("bfloat16"))
 
 
+def session_options() -> Any:
+    """Options with the thread count that ``SWITCHYARD_INTRA_OP_THREADS`` asks for."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
+    if threads:
+        options.intra_op_num_threads = int(threads)
+    return options
+
+
 class OnnxRuntimeCpu(Runtime):
     name = "ort"
     format = "onnx"
     tier = "smoke"
     requires = ("onnxruntime",)
 
-    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+    def lacks(self, target: Target) -> str:
+        from switchyard.runtimes import onnxruntime_cuda
+
+        return onnxruntime_cuda.lacks(onnxruntime_cuda.CUDA)
+
+    def load(self, artefact: Optional[Artefact], model: Any = None,
+             target: Target = Target()) -> Session:  # fmt: skip
         """Raises what ONNX Runtime raises for a graph, an opset or an IR it does not take."""
         import onnxruntime
 
         assert artefact is not None
-        options = onnxruntime.SessionOptions()
-        threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
-        if threads:
-            options.intra_op_num_threads = int(threads)
+        if target.device == "cuda":
+            from switchyard.runtimes import onnxruntime_cuda
+
+            return onnxruntime_cuda.load(artefact, target)
+        options = session_options()
         session = onnxruntime.InferenceSession(
             str(artefact.file(self.format)), sess_options=options, providers=list(PROVIDERS)
         )
-        return _OrtSession(session, int(threads or 0))
+        return OrtSession(session, options.intra_op_num_threads)
 
 
 RUNTIMES = (OnnxRuntimeCpu(),)

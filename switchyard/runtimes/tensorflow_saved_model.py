@@ -1,4 +1,4 @@
-"""TensorFlow, for SavedModels: the signature ``serving_default``, on the CPU."""
+"""TensorFlow, for SavedModels: the signature ``serving_default``, on the CPU or a GPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 from switchyard.hops.onnx_io import Declared
 from switchyard.manifest import Artefact
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Runtime, Session, Target
 
 SIGNATURE = "serving_default"
 
@@ -41,7 +41,7 @@ def read_signature(folder: pathlib.Path) -> Dict[str, List[Declared]]:
     }
 
 
-class _TensorFlowSession(Session):
+class TensorFlowSession(Session):
     def __init__(self, loaded: Any, signature: Any):
         import tensorflow as tf
 
@@ -74,7 +74,18 @@ class TensorFlowSavedModel(Runtime):
     tier = "quick"
     requires = ("tensorflow",)
 
-    def load(self, artefact: Optional[Artefact], model: Any = None) -> Session:
+    def lacks(self, target: Target) -> str:
+        from switchyard.runtimes import tensorflow_cuda
+
+        return tensorflow_cuda.lacks()
+
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        from switchyard.runtimes import tensorflow_cuda
+
+        return tensorflow_cuda.memory()
+
+    def load(self, artefact: Optional[Artefact], model: Any = None,
+             target: Target = Target()) -> Session:  # fmt: skip
         """Raises ValueError where there is no ``serving_default``, else what TensorFlow
         raises: RuntimeError where it has run already and another thread count is set."""
         import tensorflow as tf
@@ -83,11 +94,18 @@ class TensorFlowSavedModel(Runtime):
         threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
         if threads and tf.config.threading.get_intra_op_parallelism_threads() != int(threads):
             tf.config.threading.set_intra_op_parallelism_threads(int(threads))
+        facts: Dict[str, Any] = {}
+        if target.device == "cuda":
+            from switchyard.runtimes import tensorflow_cuda
+
+            facts = tensorflow_cuda.set_up(target)
         loaded = tf.saved_model.load(str(artefact.file(self.format)))
         if SIGNATURE not in loaded.signatures:
             known = ", ".join(sorted(loaded.signatures)) or "none at all"
             raise ValueError(f"the SavedModel has no signature {SIGNATURE!r}; it has {known}")
-        return _TensorFlowSession(loaded, loaded.signatures[SIGNATURE])
+        if target.device == "cuda":
+            return tensorflow_cuda.session_on_gpu(loaded, loaded.signatures[SIGNATURE], facts)
+        return TensorFlowSession(loaded, loaded.signatures[SIGNATURE])
 
 
 RUNTIMES = (TensorFlowSavedModel(),)

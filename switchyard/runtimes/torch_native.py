@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import Runtime, Session
+from switchyard.runtimes import Session, Target, torch_cuda
 
 
 class TorchSession(Session):
@@ -42,17 +42,20 @@ class TorchSession(Session):
         return once
 
 
-class TorchEager(Runtime):
+class TorchEager(torch_cuda.TorchRuntime):
     name = "torch-eager"
     format = "torch"
     tier = "smoke"
     requires = ("torch",)
 
-    def load(self, artefact, model) -> Session:
+    def load(self, artefact, model, target: Target = Target()) -> Session:
+        if target.device == "cuda":
+            module = torch_cuda.placed(model.module, target)
+            return torch_cuda.CudaSession(model, module, module, target)
         return TorchSession(model, model.module)
 
 
-class TorchCompile(Runtime):
+class TorchCompile(torch_cuda.TorchRuntime):
     """``torch.compile`` with its defaults; sizes that change make it compile again.
 
     A dear route: a C++ compiler runs for every kernel, tens of seconds a model on two cores.
@@ -64,9 +67,12 @@ class TorchCompile(Runtime):
     requires = ("torch",)
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
-    def load(self, artefact, model) -> Session:
+    def load(self, artefact, model, target: Target = Target()) -> Session:
         import torch
 
+        if target.device == "cuda":
+            module = torch_cuda.placed(model.module, target)
+            return torch_cuda.CudaSession(model, module, torch.compile(module), target)
         return TorchSession(model, torch.compile(model.module))
 
 

@@ -6,6 +6,7 @@ text that goes out passes ``published``. What cannot be found out is absent, nev
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -289,10 +290,11 @@ def gpus() -> dict[str, Any] | None:
             "cuda_of_driver": f"{cuda // 1000}.{cuda % 1000 // 10}",
             "cards": [_card(pynvml, handle) for handle in handles],
         }
-    except pynvml.NVMLError as error:
+    except Exception as error:  # a run of hours is not lost over what its card does not answer
         return {"error": str(error)}
     finally:
-        pynvml.nvmlShutdown()
+        with contextlib.suppress(Exception):
+            pynvml.nvmlShutdown()
 
 
 def _card(pynvml, handle) -> dict[str, Any]:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     import pandas
 
 #: From a version to the next: a function from a frame of texts to a frame of texts, each
-#: cell as it stands in the CSV. ``{1: from_1_to_2}`` is the first entry there will be.
-MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {}
+#: cell as it stands in the CSV. A column that is new is empty without being added here.
+MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
+    1: lambda frame: frame,  # 2 added what is asked of a GPU, which 1 never ran on
+}
 
 
 class TableError(Exception):
@@ -364,13 +366,18 @@ def sets_with_whole_runs(results: str | Path) -> list[str]:
 
 
 def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
-    """The rows of a frame that ``read_cells`` gave, None where nothing is known: what
-    ``switchyard.compare`` takes."""
-    import pandas
+    """The rows of a frame that ``read_cells`` gave, as ``switchyard.compare`` takes them: Python's
+    own values, None where nothing is known.
 
+    Texts lose control characters, which a table of somebody else's may hold.
+    """
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
     return [
-        {name: None if value == "" or pandas.isna(value) else value for name, value in row.items()}
-        for row in frame.to_dict("records")
+        {
+            name: (schema.one_line(value) or None) if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in rows
     ]
 
 

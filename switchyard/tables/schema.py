@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -98,6 +98,13 @@ COLUMNS: tuple[Column, ...] = (
     _float("convert_seconds", "wall time of all hops of the route when made, cached or not", "s"),
     _integer("artefact_bytes", "size on disk of the artefact that ran", "bytes"),
     _text("artefact_key", "content key of the artefact that ran"),
+    # where it ran; asked on a device other than the CPU alone
+    _text("providers", "the session's own providers or its tensors' devices, joined by '>'"),
+    _integer("nodes_on_device", "executed nodes on the device; runtimes that name them only"),
+    _integer("nodes_on_cpu", "executed nodes on the CPU of a session on the device"),
+    _float("share_on_cpu", "host time in nodes on the CPU over that in all nodes, 0 to 1"),
+    _text("placement_kind", "cpu-fallback where a part ran on the CPU", ("cpu-fallback",)),
+    _text("placement_message", "what ran on the CPU, or why it could not be found out"),
     # latency
     _float("latency_median_ms", "median over launches of the launch medians", "ms"),
     _float("latency_p10_ms", "10% quantile", "ms"),
@@ -105,6 +112,10 @@ COLUMNS: tuple[Column, ...] = (
     _float("latency_p99_ms", "99% quantile, only from 662 samples up", "ms"),
     _float("latency_min_ms", "fastest single call", "ms"),
     _integer("latency_samples", "timed calls over all launches"),
+    _float("latency_device_median_ms", "as latency_median_ms, between events on the device", "ms"),
+    _float(
+        "latency_from_host_median_ms", "as latency_median_ms, inputs in host memory each call", "ms"
+    ),
     _integer("launches", "fresh processes that measured"),
     _float("ratio_to_native", "median latency over torch-eager's in this run; below 1 is faster"),
     # memory of a fresh process
@@ -113,6 +124,25 @@ COLUMNS: tuple[Column, ...] = (
     _float("memory_import_mib", "resident set after importing the runtime, no model", "MiB"),
     _float("memory_model_mib", "steady less import", "MiB"),
     _float("heap_free_mib", "free inside the process's allocator", "MiB"),
+    # the device while it was measured
+    _float("sm_clock_mhz", "clock of the multiprocessors after the timed calls", "MHz"),
+    _float("gpu_temperature", "of the card after the timed calls", "degrees Celsius"),
+    _text("gpu_throttle", "what held its clock down meanwhile, joined by '>'"),
+    _integer("gpu_foreign_processes", "other processes on the card, the most seen"),
+    _integer("gpu_samples_retaken", "sample sets thrown away for either reason"),
+    # the device's memory after the timed calls; figures.parquet has it at every point
+    _float("gpu_allocated_mib", "held by tensors", "MiB"),
+    _float("gpu_reserved_mib", "held by the framework's allocator", "MiB"),
+    _float("gpu_requested_mib", "asked for by tensors, before the allocator rounded it up", "MiB"),
+    _float("gpu_peak_mib", "most held by tensors at once", "MiB"),
+    _float("gpu_process_mib", "held by the process, by NVML", "MiB"),
+    _float("gpu_used_mib", "used on the whole card, by NVML", "MiB"),
+    _float("gpu_slack", "1 - allocated / reserved"),
+    _float("gpu_external_fragmentation", "1 - largest free blocks / all free, after varied shapes"),
+    _float("gpu_internal_fragmentation", "1 - requested / allocated"),
+    _float("gpu_leak_bytes", "slope of what tensors hold over further calls, a call", "bytes"),
+    _float("gpu_kept_mib", "held by tensors once the model was released", "MiB"),
+    _text("gpu_message", "why a column of the device is empty"),
     _text("measure_kind", "why measuring failed; accuracy columns stay", _ALL_KINDS),
     _text("measure_message", "first line of the error that stopped measuring"),
     # what the cell cost

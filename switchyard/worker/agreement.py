@@ -41,6 +41,10 @@ DTYPES = {
     "complex128": (2.0**-52, 1e6, 2e-14),
 }
 
+#: The highest honest ``error_vs_fp64`` of a float32 model computed in TF32: float16's, in units
+#: of float32's rounding, since TF32 keeps 10 bits of 23.
+TF32_LIMIT = 10.0 * 2.0**13
+
 #: How grave a kind is beside others of one cell; what is not named is a fault of value.
 STRUCTURAL = ("output-structure", "shape", "dtype")
 

@@ -13,7 +13,7 @@ from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
 from switchyard.manifest import Artefact
 from switchyard.vocabulary import PASSING, Outcome, signature_of
-from switchyard.worker import agreement, stochastic
+from switchyard.worker import agreement, placement, stochastic
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
 
@@ -30,19 +30,22 @@ class Asked:
     def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
         if self.manifest is None:
             return self.session.run(inputs)
-        return self.manifest.results(self.session.run(self.manifest.feeds(inputs)))
+        return self.manifest.results(self.session.run(self.feeds(inputs)))
+
+    def feeds(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return inputs if self.manifest is None else self.manifest.feeds(inputs)
 
 
 def _loaded(job: Mapping[str, Any]) -> Tuple[Asked, Any, Optional[Artefact]]:
     """The session, the built model (for torch only) and the artefact (for all others)."""
-    runtime = runtimes.builtin()[job["runtime"]]
+    runtime, target = runtimes.builtin()[job["runtime"]], runtimes.Target.of_job(job)
     if runtime.format == "torch":
         from switchyard.worker.building import build
 
         model = build(job["file"], job["model"])
-        return Asked(runtime.load(None, model), None), model, None
+        return Asked(runtimes.loaded(runtime, None, model, target), None), model, None
     artefact = Artefact.read(job["artefact"])
-    session = runtime.load(artefact, None)
+    session = runtimes.loaded(runtime, artefact, None, target)
     return Asked(session, artefact.manifest.for_format(runtime.format)), None, artefact
 
 
@@ -53,7 +56,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     try:
         asked, model, artefact = _loaded(job)
     except Exception as error:
-        error.stage = "load"
+        error.stage = getattr(error, "stage", "load")
         raise
     fields: Dict[str, Any] = {}
     if artefact is not None:
@@ -70,6 +73,8 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         if judged.verdict not in PASSING:
             judged = _explained(judged, reference, answers, job, artefact)
         fields["dynamic"] = _dynamic(asked, reference, job)
+    if job.get("device", "cpu") != "cpu":
+        fields.update(placement.of_session(asked.session, asked.feeds(reference.inputs("example"))))
     found = judged.agreement
     for name in ("mse", "nmse", "max_abs_err", "cosine", "match_fraction", "top1_agreement",
                  "error_vs_fp64"):  # fmt: skip
@@ -115,7 +120,11 @@ def _judge_probes(asked: Asked, reference: Reference, job, figures: List[dict]):
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    return agreement.judge(results), answers
+    return agreement.judge(results, _limit(job)), answers
+
+
+def _limit(job: Mapping[str, Any]) -> Optional[float]:
+    return agreement.TF32_LIMIT if job["precision"] == "tf32" else None
 
 
 def _judge_spread(asked: Asked, reference: Reference):
@@ -153,7 +162,7 @@ def _dynamic(asked: Asked, reference: Reference, job) -> str:
     except Exception:  # whatever a runtime raises at another size, that size does not work
         return "failed"
     found = agreement.compare(reference.outputs(RESIZED), got, reference.outputs64(RESIZED))
-    return "ok" if agreement.band(found)[0] in PASSING else "wrong"
+    return "ok" if agreement.band(found, _limit(job))[0] in PASSING else "wrong"
 
 
 def _task(asked: Asked, model, job) -> Optional[float]:

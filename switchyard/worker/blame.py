@@ -76,9 +76,51 @@ RUN_RULES: Sequence[Rule] = (
     ("", "Incompatible shapes", "shape"),
 )
 
+#: What CUDA and the frameworks on it say, at whatever stage: texts of the CUDA runtime
+#: (cudaGetErrorString), of torch's c10, of ONNX Runtime's CUDA provider and of TensorFlow.
+DEVICE_RULES: Sequence[Rule] = (
+    ("OutOfMemoryError", "", "device-oom"),
+    ("", "CUDA out of memory", "device-oom"),
+    ("", "CUDA error: out of memory", "device-oom"),
+    ("", "CUDA failure 2: out of memory", "device-oom"),
+    ("", "CUDA_ERROR_OUT_OF_MEMORY", "device-oom"),
+    ("", "CUBLAS_STATUS_ALLOC_FAILED", "device-oom"),
+    ("", "CUDNN_STATUS_ALLOC_FAILED", "device-oom"),
+    ("", "by allocator GPU_", "device-oom"),
+    ("", "device-side assert triggered", "device-lost"),
+    ("", "unspecified launch failure", "device-lost"),
+    ("", "an illegal memory access was encountered", "device-lost"),
+    ("", "an illegal instruction was encountered", "device-lost"),
+    ("", "misaligned address", "device-lost"),
+    ("", "uncorrectable ECC error", "device-lost"),
+    ("", "CUDA_ERROR_ILLEGAL_ADDRESS", "device-lost"),
+    ("", "CUDA_ERROR_LAUNCH_FAILED", "device-lost"),
+    ("", "device(s) is/are busy or unavailable", "device-lost"),
+    ("", "the launch timed out and was terminated", "timeout"),
+    ("", "The NVIDIA driver on your system is too old", "driver-too-old"),
+    ("", "CUDA driver version is insufficient", "driver-too-old"),
+    ("", "unsupported display driver / cuda driver combination", "driver-too-old"),
+    ("", "forward compatibility was attempted on non supported HW", "driver-too-old"),
+    ("", "the provided PTX was compiled with an unsupported toolchain", "driver-too-old"),
+    ("", "no kernel image is available for execution on the device", "abi-mismatch"),
+    ("", "No CUDA GPUs are available", "provider-fallback"),
+    ("", "Found no NVIDIA driver on your system", "provider-fallback"),
+    # A model that makes tensors of its own on the CPU: the zoo's fault, and no route's.
+    ("", "Expected all tensors to be on the same device", "bad-fixture"),
+)
+
+#: Of a job on a device only: an arena's words are the same wherever its memory lies.
+ON_DEVICE_RULES: Sequence[Rule] = (
+    ("", "Failed to allocate memory for requested buffer", "device-oom"),
+    ("", "Dst tensor is not initialized", "device-oom"),
+)
+
+_HOST = re.compile(r"\bhostname=\S+")
+
 RULES = {
     "import": IMPORT_RULES,
     "build": BUILD_RULES,
+    "reference": BUILD_RULES,
     "convert": CONVERT_RULES,
     "load": LOAD_RULES,
     "run": RUN_RULES,
@@ -118,7 +160,7 @@ def _matches(error: BaseException, rule: Rule) -> bool:
 
 def kind_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> str:
     """The kind of the first rule that any exception of the chain matches."""
-    table = list(rules) + list(RULES.get(stage_base(stage), ()))
+    table = [*rules, *DEVICE_RULES, *RULES.get(stage_base(stage), ())]
     links = list(chain(error))
     for rule in table:
         if any(_matches(link, rule) for link in links):
@@ -139,10 +181,10 @@ def first_line(error: BaseException) -> str:
     """``Type: message`` of the link that says most about the cause, at most 300 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
-    innermost link says what went wrong.
+    innermost link says what went wrong. No host is named: tables are published.
     """
     root = list(chain(error))[-1]
-    lines = [line.strip() for line in str(root).splitlines() if line.strip()]
+    lines = [line.strip() for line in _HOST.sub("", str(root)).splitlines() if line.strip()]
     return f"{type(root).__name__}: {lines[0] if lines else '(no message)'}"[:300]
 
 

@@ -21,25 +21,37 @@ import numpy as np
 import models_zoo
 from switchyard.vocabulary import UnknownName
 from switchyard.wire import dtype_named
+from switchyard.worker import partial
 from switchyard.worker.drawing import draw_batch_norms
 
 
 def import_zoo_file(path: str) -> List["models_zoo.Model"]:
-    """The entries that a zoo file declares. Raises whatever its import raises.
+    """The entries that a zoo file declares. Raises whatever its import raises, unless that is
+    an API which this version set lacks: then only the models that use it fail, when built.
 
     A file of the built-in zoo is imported as part of its package; any other by its path,
     with its folder first on ``sys.path`` as Python does for a script.
     """
     file = pathlib.Path(path)
+    own = file.parent == pathlib.Path(models_zoo.__file__).parent
+    name = f"models_zoo.{file.stem}" if own else f"zoo_file_{file.stem}"
+    if not own:
+        sys.path.insert(0, str(file.parent))
+        sys.dont_write_bytecode = True  # nothing is left beside a file of somebody's
     with models_zoo.collect() as entries:
-        if file.parent == pathlib.Path(models_zoo.__file__).parent:
-            importlib.import_module(f"models_zoo.{file.stem}")
-        else:
-            sys.path.insert(0, str(file.parent))
-            spec = importlib.util.spec_from_file_location(f"zoo_file_{file.stem}", file)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
+        try:
+            if own:
+                importlib.import_module(name)
+            else:
+                spec = importlib.util.spec_from_file_location(name, file)
+                module = importlib.util.module_from_spec(spec)
+                sys.modules[spec.name] = module
+                spec.loader.exec_module(module)
+        except Exception as error:
+            if not partial.lacks_api(error):
+                raise
+            entries.clear()
+            partial.import_what_stands(name, file)
     names = [entry.name for entry in entries]
     for name in names:
         if names.count(name) > 1:

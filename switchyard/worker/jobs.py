@@ -12,7 +12,7 @@ from typing import Any, Callable, Dict, Mapping
 
 from switchyard import hops
 from switchyard.manifest import Artefact
-from switchyard.worker.blame import outcome_of
+from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
 
 
 class ConversionIncomplete(Exception):
@@ -111,6 +111,8 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         if job["do"] == "convert":
             stage = f"convert:{job['hop']}"
             rules = hops.known(job["hop_files"])[job["hop"]].refusals
+        if job.get("device", "cpu") != "cpu":
+            rules = ON_DEVICE_RULES
         result = {"ok": False, "outcome": outcome_of(error, stage or "run", rules).as_dict()}
         if job["do"] == "describe":
             result["where"] = _where(error, job["file"])

@@ -59,7 +59,8 @@ class Measured:
     """What the process holds between frames."""
 
     def __init__(self) -> None:
-        self._call = None
+        self._series: Dict[str, Any] = {}
+        self.on_device = False
 
     def prepare(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Import the runtime; memory before and after. Others may be at it beside this one.
@@ -68,19 +69,20 @@ class Measured:
         """
         points = {"start": memory_now()}
         started = time.perf_counter()
-        from switchyard import runtimes
+        from switchyard import hops, runtimes
         from switchyard.manifest import Artefact  # noqa: F401  ``load`` wants it, and numpy
         from switchyard.worker.reference import Reference  # noqa: F401
 
         self._runtime = runtimes.builtin()[job["runtime"]]
         for name in self._runtime.requires:
-            __import__(name)
+            hops.import_required(name)
         import_seconds = time.perf_counter() - started
         points["import"] = memory_now()
         return {"memory": points, "facts": {"import_seconds": import_seconds}}
 
     def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Load, prepare the example's inputs, call once; memory after each."""
+        from switchyard import runtimes
         from switchyard.manifest import Artefact
         from switchyard.worker.reference import Reference
 
@@ -93,30 +95,47 @@ class Measured:
             model = build(job["file"], job["model"])
         else:
             artefact = Artefact.read(job["artefact"])
-        self._session = runtime.load(artefact, model)
-        inputs = Reference.read(job["reference"]).inputs("example")
-        feeds = inputs
-        if artefact is not None:
-            feeds = artefact.manifest.for_format(runtime.format).feeds(inputs)
-        self._call = self._session.prepare(feeds)
+        target = runtimes.Target.of_job(job)
+        self.on_device = target.device != "cpu"
+        if job.get("record"):
+            runtime.record()
+        self._session = runtimes.loaded(runtime, artefact, model, target)
+        self._reference = Reference.read(job["reference"])
+        self._manifest = artefact and artefact.manifest.for_format(runtime.format)
+        self._series = self._session.series(self._feeds("example"))
         load_seconds = time.perf_counter() - started
         points["load"] = memory_now()
+        device = {"load": self._device_memory()}
         started = time.perf_counter()
-        self._call()
+        self._series["resident"]()
         first_seconds = time.perf_counter() - started
         points["first_call"] = memory_now()
+        device["first_call"] = self._device_memory()
         return {
             "memory": points,
-            "facts": {"load_seconds": load_seconds, "first_call_seconds": first_seconds},
+            "device": device,
+            "facts": {
+                "load_seconds": load_seconds,
+                "first_call_seconds": first_seconds,
+                "series": list(self._series),
+            },
         }
 
+    def _feeds(self, probe: str) -> Mapping[str, Any]:
+        inputs = self._reference.inputs(probe)
+        return self._manifest.feeds(inputs) if self._manifest else inputs
+
     def burst(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile."""
-        call, clock = self._call, time.perf_counter_ns
+        """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile; those of
+        the series ``device`` by the device's own clock."""
+        series = job.get("series", "resident")
+        call, clock = self._series[series], time.perf_counter_ns
         durations = []
         gc.collect()
         gc.disable()
         try:
+            if series == "device":
+                return {"durations_s": [call() for _ in range(job["n"])]}
             for _ in range(job["n"]):
                 started = clock()
                 call()
@@ -127,6 +146,53 @@ class Measured:
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         return memory_now()
+
+    def _device_memory(self) -> Dict[str, Optional[float]]:
+        """What the framework says of the device's memory; of the CPU nothing is asked."""
+        return self._runtime.device_memory() if self.on_device else {}
+
+    def device_memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        found = self._device_memory()
+        silent = "" if found else f"{self._runtime.name} says nothing of its allocator"
+        return {"device": found, "message": silent}
+
+    def leak(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Bytes a call leaves behind, over ``rounds`` of ``calls``; None where nothing is said."""
+        from switchyard.worker.fragmentation import slope
+
+        made, held = [], []
+        for number in range(1, job["rounds"] + 1):
+            for _ in range(job["calls"]):
+                self._series["resident"]()
+            gc.collect()
+            mib = self._device_memory().get("allocated_mib")
+            made.append(number * job["calls"])
+            held.append(None if mib is None else mib * _MIB)
+        return {"leak_bytes": slope(made, held)}
+
+    def vary(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Memory once the example and another size were run in turn, ten times each."""
+        from switchyard.worker.drawing import RESIZED
+
+        if RESIZED not in self._reference.probes:
+            return {"device": {}, "message": "the model declares no other size"}
+        both = [self._feeds("example"), self._feeds(RESIZED)]
+        for _ in range(10):
+            for feeds in both:
+                self._session.run(feeds)
+        return {"device": self._device_memory()}
+
+    def release(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Let the model go, and what the framework caches; memory afterwards."""
+        self._series, self._session = {}, None
+        gc.collect()
+        self._runtime.release()
+        return {"device": self._device_memory()}
+
+    def record(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Write the allocator's history since ``load`` to ``path``, in the framework's format."""
+        self._runtime.write_record(job["path"])
+        return {}
 
 
 def main() -> None:
@@ -147,9 +213,10 @@ def main() -> None:
         try:
             reply = {"ok": True, **getattr(measured, job["do"])(job)}
         except Exception as error:
-            from switchyard.worker.blame import outcome_of
+            from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
 
-            reply = {"ok": False, "outcome": outcome_of(error, "measure").as_dict()}
+            rules = ON_DEVICE_RULES if measured.on_device else ()
+            reply = {"ok": False, "outcome": outcome_of(error, "measure", rules).as_dict()}
         wire.send(options.write, reply)
 
 

@@ -23,6 +23,8 @@ import traceback
 from typing import Any, Dict, Iterable, List, Set
 
 from switchyard import wire
+from switchyard.worker.spawned import become
+from switchyard.worker.touching import open_devices, poisoned
 
 MAX_MESSAGE = 1 << 20
 _PR_SET_PDEATHSIG = 1
@@ -80,12 +82,13 @@ def _kill(pid: int) -> None:
 
 def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
     """Import each module; module -> {} or what its import raised."""
+    from switchyard.hops import import_required
     from switchyard.worker.blame import outcome_of
 
     found: Dict[str, Dict[str, str]] = {}
     for name in modules:
         try:
-            importlib.import_module(name)
+            import_required(name)
             found[name] = {}
         except Exception as error:  # whatever an import raises is that module's own affair
             found[name] = outcome_of(error, "import").as_dict()
@@ -106,6 +109,9 @@ def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> No
         os.dup2(empty, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
+        if message["job"].get("device", "cpu") == "cpu":
+            # Before CUDA could be started: what is made on the CPU cannot even see the card.
+            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         from switchyard.worker import jobs
 
         outcome = jobs.run(message["job"])
@@ -154,16 +160,24 @@ class Server:
         message = wire.parse(body[4:])
         result, log = descriptors
         self._preload(message["job"].get("preloads", ()))
-        server = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._control.close()
-            run_child(message, result, log, server)
+        touched = open_devices() if message["job"].get("device", "cpu") != "cpu" else []
+        pid = self._fork(message, result, log, bool(touched))
         os.close(result)
         os.close(log)
         self._children[pid] = message["id"]
-        self._tell({"event": "started", "id": message["id"], "pid": pid})
+        self._tell({"event": "started", "id": message["id"], "pid": pid, "touched": touched})
         return True
+
+    def _fork(self, message: Dict[str, Any], result: int, log: int, afresh: bool) -> int:
+        """A child that does the job, as a fork of this process or, ``afresh``, as a new one."""
+        server, device = os.getpid(), message["job"].get("device", "cpu")
+        pid = os.fork()
+        if pid == 0:
+            self._control.close()
+            if afresh or (device != "cpu" and poisoned()):
+                become(message, result, log, server)
+            run_child(message, result, log, server)
+        return pid
 
     def _preload(self, modules: Iterable[str]) -> None:
         """Import what this job's converter would import in every child anew."""
@@ -227,6 +241,7 @@ def main() -> None:
                 "pid": os.getpid(),
                 "imports": imports,
                 "import_seconds": time.monotonic() - started,
+                "touched": open_devices(),
             }
         )
     )

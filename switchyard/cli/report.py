@@ -1,0 +1,65 @@
+"""``switchyard report RUN``: what a run printed at its end, from its table."""
+
+from __future__ import annotations
+
+import argparse
+
+from switchyard.cli import screen
+
+
+def add(commands) -> None:
+    parser = commands.add_parser(
+        "report",
+        help="the summary of a run, from its table",
+        description=__doc__,
+        epilog="exit status: 0, and 2 where the table cannot be read",
+    )
+    parser.add_argument("table", metavar="RUN",
+                        help="a run's folder, a cells.csv, or a version set's name, which means "
+                        "its newest whole run")  # fmt: skip
+    parser.add_argument("--results", default="results", metavar="DIR",
+                        help="where the runs of a set's name are (default: results)")  # fmt: skip
+    parser.add_argument("--markdown", metavar="FILE",
+                        help="write it as Markdown; - is standard output")  # fmt: skip
+    parser.add_argument("--silent", metavar="FILE",
+                        help="write what arrived wrong without a word, family by family, as "
+                        "Markdown; - is standard output")  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from switchyard.compare import as_markdown, rendering, silent
+    from switchyard.runner.summary import run_again
+    from switchyard.tables import opening, reading
+
+    asked = {"--markdown": options.markdown, "--silent": options.silent}
+    targets = [(option, name) for option, name in asked.items() if name]
+    try:
+        found = opening.find(options.table, options.results)
+        place = found.folder or found.path
+        if problem := screen.conflict(targets, [place]):
+            return screen.complain(problem)
+        rows = reading.rows_of(found.cells())
+    except (reading.TableError, OSError) as error:
+        return screen.complain(str(error))
+    written = {
+        "--markdown": lambda: as_markdown.run_lines(rows, str(place)),
+        "--silent": lambda: silent.markdown_lines(rows),
+    }
+    try:
+        for option, name in targets:
+            lines = written[option]()
+            screen.write(name, (line.encode("utf-8", "replace") + b"\n" for line in lines))
+    except BrokenPipeError:
+        screen.show([])
+    except OSError as error:
+        return screen.complain(f"the report cannot be written: {error}")
+    if any(name == "-" for _, name in targets):
+        return 0
+    terminal = screen.terminal()
+    lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
+    if differing := rendering.changes(rows, terminal, command=run_again):
+        lines += ["", *differing]
+    lines += ["", rendering.totals(rows, terminal), terminal.paint(f"table: {place}", "heading")]
+    screen.show(lines)
+    return 0

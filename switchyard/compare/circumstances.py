@@ -1,0 +1,129 @@
+"""What differs around two tables, from what their runs said of themselves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+About = Mapping[str, Any]
+
+#: What decides how long the same code takes; only what both runs recorded is compared.
+_MACHINE = {
+    "architecture": "architecture",
+    "cpu": "CPU",
+    "cores_logical": "logical cores",
+    "cores_physical": "physical cores",
+    "cores_usable": "usable cores",
+    "cores_of_cgroup": "cores of the container",
+    "cpu_max_mhz": "CPU clock limit in MHz",
+    "governor": "CPU governor",
+}
+
+
+def other_hardware(before: About | None, after: About | None, device: str) -> str:
+    """Why timings on ``device`` cannot stand side by side; "" where the hardware is one.
+
+    A GPU matters only for what ran on it. A table without its ``run.json`` says nothing of
+    its hardware, which is not the same as saying that it was the same.
+    """
+    unknown = [
+        side
+        for side, about in (("before", before), ("after", after))
+        if not (about or {}).get("machine", {}).get("cpu")
+    ]
+    if unknown:
+        return f"the hardware of {' and '.join(unknown)} is not recorded"
+    return known_other_hardware(before, after, device)
+
+
+def known_other_hardware(before: About | None, after: About | None, device: str) -> str:
+    """The same, but "" also where one of the two does not say."""
+    old, new = ((about or {}).get("machine") or {} for about in (before, after))
+    found = [
+        f"{called} {old[name]} against {new[name]}"
+        for name, called in _MACHINE.items()
+        if name in old and name in new and old[name] != new[name]
+    ]
+    if device != "cpu" and before and after:
+        cards = [_cards(about) for about in (before, after)]
+        if cards[0] != cards[1]:
+            found.append(f"GPU {cards[0] or 'none'} against {cards[1] or 'none'}")
+    return "other hardware: " + ", ".join(found) if found else ""
+
+
+def _cards(about: About) -> str:
+    cards = (about.get("gpus") or {}).get("cards") or []
+    return ", ".join(f"{card.get('name')} {card.get('memory_mib')} MiB" for card in cards)
+
+
+@dataclasses.dataclass(frozen=True)
+class PackageChange:
+    """One package (or ``python``) of one environment; "" where it is not installed."""
+
+    environment: str
+    package: str
+    before: str
+    after: str
+
+
+def packages_that_differ(
+    before: About | None, after: About | None, sets: Iterable[tuple[str, str]]
+) -> list[PackageChange] | None:
+    """What is installed otherwise, by environment, for each pair of version sets.
+
+    None where a side recorded no packages: nothing is known, which is not "no difference".
+    """
+    sets = list(sets)
+    if not sets:
+        return None
+    found: list[PackageChange] = []
+    for old_set, new_set in sets:
+        old, new = _environments(before, old_set), _environments(after, new_set)
+        if not old or not new:
+            return None
+        for environment in dict.fromkeys([*old, *new]):
+            one, other = old.get(environment, {}), new.get(environment, {})
+            called = f"{new_set}/{environment}" if old_set == new_set else environment
+            for package in sorted({*one, *other}):
+                was, now = one.get(package, ""), other.get(package, "")
+                if was != now:
+                    found.append(PackageChange(called, package, was, now))
+    return found
+
+
+def _environments(about: About | None, set_name: str) -> dict[str, dict[str, str]]:
+    said = (about or {}).get("sets", {}).get(set_name, {}).get("environments", {})
+    return {
+        name: {**environment.get("packages", {}), "python": environment.get("python", "")}
+        for name, environment in said.items()
+    }
+
+
+def other_conditions(before: About | None, after: About | None) -> list[str]:
+    """What else may explain a difference: sources, environment variables, the driver."""
+    if not before or not after:
+        return []
+    found = []
+    sources = [(about.get("sources") or {}) for about in (before, after)]
+    for name, called in (("zoo", "models of the zoo"), ("hops", "converters from files")):
+        if sources[0].get(name) != sources[1].get(name):
+            found.append(f"the sources of the {called} differ")
+    commits = [_commit(about) for about in (before, after)]
+    if commits[0] != commits[1]:
+        found.append(f"Switchyard's commit differs: {commits[0]} → {commits[1]}")
+    variables = [(about.get("environment_variables") or {}) for about in (before, after)]
+    for name in sorted({*variables[0], *variables[1]}):
+        was, now = (side.get(name, "unset") for side in variables)
+        if was != now:
+            found.append(f"{name} differs: {was} → {now}")
+    drivers = [(about.get("gpus") or {}).get("driver") for about in (before, after)]
+    if drivers[0] != drivers[1] and all(drivers):
+        found.append(f"the GPU driver differs: {drivers[0]} → {drivers[1]}")
+    return found
+
+
+def _commit(about: About) -> str:
+    source = about.get("source") or {}
+    text = str(source.get("commit") or "unknown")[:12]
+    return text + (" with changes" if source.get("dirty") else "")

@@ -1,0 +1,146 @@
+"""Two tables compared: all that the terminal, Markdown, JSON and JUnit reports show."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from switchyard.compare import circumstances, tallies, timing, verdicts
+from switchyard.compare.circumstances import PackageChange
+from switchyard.compare.pairing import Table, pair
+from switchyard.compare.thresholds import Thresholds
+from switchyard.tables import schema
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """``cells`` is ``verdicts.judge``'s table less the ignored cells; ``outside`` the cells
+    that one side was never asked for, and ``ignored`` those that a pattern took out, as
+    reason or pattern to number. ``hardware`` is by device; "" is the same hardware.
+    ``packages`` is None where a side did not record them."""
+
+    before: Table
+    after: Table
+    by: tuple[str, ...]
+    thresholds: Thresholds
+    cells: pandas.DataFrame
+    outside: dict[str, int]
+    ignored: dict[str, int]
+    hardware: dict[str, str]
+    packages: list[PackageChange] | None
+    conditions: list[str]
+    native: dict | None
+    routes: pandas.DataFrame
+    wins: tuple[list[str], numpy.ndarray]
+
+    @functools.cached_property
+    def counts(self) -> dict[str, int]:
+        """How many cells have each verdict that occurs, in the order of ``VERDICTS``."""
+        found = self.cells["verdict"].value_counts()
+        return {name: int(found[name]) for name in verdicts.VERDICTS if name in found}
+
+    @functools.cached_property
+    def _doubled(self) -> frozenset[tuple[str, str]]:
+        """Models and routes that more than one cell has, in several sets, say."""
+        key = ["model", "route"]
+        doubled = self.cells.loc[self.cells.duplicated(key), key]
+        return frozenset(doubled.itertuples(index=False, name=None))
+
+    def name(self, row: Mapping[str, Any]) -> str:
+        """``MODEL-ROUTE`` where that is one cell, else the whole id; on one line."""
+        cell = schema.cell_of(row)
+        whole = (cell.model, cell.route) in self._doubled
+        return schema.one_line(cell.id if whole else cell.short)
+
+    @property
+    def compared(self) -> int:
+        """Cells that were judged on both sides."""
+        unfit = ("new", "gone", "not-comparable")
+        return sum(count for name, count in self.counts.items() if name not in unfit)
+
+    @property
+    def worse(self) -> int:
+        return sum(self.counts.get(name, 0) for name in verdicts.WORSE)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 2 where nothing was compared, else 1 where something is worse."""
+        return 2 if not self.compared else int(self.worse > 0)
+
+
+def compare(
+    before: Table,
+    after: Table,
+    thresholds: Thresholds | None = None,
+    ignore: Sequence[str] = (),
+) -> Comparison:
+    """Pair, judge and count.
+
+    A pattern of ``ignore`` is a shell pattern on ``MODEL-ROUTE``, or on the whole id
+    ``SET:DEVICE:PRECISION:MODEL-ROUTE`` where it holds a colon. What it takes out is
+    nowhere counted but in ``ignored``.
+    """
+    thresholds = thresholds or Thresholds()
+    pairs = pair(before, after)
+    abouts = (before.about, after.about)
+    # asked once a device and not once a cell
+    hardware = functools.lru_cache(None)(lambda d: circumstances.other_hardware(*abouts, d))
+    machine = functools.lru_cache(None)(lambda d: circumstances.known_other_hardware(*abouts, d))
+    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds)
+    own = after.cells
+    ignored: dict[str, int] = {}
+    if ignore:
+        out = _matching(cells, ignore, ignored)
+        cells = cells[~out].reset_index(drop=True)
+        own = own[~_matching(own, ignore, {})]
+    if "version_set" in pairs.by:
+        common = sorted(set(before.sets) & set(after.sets))
+        sets = [(name, name) for name in common]
+    else:
+        sets = [(before.sets[0], after.sets[0])]
+    return Comparison(
+        before=before,
+        after=after,
+        by=pairs.by,
+        thresholds=thresholds,
+        cells=cells,
+        outside=pairs.outside,
+        ignored=ignored,
+        hardware={device: hardware(device) for device in cells["device"].unique()},
+        packages=circumstances.packages_that_differ(*abouts, sets),
+        conditions=circumstances.other_conditions(*abouts),
+        native=timing.native_drift(before, after, hardware),
+        routes=tallies.by_route(cells, "version_set" in pairs.by),
+        wins=tallies.wins(own),
+    )
+
+
+def _matching(
+    cells: pandas.DataFrame, patterns: Sequence[str], counts: dict[str, int]
+) -> numpy.ndarray:
+    """Which cells some pattern names; ``counts`` gets how many each does."""
+    import numpy
+
+    short = cells["model"] + "-" + cells["route"]
+    whole = None
+    out = numpy.zeros(len(cells), bool)
+    for pattern in patterns:
+        names = short
+        if ":" in pattern:
+            if whole is None:
+                prefix = cells["version_set"] + ":" + cells["device"] + ":" + cells["precision"]
+                whole = prefix + ":" + short
+            names = whole
+        matches = re.compile(fnmatch.translate(pattern)).match
+        own = numpy.fromiter((bool(matches(name)) for name in names), bool, len(names))
+        counts[pattern] = int(own.sum())
+        out |= own
+    return out

@@ -1,0 +1,136 @@
+"""What is said of a comparison as a whole, in sentences that every report shows."""
+
+from __future__ import annotations
+
+from switchyard.compare.comparison import Comparison
+from switchyard.compare.pairing import Table
+from switchyard.compare.timing import NATIVE
+from switchyard.tables.schema import one_line
+
+#: Named before the others, since a list of sixty packages is cut and these decide.
+_FIRST = (
+    "python", "torch", "torchvision", "tensorflow", "keras", "tf-keras", "onnx", "onnxruntime",
+    "onnxscript", "onnx-ir", "onnxsim", "onnxslim", "onnx2tf", "tf2onnx", "ai-edge-litert",
+    "numpy", "protobuf",
+)  # fmt: skip
+
+
+def cells(count: int) -> str:
+    return f"{count} cell" if count == 1 else f"{count} cells"
+
+
+def described(table: Table) -> str:
+    """``774 cells, torch2.13-tf2.21, quick tier, started 2026-11-22T22:59:26+00:00``."""
+    said = [cells(len(table.cells)), ", ".join(map(one_line, table.sets))]
+    if table.tier:
+        said.append(f"{table.tier} tier" + (", not the whole of it" if table.narrowed else ""))
+    about = table.about or {}
+    if about.get("started"):
+        said.append(f"started {about['started']}")
+    if about.get("state") not in (None, "done"):
+        said.append(f"a run that is {about['state']}")
+    if not about:
+        said.append("no run.json beside it")
+    return ", ".join(said)
+
+
+def around(comparison: Comparison) -> list[str]:
+    """Sentences: pairing, what was left out, packages, other conditions, timing."""
+    before, after = comparison.before, comparison.after
+    across = "version_set" not in comparison.by and before.sets != after.sets
+    said = [
+        f"Paired by {', '.join(comparison.by)}"
+        + (f": {before.sets[0]} against {after.sets[0]}." if across else ".")
+    ]
+    if before.label == after.label:
+        said.append("Before and after are one and the same table.")
+    if before.tier != after.tier and before.tier and after.tier:
+        said.append(
+            f"Tiers differ ({before.tier} → {after.tier}): only cells of both are compared."
+        )
+    for reason, count in comparison.outside.items():
+        said.append(f"{cells(count)} left out: {reason}.")
+    for pattern, count in comparison.ignored.items():
+        found = cells(count) if count else "no cell at all; is it spelt as MODEL-ROUTE"
+        said.append(f"Ignored by {pattern!r}: {found}{'.' if count else '?'}")
+    said.append(packages(comparison))
+    said += [f"Note: {condition}." for condition in comparison.conditions]
+    said += timing(comparison)
+    return said
+
+
+def packages(comparison: Comparison, most: int = 20) -> str:
+    """One sentence on what is installed otherwise."""
+    changes = comparison.packages
+    if changes is None:
+        return "Packages: not recorded on both sides, so what differs is not known."
+    if not changes:
+        return "Packages: none differs."
+    place = {name: number for number, name in enumerate(_FIRST)}
+    changes = sorted(changes, key=lambda change: place.get(change.package, len(place)))
+    several = len({change.environment for change in changes}) > 1
+    named = [
+        (f"{change.environment}: " if several else "")
+        + f"{change.package} {change.before or 'absent'} → {change.after or 'absent'}"
+        for change in changes
+    ]
+    more = f" and {len(named) - most} more" if len(named) > most else ""
+    return f"Packages that differ ({len(named)}): {', '.join(named[:most])}{more}."
+
+
+def timing(comparison: Comparison) -> list[str]:
+    """Whether times were compared, and if not why."""
+    shown = comparison.cells[["timing", "timing_why", "route"]]
+    timed = int(shown["timing"].isin(["as-before", "ambiguous", "slower", "faster"]).sum())
+    said = []
+    if timed:
+        level = round(100 * comparison.thresholds.latency_confidence)
+        said.append(
+            f"Timing: {cells(timed)} by the ratio to torch eager over several launches, "
+            f"{level}% intervals."
+        )
+    unfit = shown[(shown["timing"] == "not-comparable") & (shown["route"] != NATIVE)]
+    for reason, count in unfit["timing_why"].value_counts().items():
+        said.append(f"Timing not comparable in {cells(count)}: {reason}.")
+    if comparison.native:
+        native = comparison.native
+        said.append(
+            f"torch eager itself took {native['ratio']:.2f} times as long "
+            f"(geometric mean of {native['models']} models)"
+            + ("; that is divided out." if timed else ".")
+        )
+    return said
+
+
+def share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def changed(was: object, now: object, arrow: str) -> str:
+    return str(was) if was == now else f"{was}{arrow.strip()}{now}"
+
+
+def overall(comparison: Comparison) -> str:
+    """The rates of both sides over all cells that both planned, in a sentence."""
+    sums = comparison.routes.sum(numeric_only=True)
+    planned = int(sums["planned"])
+    if not planned:
+        return "No cell is planned in both tables."
+    said = []
+    for side in ("before", "after"):
+        passed, attempted = int(sums[f"{side}_passed"]), int(sums[f"{side}_attempted"])
+        of = [f"{share(passed, planned)} of planned"]
+        if attempted:
+            of.insert(0, f"{share(passed, attempted)} of attempted")
+        said.append(f"{side} {passed} passed ({', '.join(of)})")
+    extra = [f"{int(sums[name])} {name}" for name in ("gone", "new") if sums[name]]
+    more = f" Not among them: {', '.join(extra)}." if extra else ""
+    return f"Of {cells(planned)} planned in both: {'; '.join(said)}.{more}"
+
+
+def conclusion(comparison: Comparison) -> str:
+    if comparison.status == 2:
+        return "Nothing could be compared."
+    if comparison.worse:
+        return f"Worse: {cells(comparison.worse)}."
+    return "Nothing became worse."

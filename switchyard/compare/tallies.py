@@ -1,0 +1,136 @@
+"""Counts over cells: rates and stages by route, who passes where others do not, and causes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, stage_base
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+#: The stages whose passing is counted; ``compare`` is passed by what agrees with torch.
+FUNNEL = ("convert", "load", "run", "compare")
+
+#: By what cells of one finding are ordered, and whether upwards.
+_SIZES = {
+    "less-accurate": ("after_error", False),
+    "more-accurate": ("before_error", False),
+    "slower": ("change", False),
+    "faster": ("change", True),
+    "more-memory": ("after_memory_peak_mib", False),
+    "less-memory": ("before_memory_peak_mib", False),
+}
+
+
+def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
+    """A row a route of each device and precision (and version set): over the cells that both
+    tables planned, ``planned``, and of each side how many were ``attempted`` (judged, and
+    neither ``unavailable`` nor ``void``), how many ``passed`` and how many got past each
+    stage of ``FUNNEL``. Beside them ``gone`` and ``new``, which are in none of the others.
+    """
+    import numpy
+    import pandas
+
+    common = ~judged["verdict"].isin(["new", "gone"])
+    # an integer: sums of booleans are objects in some pandas
+    counted: dict[str, Any] = {"planned": common.astype(int)}
+    for name in ("gone", "new"):
+        counted[name] = (judged["verdict"] == name).astype(int)
+    for side in ("before", "after"):
+        done = common & (judged[f"{side}_state"] == "done")
+        verdict = judged[f"{side}_verdict"]
+        judged_here = done & (verdict != "")
+        passed = judged_here & verdict.isin(list(PASSING))
+        counted[f"{side}_attempted"] = (judged_here & ~verdict.isin(list(UNCOUNTED))).astype(int)
+        counted[f"{side}_passed"] = passed.astype(int)
+        rank = _ranks(judged[f"{side}_stage"])
+        for stage in FUNNEL:
+            past = passed | (judged_here & (rank > STAGES.index(stage)))
+            counted[f"{side}_past_{stage}"] = past.astype(int)
+    groups = [*(["version_set"] if with_sets else []), "device", "precision", "route"]
+    frame = pandas.DataFrame({**{name: judged[name] for name in groups}, **counted})
+    found = frame.groupby(groups, sort=False, as_index=False, observed=True).sum()
+    # devices and precisions in the order of the table, routes in theirs
+    places = [pandas.factorize(found[name])[0] for name in groups[:-1]]
+    order = {route: place for place, route in enumerate(_order(judged))}
+    places.append(found["route"].map(order).to_numpy())
+    return found.iloc[numpy.lexsort(places[::-1])].reset_index(drop=True)
+
+
+def _ranks(stages: pandas.Series) -> numpy.ndarray:
+    """The place of each stage in ``STAGES``; -1 for none."""
+    import numpy
+    import pandas
+
+    codes, values = pandas.factorize(stages)
+    ranks = [STAGES.index(stage_base(value)) if value else -1 for value in values]
+    return numpy.array([*ranks, -1])[codes]
+
+
+def _order(cells: pandas.DataFrame) -> list[str]:
+    """Routes as the model with the most of them has them, then the others'.
+
+    The same order as ``statistics.route_order``, without a loop over a million rows.
+    """
+    import pandas
+
+    models = cells["model"]
+    fullest = models.value_counts(sort=True)
+    first = cells.loc[models == fullest.index[0], "route"] if len(fullest) else []
+    return list(dict.fromkeys([*first, *pandas.unique(cells["route"])]))
+
+
+def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
+    """Who wins where: routes, and a square of how many models the row's route passes that
+    the column's does not.
+
+    Over models (in a version set, device and precision) that both routes were judged on;
+    ``unavailable`` and ``void`` count for neither. The diagonal is 0.
+    """
+    import numpy
+    import pandas
+
+    counted = cells[
+        (cells["state"] == "done") & (cells["verdict"] != "") & ~cells["verdict"].isin(UNCOUNTED)
+    ]
+    routes = _order(counted)
+    unit = numpy.zeros(len(counted), "int64")
+    for name in ("version_set", "device", "precision", "model"):
+        codes, values = pandas.factorize(counted[name])
+        unit = unit * max(1, len(values)) + codes
+    unit, units = pandas.factorize(unit)
+    place = counted["route"].map({route: i for i, route in enumerate(routes)}).to_numpy(int)
+    passed = numpy.zeros((len(units), len(routes)), "float32")
+    failed = numpy.zeros_like(passed)
+    good = counted["verdict"].isin(list(PASSING)).to_numpy(bool)
+    passed[unit[good], place[good]] = 1
+    failed[unit[~good], place[~good]] = 1
+    return routes, (passed.T @ failed).round().astype(int)
+
+
+def clusters(judged: pandas.DataFrame, verdict: str) -> list[pandas.DataFrame]:
+    """The cells of one verdict in groups that share one cause, the largest first.
+
+    The cause is the signature after (before, for what is ``fixed``: the failure that went).
+    Nothing says that two cells without a signature share a cause, so each stands alone;
+    findings about passing cells have no cause and form one group, the largest change first.
+    """
+    own = judged[judged["verdict"] == verdict]
+    if not len(own):
+        return []
+    if verdict in _SIZES:
+        column, ascending = _SIZES[verdict]
+        return [own.sort_values(column, ascending=ascending, kind="stable")]
+    side = {"broke": "after", "changed-failure": "after", "fixed": "before"}.get(verdict)
+    if side is None:
+        return [own]
+    cause = own[f"{side}_signature"]
+    unsaid = cause == ""
+    if unsaid.any():
+        alone = ["\0" + str(place) for place in own.index[unsaid]]
+        cause = cause.astype(object)
+        cause[unsaid] = alone
+    groups = [group for _, group in own.groupby(cause, sort=False)]
+    return sorted(groups, key=len, reverse=True)

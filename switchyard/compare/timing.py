@@ -1,0 +1,198 @@
+"""Whether a cell became slower or faster, from every launch of both runs.
+
+The decision, cell by cell; the first line that holds decides:
+
+1. other hardware, or not known                                  not comparable
+2. torch eager itself: it is the yardstick                       not comparable
+3. fewer than two launches of the cell or of its model's
+   torch eager, on either side                                   not comparable
+4. the ratio to native changed by less than ``latency_ratio``    as before
+5. the interval of the change holds "no change", or among all
+   cells timed as much happens by chance (``discoveries``)       ambiguous
+6. otherwise                                                     slower, or faster
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from switchyard.compare.intervals import contrast, discoveries
+from switchyard.compare.pairing import Pairs, Table
+from switchyard.compare.spread import moderated
+from switchyard.compare.thresholds import Thresholds
+from switchyard.tables import schema
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+#: The route of no hops, which every other's time is divided by.
+NATIVE = "torch-eager"
+
+#: The standard deviation of log launch medians is never taken for less. Two live processes
+#: that took turns agreed within 0.5 to 1.3% at best, so launches whose medians agree to the
+#: last tick of the clock are luck or a coarse clock, and not certainty.
+LEAST_SPREAD = 0.01
+
+#: Cells of one contrast at a time, so that a million cells need no million temporaries.
+CHUNK = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """For each pair: ``status`` is "" (neither was measured), ``not-comparable``, ``as-before``,
+    ``ambiguous``, ``slower`` or ``faster``; ``why`` says why of the second and the fourth.
+
+    ``change`` is the ratio to native after over before, ``low`` and ``high`` its interval;
+    NaN where nothing was compared.
+    """
+
+    status: numpy.ndarray
+    why: numpy.ndarray
+    change: numpy.ndarray
+    low: numpy.ndarray
+    high: numpy.ndarray
+
+
+def compare_timing(
+    before: Table,
+    after: Table,
+    pairs: Pairs,
+    eligible: numpy.ndarray,
+    hardware: Callable[[str], str],
+    thresholds: Thresholds,
+) -> Timing:
+    """``eligible`` says which pairs pass on both sides; ``hardware`` of a device why its
+    timings cannot stand side by side, or ""."""
+    import numpy
+
+    size = len(pairs.before)
+    status = numpy.full(size, "", object)
+    why = numpy.full(size, "", object)
+    change, low, high = (numpy.full(size, math.nan) for _ in range(3))
+    if not eligible.any():
+        return Timing(status, why, change, low, high)
+    measured = numpy.zeros(size, bool)
+    for table, places in ((before, pairs.before), (after, pairs.after)):
+        measured |= table.cells["latency_median_ms"].notna().to_numpy()[places]
+    left = eligible & measured
+    status[left] = "not-comparable"
+
+    rows = after.cells.iloc[pairs.after]
+    device, route = rows["device"].to_numpy(object), rows["route"].to_numpy(object)
+    for one in set(device[left]):
+        if reason := hardware(one):
+            here = left & (device == one)
+            why[here] = reason
+            left &= ~here
+    native = left & (route == NATIVE)
+    why[native] = f"{NATIVE} is the yardstick of the others"
+    left &= ~native
+
+    places = numpy.flatnonzero(left)
+    groups, reasons = _groups(before, after, pairs, places)
+    enough = reasons == ""
+    why[places[~enough]] = reasons[~enough]
+    places, groups = places[enough], groups[:, :, enough]
+    p = numpy.ones(len(places))
+    for start in range(0, len(places), CHUNK):
+        part = slice(start, start + CHUNK)
+        estimate, half, p[part] = contrast(
+            (1, -1, -1, 1), *groups[:, :, part], thresholds.latency_confidence
+        )
+        own = places[part]
+        change[own], low[own], high[own] = (
+            numpy.exp(estimate + sign * half) for sign in (0, -1, 1)
+        )
+    chosen = discoveries(p, 1 - thresholds.latency_confidence)
+    log_change = numpy.log(change[places])
+    beyond = numpy.abs(log_change) >= math.log(thresholds.latency_ratio)
+    status[places] = "as-before"
+    status[places[beyond & ~chosen]] = "ambiguous"
+    status[places[beyond & chosen & (log_change > 0)]] = "slower"
+    status[places[beyond & chosen & (log_change < 0)]] = "faster"
+    apart = (low[places] > 1) | (high[places] < 1)
+    why[places[beyond & ~apart]] = "the launches of both runs overlap"
+    why[places[beyond & apart & ~chosen]] = f"among {len(places)} cells as much happens by chance"
+    return Timing(status, why, change, low, high)
+
+
+def _groups(
+    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The names of ``_SPREAD`` of log launch medians, with the shape (4, 4, cells), and why a
+    cell has not enough of them. Groups: after cell and native, before cell and native.
+    """
+    import numpy
+
+    groups = numpy.zeros((len(_SPREAD), 4, len(places)))
+    reasons = numpy.full(len(places), "", object)
+    sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, 2))
+    for side, table, positions, first in sides:
+        if table.launches is None:
+            alike = before.why_no_launches == after.why_no_launches
+            said = table.why_no_launches if alike else f"{side}: {table.why_no_launches}"
+            reasons[reasons == ""] = said
+            continue
+        spread = _spread(table.launches)
+        keys = table.cells[list(schema.KEY)].iloc[positions[places]].reset_index(drop=True)
+        for offset, called in ((0, ""), (1, f" of {NATIVE}")):
+            if offset:
+                keys["route"] = NATIVE
+            found = keys.merge(spread, on=list(schema.KEY), how="left")
+            for row, name in enumerate(_SPREAD):
+                groups[row, first + offset] = found[name].fillna(0).to_numpy()
+            count = groups[0, first + offset]
+            few = (count < 2) & (reasons == "")
+            reasons[few & (count == 1)] = f"{side}: a single launch{called} has no spread"
+            reasons[few & (count < 1)] = f"{side}: no launch{called}"
+    return groups, reasons
+
+
+_SPREAD = ("count", "mean", "var", "df")
+
+
+def _spread(launches: pandas.DataFrame) -> pandas.DataFrame:
+    """Of the log launch medians of each cell, the names of ``_SPREAD``: count, mean, and the
+    variance with its degrees of freedom, moderated over all cells of the run."""
+    import numpy
+
+    kept = launches[launches["median_s"] > 0]  # a coarse clock may show 0, which has no log
+    logs = kept[list(schema.KEY)].assign(log=numpy.log(kept["median_s"].to_numpy()))
+    grouped = logs.groupby(list(schema.KEY), sort=False, observed=True)["log"]
+    found = grouped.agg(["count", "mean", "var"]).reset_index()
+    several = (found["count"] > 1).to_numpy()
+    variance, df = found["var"].to_numpy(copy=True), numpy.zeros(len(found))
+    own = found["count"].to_numpy()[several] - 1
+    variance[several], df[several] = moderated(variance[several], own, LEAST_SPREAD**2)
+    return found.assign(var=variance, df=df)
+
+
+def native_drift(before: Table, after: Table, hardware: Callable[[str], str]) -> dict | None:
+    """How torch eager itself moved: geometric mean over models of its latency after over
+    before, with the number of models; None where hardware or tables do not allow it.
+
+    Paired by device, precision and model (and version set where that is one and the same).
+    A whole machine that was busier shows here, as does a torch that became slower; either
+    is divided out of every route's ratio.
+    """
+    import numpy
+
+    from switchyard.compare.pairing import key_columns
+
+    by = [name for name in key_columns(before.sets, after.sets) if name != "route"]
+    sides = [
+        table.cells.loc[table.cells["route"] == NATIVE, [*by, "latency_median_ms"]]
+        for table in (before, after)
+    ]
+    both = sides[0].merge(sides[1], on=by, suffixes=("_before", "_after"))
+    same = [device for device in both["device"].unique() if not hardware(device)]
+    both = both[both["device"].isin(same)]
+    ratio = (both["latency_median_ms_after"] / both["latency_median_ms_before"]).to_numpy()
+    ratio = ratio[numpy.isfinite(ratio) & (ratio > 0)]
+    if not len(ratio):
+        return None
+    return {"ratio": float(numpy.exp(numpy.log(ratio).mean())), "models": len(ratio)}

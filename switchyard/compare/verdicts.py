@@ -1,0 +1,216 @@
+"""One verdict a cell, and every finding beside it. Pure: two tables in, a table out.
+
+Judged in this order; the first that holds is the verdict:
+
+``gone``, ``new``       planned on one side only (see ``pairing`` for what was never asked for).
+                        ``gone`` is also what was done before and was not finished after: a
+                        night that broke off has lost it as surely as one that left it out
+``not-comparable``      a side is not ``done`` or not judged; or its reference was ``void``,
+                        which says nothing about the route
+``broke``, ``fixed``    passed before and not now, and the reverse. ``unavailable`` does not
+                        pass: whoever moves to a version set that cannot host the cell loses
+                        it, whatever the reason, and must hear of it
+``changed-failure``     passed on neither side, and stage, kind, verdict or signature differ
+of cells that pass on both sides, every finding is kept, and the verdict is the worst of them:
+``less-accurate``, ``slower``, ``more-memory``, and only where there is none of these
+``more-accurate``, ``faster``, ``less-memory``. So accuracy beats timing beats memory, but no
+good news hides bad.
+``same``                nothing of the above
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from switchyard.compare.pairing import Pairs, Table
+from switchyard.compare.thresholds import Thresholds
+from switchyard.compare.timing import Timing, compare_timing
+from switchyard.tables import schema
+from switchyard.vocabulary import PASSING
+
+if TYPE_CHECKING:
+    import numpy
+    import pandas
+
+#: What makes a comparison end with status 1, the worst first.
+WORSE = ("broke", "gone", "changed-failure", "less-accurate", "slower", "more-memory")
+BETTER = ("fixed", "more-accurate", "faster", "less-memory", "new")
+VERDICTS = (*WORSE, *BETTER, "not-comparable", "same")
+
+#: Several of these may be found of one cell.
+FINDINGS = (
+    "less-accurate", "slower", "more-memory", "more-accurate", "faster", "less-memory"
+)  # fmt: skip
+
+#: Of both sides, as ``before_NAME`` and ``after_NAME``.
+OUTCOME = ("state", "stage", "kind", "verdict", "message", "signature")
+FIGURES = (
+    "mse", "nmse", "error_vs_fp64", "latency_median_ms", "ratio_to_native", "launches",
+    "memory_model_mib", "memory_peak_mib",
+)  # fmt: skip
+
+
+def judge(
+    before: Table,
+    after: Table,
+    pairs: Pairs,
+    hardware: Callable[[str], str],
+    other_machine: Callable[[str], str],
+    thresholds: Thresholds,
+) -> pandas.DataFrame:
+    """A row a pair: the cell's key (``version_set`` is that of ``after`` where it has the
+    cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
+    comparable or not finished, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
+    ``after_error``, a column of truths a finding, and ``timing``, ``timing_why``,
+    ``change``, ``change_low``, ``change_high``.
+
+    ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
+    memory cannot: it is only where the hardware is known to be another, since thread pools
+    take memory by the core, but no table need say whose it is.
+    """
+    import numpy
+    import pandas
+
+    old, new = _side(before.cells, pairs.before), _side(after.cells, pairs.after)
+    here, there = pairs.before >= 0, pairs.after >= 0
+    cells = {name: new[name].where(there, old[name]) for name in schema.KEY}
+    cells["before_version_set"] = old["version_set"]
+    cells["family"] = new["family"].where(there, old["family"])
+
+    reason = _not_comparable(old, "before")
+    also = _not_comparable(new, "after")
+    lost = here & there & (reason == "") & (also != "") & (new["verdict"] != "void").to_numpy(bool)
+    for place in numpy.flatnonzero((also != "") & (reason != "")):
+        also[place] = f"{reason[place]}, {also[place]}"
+    reason = numpy.where(also == "", reason, also)
+    reason[~(here & there)] = ""
+    both = here & there & (reason == "")
+    passed = [_among(side["verdict"], PASSING) for side in (old, new)]
+    pass_both = both & passed[0] & passed[1]
+    neither = both & ~passed[0] & ~passed[1]
+    differs = numpy.zeros(len(here), bool)
+    for name in ("stage", "kind", "verdict", "signature"):
+        differs |= (old[name] != new[name]).to_numpy(bool)
+
+    errors = [_error(side) for side in (old, new)]
+    timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds)
+    found = {
+        **_accuracy(old, new, errors, pass_both, thresholds),
+        **{name: timing.status == name for name in ("slower", "faster")},
+        **_memory(old, new, pass_both, other_machine, thresholds),
+    }
+
+    verdict = numpy.full(len(here), "same", object)
+    for name in reversed(FINDINGS):
+        verdict[found[name]] = name
+    verdict[neither & differs] = "changed-failure"
+    verdict[both & ~passed[0] & passed[1]] = "fixed"
+    verdict[both & passed[0] & ~passed[1]] = "broke"
+    verdict[reason != ""] = "not-comparable"
+    verdict[~here] = "new"
+    verdict[~there | lost] = "gone"
+
+    cells.update(verdict=verdict, reason=reason)
+    for label, side, error in (("before", old, errors[0]), ("after", new, errors[1])):
+        cells.update({f"{label}_{name}": side[name] for name in (*OUTCOME, *FIGURES)})
+        cells[f"{label}_error"] = error
+    cells.update(found)
+    cells.update(_timing_columns(timing))
+    return pandas.DataFrame(cells)
+
+
+def _timing_columns(timing: Timing) -> dict[str, Any]:
+    names = {"status": "timing", "why": "timing_why", "change": "change",
+             "low": "change_low", "high": "change_high"}  # fmt: skip
+    return {names[f.name]: getattr(timing, f.name) for f in dataclasses.fields(timing)}
+
+
+def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame:
+    """The rows at ``positions``; where that is -1, empty texts and no numbers."""
+    names = list(dict.fromkeys([*schema.KEY, "family", *OUTCOME, *FIGURES]))
+    absent = positions < 0
+    if not len(cells):
+        cells = cells.reindex([0])
+    rows = cells[names].take(positions).reset_index(drop=True)  # -1 takes the last row ...
+    if absent.any():  # ... which is blanked here
+        for name in names:
+            empty = "" if schema.BY_NAME[name].dtype == "text" else None
+            rows[name] = rows[name].mask(absent, empty)
+    return rows
+
+
+def _among(texts: pandas.Series, values: frozenset[str]) -> numpy.ndarray:
+    return texts.isin(list(values)).to_numpy(bool)
+
+
+def _not_comparable(side: pandas.DataFrame, label: str) -> numpy.ndarray:
+    """Why a row cannot be judged; "" where it can."""
+    import numpy
+
+    reason = numpy.full(len(side), "", object)
+    verdict, state = side["verdict"], side["state"].to_numpy(object)
+    reason[(verdict == "").to_numpy(bool)] = f"nothing judged it {label}"
+    reason[(verdict == "void").to_numpy(bool)] = f"its reference was unusable {label}"
+    for one in set(state) - {"done"}:
+        said = "not run" if one == "planned" else "interrupted"
+        reason[state == one] = f"{said} {label}"
+    return reason
+
+
+def _error(side: pandas.DataFrame) -> numpy.ndarray:
+    """The worse of mse and nmse; NaN where there is neither."""
+    import numpy
+
+    return numpy.fmax(side["mse"].to_numpy(float), side["nmse"].to_numpy(float))
+
+
+def _accuracy(
+    old: pandas.DataFrame,
+    new: pandas.DataFrame,
+    errors: list[numpy.ndarray],
+    eligible: numpy.ndarray,
+    thresholds: Thresholds,
+) -> dict[str, numpy.ndarray]:
+    """Another band, or an error that grew or shrank by the factor and is above the floor."""
+    import numpy
+
+    was, now = errors
+    band = [(side["verdict"] == "excellent").to_numpy(bool) for side in (old, new)]
+    with numpy.errstate(invalid="ignore"):
+        counts = numpy.fmax(was, now) > thresholds.accuracy_floor
+        grew = counts & (now >= was * thresholds.accuracy_factor) & (now > was)
+        shrank = counts & (was >= now * thresholds.accuracy_factor) & (was > now)
+    same_band = band[0] == band[1]
+    return {
+        "less-accurate": eligible & ((band[0] & ~band[1]) | (same_band & grew)),
+        "more-accurate": eligible & ((~band[0] & band[1]) | (same_band & shrank)),
+    }
+
+
+def _memory(
+    old: pandas.DataFrame,
+    new: pandas.DataFrame,
+    eligible: numpy.ndarray,
+    other_machine: Callable[[str], str],
+    thresholds: Thresholds,
+) -> dict[str, numpy.ndarray]:
+    """Of the model alone or at the peak, beyond both thresholds.
+
+    Where one grew and the other shrank, it is more memory: the peak is what kills.
+    """
+    import numpy
+
+    device = new["device"].to_numpy(object)
+    fit = eligible.copy()
+    for one in set(device[eligible]):
+        if other_machine(one):
+            fit &= device != one
+    more, less = numpy.zeros(len(fit), bool), numpy.zeros(len(fit), bool)
+    for name in ("memory_model_mib", "memory_peak_mib"):
+        was, now = (side[name].to_numpy(float) for side in (old, new))
+        with numpy.errstate(invalid="ignore"):
+            more |= (now - was > thresholds.memory_mib) & (now > was * thresholds.memory_ratio)
+            less |= (was - now > thresholds.memory_mib) & (was > now * thresholds.memory_ratio)
+    return {"more-memory": fit & more, "less-memory": fit & less & ~more}

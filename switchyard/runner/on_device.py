@@ -1,0 +1,175 @@
+"""What a launch asks on a CUDA device beyond what it asks on the CPU: a quiet sample set, the
+other series, and the device's memory at every point.
+
+The card's own state comes from NVML, here; what the framework says of its allocator comes
+from the measured process. A question without an answer leaves a sentence, never an error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from switchyard.runner.nvml import Card, Sample
+from switchyard.runner.standby import Ended, MeasuredProcess, Ready
+
+#: Times that a contaminated sample set is taken again.
+RETAKEN_AT_MOST = 3
+
+#: Rounds of calls after which a leak shows as a slope, and calls of each.
+LEAK_ROUNDS, LEAK_CALLS = 5, 10
+
+#: The series beside the one of inputs that lie on the device.
+OTHER_SERIES = ("device", "from_host")
+
+
+@dataclasses.dataclass
+class OnDevice:
+    """What one launch learnt of its card. Durations in seconds; ``memory``: point -> name ->
+    value, the unit in the name's ending. ``noisy`` is why the sample set is not to be trusted,
+    ``messages`` why a figure is missing."""
+
+    series: Dict[str, List[float]] = dataclasses.field(default_factory=dict)
+    memory: Dict[str, Dict[str, Optional[float]]] = dataclasses.field(default_factory=dict)
+    leak_bytes: Optional[float] = None
+    sample: Sample = Sample()
+    throttle: Tuple[str, ...] = ()
+    foreign: Optional[int] = None
+    retaken: int = 0
+    noisy: str = ""
+    messages: List[str] = dataclasses.field(default_factory=list)
+
+
+def number_on_card(before: Sample, after: Sample, own: int) -> Optional[int]:
+    """The number that NVML has for the process ``own``; None where it cannot be told.
+
+    In a container NVML may number processes as the host does: where ``own`` is not in its
+    list, the only one that came since ``before``, when ``own`` had not yet opened the card,
+    is taken for it.
+    """
+    now = set(after.processes or ())
+    if own in now:
+        return own
+    new = now - set(before.processes or ())
+    return new.pop() if len(new) == 1 else None
+
+
+def foreign_processes(before: Sample, after: Sample, own: int) -> Optional[int]:
+    """Processes on the card that are not ``own``, the more of two moments; None where NVML
+    does not say. ``before`` is from before ``own`` had opened the card."""
+    if after.processes is None:
+        return None
+    mine = number_on_card(before, after, own)
+    return max(len(before.processes or ()), len(set(after.processes) - {mine}))
+
+
+def contamination(throttle: Tuple[str, ...], foreign: Optional[int]) -> str:
+    """Why a sample set taken meanwhile is not to be trusted; empty where it is."""
+    reasons = [f"clock held down by {name}" for name in throttle]
+    if foreign:
+        reasons.append(f"{foreign} other process(es) on the card")
+    return ", ".join(reasons)
+
+
+def record(ready: Ready, job: Mapping[str, Any], path: pathlib.Path) -> str:
+    """One more launch, untimed, whose allocator remembers: its history goes to ``path``, which
+    the measured process writes and nobody here reads. Why there is none, or empty."""
+    process = ready.process
+    process.begin()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if ready.ended is not None:
+            raise ready.ended
+        for asked in (
+            {"do": "load", **job, "record": True},
+            {"do": "burst", "n": LEAK_CALLS},
+            {"do": "vary"},
+            {"do": "record", "path": str(path)},
+        ):
+            reply = process.ask(**asked)
+            if not reply["ok"] and asked["do"] != "vary":
+                return f"{asked['do']}: {reply['outcome']['message']}"
+    except Ended as ended:
+        return ": ".join(ended.args)
+    finally:
+        process.close()
+    return ""
+
+
+class Watch:
+    """One launch's card: made before the process opens it, asked at every point."""
+
+    def __init__(self, card: Card, process: MeasuredProcess):
+        self._card = card
+        self._process = process
+        self.found = OnDevice()
+        self._before = card.sample()
+        self.enter("import", {})
+
+    def enter(self, point: str, said: Dict[str, Any]) -> None:
+        """Keep what the framework ``said`` of its memory at ``point``, and what NVML says."""
+        sample = self._card.sample()
+        own = number_on_card(self._before, sample, self._process.pid)
+        memory = {name: value for name, value in said.items() if value is not None}
+        memory["used_mib"] = sample.used_mib
+        memory["process_mib"] = (sample.processes or {}).get(own)
+        self.found.memory[point] = memory
+
+    def loaded(self, reply: Dict[str, Any]) -> None:
+        """The points of a ``load`` frame; NVML was asked after it, so at the last of them."""
+        said = dict(reply.get("device", {}))
+        last = said.pop("first_call", {})
+        self.found.memory.update(said)
+        self.enter("first_call", last)
+        if self.found.memory["first_call"]["process_mib"] is None:
+            self.found.messages.append("NVML does not say what this process holds")
+
+    def sample_set(self, count: int, burst) -> List[float]:
+        """``count`` durations; taken again while the card was disturbed, ``noisy`` at last."""
+        found, own = self.found, self._process.pid
+        while True:
+            first = self._card.sample()
+            durations = burst(self._process, count)
+            found.sample = self._card.sample()
+            found.throttle = tuple(
+                dict.fromkeys((first.throttle or ()) + (found.sample.throttle or ()))
+            )
+            found.foreign = foreign_processes(self._before, found.sample, own)
+            found.noisy = contamination(found.throttle, found.foreign)
+            if not found.noisy or found.retaken == RETAKEN_AT_MOST:
+                return durations
+            found.retaken += 1
+
+    def others(self, count: int, known: List[str]) -> None:
+        """The other series, and memory and leak after them; see the module's docstring."""
+        for name in OTHER_SERIES:
+            if name in known:
+                reply = self._ask(f"series {name}", do="burst", n=count, series=name)
+                if reply:
+                    self.found.series[name] = reply["durations_s"]
+        self._point("after_runs", do="device_memory")
+        reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
+        self.found.leak_bytes = (reply or {}).get("leak_bytes")
+        self._point("varied", do="vary")
+        self._point("released", do="release")
+
+    def _point(self, point: str, **job: Any) -> None:
+        reply = self._ask(point, **job)
+        if reply:
+            self.enter(point, reply["device"])
+            if reply.get("message"):
+                self.found.messages.append(f"{point}: {reply['message']}")
+
+    def _ask(self, what: str, **job: Any) -> Optional[Dict[str, Any]]:
+        """A frame whose failure costs its figures alone; what was measured so far stands."""
+        try:
+            reply = self._process.ask(**job)
+        except Ended as ended:
+            self.found.messages.append(f"{what}: {ended.args[0]}: {ended.args[1]}")
+            return None
+        if not reply["ok"]:
+            outcome = reply["outcome"]
+            self.found.messages.append(f"{what}: {outcome['kind']}: {outcome['message']}")
+            return None
+        return reply

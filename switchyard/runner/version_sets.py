@@ -1,0 +1,126 @@
+"""Version sets as they are declared: what stands in their folders, and their names.
+
+A version set is a folder under ``version_sets/``: ``set.toml`` says why it exists, the
+inputs say what it pins, the locks what is installed. ``current`` is built in: the
+interpreter that runs pytest. ``SET+name==version`` is a set derived from one with a folder.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+import re
+from pathlib import Path
+from typing import Any, Mapping
+
+from switchyard.vocabulary import UnknownName
+
+CURRENT = "current"
+SETS = Path(__file__).resolve().parents[2] / "version_sets"
+FLAVOURS = ("cpu", "cuda")
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionSet:
+    """What ``set.toml`` says. ``environments`` maps each one's name to why it exists.
+
+    ``only``: the one flavour of an environment that needs no other, since it works on the CPU
+    whatever the device. ``fixed``: whether the locks are committed; else they are made anew at
+    every run. ``base`` and ``pins`` are a derived set's: whose inputs, and what replaces them.
+    """
+
+    name: str
+    why: str
+    python: str
+    platform: str
+    folder: Path | None
+    environments: dict[str, str] = dataclasses.field(hash=False)
+    only: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    fixed: bool = True
+    base: str = ""
+    pins: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+
+    def lock(self, environment: str, flavour: str = "cpu") -> Path:
+        """Where the lock of one environment lies; the other files stand beside it."""
+        return self.folder / f"{environment}.{self._flavour(environment, flavour)}.lock"
+
+    def inputs(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """What a lock is made from: the requirements of every flavour, and of this one."""
+        own = self._flavour(environment, flavour)
+        return self._there(f"{environment}.in", f"{environment}.{own}.in")
+
+    def overrides(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """Requirements that replace what packages ask for, in the lock and the installation."""
+        return self._there(f"{environment}.{self._flavour(environment, flavour)}.override")
+
+    def constraints(self, environment: str, flavour: str = "cpu") -> list[Path]:
+        """Pins of what only the index's own build of torch needs, and is installed only with it."""
+        if self._flavour(environment, flavour) != "cpu":
+            return []
+        return self._there(f"{environment}.torch-cuda.constraints")
+
+    def _flavour(self, environment: str, flavour: str) -> str:
+        if environment not in self.environments:
+            raise UnknownName(f"environment of {self.name}", environment, self.environments)
+        return self.only.get(environment, flavour)
+
+    def _there(self, *names: str) -> list[Path]:
+        return [path for path in (self.folder / name for name in names) if path.exists()]
+
+
+def version_sets(folder: Path | None = None) -> dict[str, VersionSet]:
+    """Every set of ``folder`` (SETS) by name, ``current`` first. ValueError names a ``set.toml``
+    that is wrong."""
+    try:
+        import tomllib
+    except ModuleNotFoundError:  # Python 3.10
+        import tomli as tomllib
+    why = "the interpreter that runs pytest, with the packages it has"
+    found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
+    for path in sorted((folder or SETS).glob("*/set.toml"), key=_natural):
+        try:
+            found[path.parent.name] = _declared(path.parent, tomllib.loads(path.read_text("utf-8")))
+        except KeyError as error:
+            raise ValueError(f"{path}: {error} is missing") from error
+        except (ValueError, TypeError, AttributeError) as error:  # TOML's own is a ValueError
+            raise ValueError(f"{path}: {error}") from error
+    return found
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """The order of versions: 2.5 before 2.13."""
+    parts = re.findall(r"\d+|\D+", path.parent.name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
+def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
+    lock = said.get("lock", "committed")
+    if lock not in ("committed", "each run"):
+        raise ValueError(f"lock is 'committed' or 'each run', not {lock!r}")
+    only = {name: s["only"] for name, s in said["environments"].items() if "only" in s}
+    for environment, flavour in only.items():
+        if flavour not in FLAVOURS:
+            raise ValueError(f"only of {environment} is one of {FLAVOURS}, not {flavour!r}")
+    return VersionSet(
+        name=folder.name,
+        why=said["why"].strip(),
+        python=said["python"],
+        platform=said["platform"],
+        folder=folder,
+        environments={name: s["why"].strip() for name, s in said["environments"].items()},
+        only=only,
+        fixed=lock == "committed",
+    )
+
+
+def find(name: str, folder: Path | None = None) -> VersionSet:
+    """The set of that name, or derived as it says, under its canonical name. UnknownName offers
+    the nearest; derived.BadPin says what is wrong with ``+name==version``."""
+    sets = version_sets(folder)
+    if name in sets:
+        return sets[name]
+    if "+" in name:
+        from switchyard.runner import derived
+
+        return derived.derive(name, sets)
+    raise UnknownName("version set", name, sets)

@@ -1,0 +1,203 @@
+"""ONNX Runtime on a CUDA device: its CUDA provider, and TensorRT's where a package has it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+from switchyard.manifest import Artefact
+from switchyard.runtimes import (
+    DeviceUnavailable,
+    ProviderFallback,
+    Runtime,
+    Session,
+    Target,
+    native_words,
+)
+from switchyard.runtimes.onnxruntime_cpu import OrtSession, session_options, value
+
+DEVICE, TF32 = "cuda", "use_tf32"
+CUDA, TENSORRT, CPU = (
+    "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
+)  # fmt: skip
+
+#: What ONNX Runtime writes to stderr where a provider's library cannot be opened.
+_UNLOADED = re.compile(r"Failed to load (?:shared )?library [^\n]*")
+
+#: Runs under the profiler: what the first ones spend on choosing kernels is not counted.
+PROFILED_RUNS = 3
+
+
+def lacks(provider: str) -> str:
+    """Why the installed package cannot do it, empty where it can."""
+    import onnxruntime
+
+    offered = onnxruntime.get_available_providers()
+    if provider in offered:
+        return ""
+    return (
+        f"onnxruntime {onnxruntime.__version__} here has no {provider} (it offers "
+        f"{', '.join(offered)}): install onnxruntime-gpu, or for TensorRT also its libraries"
+    )
+
+
+def load(artefact: Artefact, target: Target, provider: str = CUDA) -> "CudaSession":
+    """A session whose first provider is ``provider``.
+
+    Raises ProviderFallback where the session itself does not list it, else what ONNX
+    Runtime raises.
+    """
+    return CudaSession(str(artefact.file("onnx")), target, provider)
+
+
+def _providers(target: Target, provider: str) -> List[Any]:
+    # TF32 is on unless it is switched off, and a float32 cell is about float32.
+    cuda = (CUDA, {"device_id": 0, TF32: int(target.tf32)})
+    first: List[Any] = [] if provider == CUDA else [(provider, {"device_id": 0})]
+    return [*first, cuda, CPU]
+
+
+def _without_tf32(providers: List[Any]) -> List[Any]:
+    return [
+        (one[0], {name: value for name, value in one[1].items() if name != TF32})
+        if isinstance(one, tuple)
+        else one
+        for one in providers
+    ]
+
+
+def _session(path: str, target: Target, provider: str, **options: Any) -> Any:
+    import onnxruntime
+
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:  # finds the CUDA libraries that pip installed
+        preload()
+    settings = session_options()
+    for name, setting in options.items():
+        setattr(settings, name, setting)
+    wanted = _providers(target, provider)
+
+    def create(providers: List[Any]) -> Any:
+        # Without enable_fallback=0 a provider that fails to start is replaced by the CPU's.
+        return onnxruntime.InferenceSession(
+            path, sess_options=settings, providers=providers, enable_fallback=0
+        )
+
+    try:
+        session = create(wanted)
+    except Exception as error:
+        if TF32 not in str(error):  # a version that does not know the option names it
+            raise
+        session = create(_without_tf32(wanted))
+    found = list(session.get_providers())
+    if provider not in found:
+        words = native_words()
+        reason = _UNLOADED.search(words)
+        raise ProviderFallback(
+            f"{provider} was asked for, and the session has only {', '.join(found)}"
+            f"{': ' + reason.group() if reason else ''}\n{words}"
+        )
+    return session
+
+
+class CudaSession(OrtSession):
+    """Inputs are bound to the device once, outputs stay there."""
+
+    def __init__(self, path: str, target: Target, provider: str):
+        self._made_from: Tuple[str, Target, str] = (path, target, provider)
+        session = _session(*self._made_from)
+        super().__init__(session, 0)
+        self.facts["tf32"] = target.tf32
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        return self.series(feeds)["resident"]
+
+    def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
+        session, resident, travelling = self._session, self._bind(feeds), self._bind(feeds)
+        values = {name: value(array) for name, array in feeds.items()}
+
+        def once() -> None:
+            session.run_with_iobinding(resident)
+            resident.synchronize_outputs()
+
+        def from_host() -> None:
+            # Binding is what copies an input to where the session wants it.
+            for name, each in values.items():
+                travelling.bind_ortvalue_input(name, each)
+            travelling.synchronize_inputs()
+            session.run_with_iobinding(travelling)
+            travelling.synchronize_outputs()
+
+        return {"resident": once, "from_host": from_host}
+
+    def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
+        binding = self._session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, value(array, DEVICE))
+        for name in self._names:
+            binding.bind_output(name, DEVICE, 0)
+        return binding
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        if any(array.dtype.name == "bfloat16" for array in feeds.values()):
+            return self._run_bound(OrtSession._bind(self, feeds))
+        return super().run(feeds)
+
+    def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+        """From a second session that writes a profile; the one that is timed writes none."""
+        from switchyard.worker.placement import from_profile
+
+        with tempfile.TemporaryDirectory(prefix="switchyard-profile-") as folder:
+            session = _session(
+                *self._made_from,
+                enable_profiling=True,
+                profile_file_prefix=os.path.join(folder, "ort"),
+            )
+            for _ in range(PROFILED_RUNS):
+                session.run_with_iobinding(_bound_to(session, feeds))
+            events = json.loads(pathlib.Path(session.end_profiling()).read_text())
+            return from_profile(events, session.get_providers())
+
+
+def _bound_to(session: Any, feeds: Mapping[str, np.ndarray]) -> Any:
+    binding = session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_ortvalue_input(name, value(array))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    return binding
+
+
+class OnnxRuntimeTensorRt(Runtime):
+    """TensorRT builds an engine for each artefact: minutes for a large one."""
+
+    name = "ort-tensorrt"
+    format = "onnx"
+    tier = "full"
+    requires = ("onnxruntime",)
+    devices = ("cuda",)
+
+    def lacks(self, target: Target) -> str:
+        return lacks(TENSORRT)
+
+    def load(self, artefact: Optional[Artefact], model: Any = None,
+             target: Target = Target("cuda")) -> Session:  # fmt: skip
+        """Raises DeviceUnavailable where TensorRT's own libraries are not there, which a package
+        that offers the provider does not bring, ProviderFallback where the session lacks it."""
+        assert artefact is not None
+        try:
+            return load(artefact, target, TENSORRT)
+        except RuntimeError as error:
+            if "install TensorRT libraries" not in str(error):
+                raise
+            raise DeviceUnavailable("TensorRT's libraries (libnvinfer) are not there") from None
+
+
+RUNTIMES = (OnnxRuntimeTensorRt(),)

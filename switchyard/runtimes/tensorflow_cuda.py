@@ -1,0 +1,106 @@
+"""TensorFlow on the one CUDA device that the process sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
+
+if TYPE_CHECKING:
+    import numpy as np
+
+from switchyard.runtimes import ProviderFallback, Target, native_words
+
+DEVICE, HOST = "/GPU:0", "/CPU:0"
+
+
+def lacks() -> str:
+    """Why the installed TensorFlow cannot use a CUDA device, empty where it can."""
+    import tensorflow as tf
+
+    if not tf.test.is_built_with_cuda():
+        return (
+            f"tensorflow {tf.__version__} here is built without CUDA: install tensorflow[and-cuda]"
+        )
+    return ""
+
+
+def set_up(target: Target) -> Dict[str, Any]:
+    """Before TensorFlow starts: let it take memory as it needs it, and fix TF32.
+
+    Raises ProviderFallback where it sees no GPU although its build has CUDA: then a library
+    or the driver did not load, which TensorFlow says in its log alone.
+    """
+    import tensorflow as tf
+
+    found = tf.config.list_physical_devices("GPU")
+    if not found:
+        raise ProviderFallback(
+            f"a GPU was asked for, and tensorflow {tf.__version__} sees none although it is built "
+            f"with CUDA: a CUDA library or the driver did not load\n{native_words()}"
+        )
+    # Otherwise it reserves nearly the whole card, and its figures say nothing of the model.
+    tf.config.experimental.set_memory_growth(found[0], True)
+    tf.config.experimental.enable_tensor_float_32_execution(target.tf32)
+    return {"memory_growth": True, "tf32": target.tf32}
+
+
+def memory() -> Dict[str, Optional[float]]:
+    """MiB that tensors hold now and held at most. TensorFlow's allocator says no more to
+    Python: what it reserves, and so the fragmentation, is in its profiler's trace alone."""
+    import tensorflow as tf
+
+    said = tf.config.experimental.get_memory_info("GPU:0")
+    return {"allocated_mib": said["current"] / 2**20, "peak_mib": said["peak"] / 2**20}
+
+
+def session_on_gpu(loaded: Any, signature: Any, facts: Mapping[str, Any]) -> Any:
+    """The SavedModel's session on the GPU."""
+    from switchyard.runtimes.tensorflow_saved_model import TensorFlowSession
+
+    class GpuSession(TensorFlowSession):
+        """Every timed call waits for the device."""
+
+        def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+            return self.series(feeds)["resident"]
+
+        def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
+            import tensorflow as tf
+
+            call, wait = self._signature, _waiting(tf)
+            with tf.device(DEVICE):
+                constants = self._constants(feeds)
+
+            def once() -> None:
+                wait(call(**constants))
+
+            def from_host() -> None:
+                with tf.device(HOST):
+                    given = self._constants(feeds)
+                wait(call(**given))
+
+            return {"resident": once, "from_host": from_host}
+
+        def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+            from switchyard.worker.placement import from_devices
+
+            outputs = self._signature(**self._constants(feeds))
+            # An int32 tensor lies in host memory by TensorFlow's own rule.
+            told = [value for value in outputs.values() if value.dtype.name != "int32"]
+            where = ["cuda" if "GPU" in value.device else "cpu" for value in told]
+            return from_devices({"outputs": where})
+
+    session = GpuSession(loaded, signature)
+    session.facts.update(facts)
+    return session
+
+
+def _waiting(tf: Any) -> Callable[[Mapping[str, Any]], None]:
+    """What waits until outputs are computed: the devices' own barrier, or a copy of them."""
+    barrier = getattr(getattr(tf.test, "experimental", None), "sync_devices", None)
+    if barrier is not None:
+        return lambda outputs: barrier()
+
+    def copied(outputs: Mapping[str, Any]) -> None:
+        for value in outputs.values():
+            value.numpy()
+
+    return copied

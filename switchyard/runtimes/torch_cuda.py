@@ -1,0 +1,185 @@
+"""PyTorch on the one CUDA device that the process sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple
+
+if TYPE_CHECKING:
+    import numpy as np
+
+from switchyard.runtimes import ProviderFallback, Runtime, Session, Target
+from switchyard.worker import fragmentation
+
+DEVICE = "cuda"
+
+
+_MIB = 1024 * 1024
+
+#: Allocations that a record keeps, the newest.
+RECORDED = 100_000
+
+#: Figure -> key of ``torch.cuda.memory_stats()`` in bytes, and those that are counts.
+_BYTES = {
+    "allocated_mib": "allocated_bytes.all.current",
+    "reserved_mib": "reserved_bytes.all.current",
+    "requested_mib": "requested_bytes.all.current",
+    "peak_mib": "allocated_bytes.all.peak",
+    "reserved_peak_mib": "reserved_bytes.all.peak",
+    "inactive_split_mib": "inactive_split_bytes.all.current",
+}
+_COUNTS = {"alloc_retries": "num_alloc_retries", "ooms": "num_ooms"}
+
+
+class TorchRuntime(Runtime):
+    """What torch's runtimes have in common on a CUDA device."""
+
+    def lacks(self, target: Target) -> str:
+        import torch
+
+        if torch.version.cuda is None:
+            return f"torch {torch.__version__} is built without CUDA: install a build with it"
+        return ""
+
+    def device_memory(self) -> Dict[str, Optional[float]]:
+        import torch
+
+        if not torch.cuda.is_initialized():
+            return {}
+        return figures(torch.cuda.memory_stats(), torch.cuda.memory_snapshot())
+
+    def release(self) -> None:
+        import torch
+
+        torch.cuda.empty_cache()
+
+    def record(self) -> None:
+        import torch
+
+        torch.cuda.init()
+        torch.cuda.memory._record_memory_history(max_entries=RECORDED)
+
+    def write_record(self, path: str) -> None:
+        """A pickle, which torch's viewer (pytorch.org/memory_viz) opens and Switchyard never
+        reads."""
+        import torch
+
+        torch.cuda.memory._dump_snapshot(path)
+
+
+def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float]]:
+    """The figures of ``torch.cuda.memory_stats()`` and ``memory_snapshot()``; None for what
+    this version does not say."""
+    found: Dict[str, Optional[float]] = {
+        name: None if stats.get(key) is None else stats[key] / _MIB for name, key in _BYTES.items()
+    }
+    found.update({name: stats.get(key) for name, key in _COUNTS.items()})
+    allocated, reserved = found["allocated_mib"], found["reserved_mib"]
+    found["slack"] = fragmentation.slack(allocated, reserved)
+    found["internal_fragmentation"] = fragmentation.internal(found["requested_mib"], allocated)
+    free = fragmentation.free_blocks(snapshot)
+    found["external_fragmentation"] = fragmentation.external(free)
+    found["free_blocks"] = sum(map(len, free.values()))
+    return found
+
+
+def placed(module: Any, target: Target) -> Any:
+    """``module`` on the device, in place. Raises what starting CUDA raises, with its reason.
+
+    float32 stays float32 unless the target says TF32: cuDNN would use it by default.
+    """
+    import torch
+
+    torch.cuda.init()
+    torch.backends.cuda.matmul.allow_tf32 = target.tf32
+    torch.backends.cudnn.allow_tf32 = target.tf32
+    module = module.to(DEVICE)
+    strayed = {t.device.type for t in _tensors_of(module)} - {DEVICE}
+    if strayed:
+        raise ProviderFallback(f"{DEVICE} was asked for, and parameters are on {sorted(strayed)}")
+    return module
+
+
+def _tensors_of(module: Any):
+    yield from module.parameters()
+    yield from module.buffers()
+
+
+class CudaSession(Session):
+    """Calls the module on the device; every timed call waits for the device."""
+
+    def __init__(self, model, module, call: Callable[..., Any], target: Target):
+        import torch
+
+        self._model, self._module, self._call = model, module, call
+        self.facts = {
+            "device": torch.cuda.get_device_name(),
+            "cuda": torch.version.cuda,
+            "tf32": target.tf32,
+        }
+
+    def _arguments(self, feeds: Mapping[str, np.ndarray]) -> Tuple[tuple, dict]:
+        args, kwargs = self._model.arguments(feeds)
+        return _moved(args, kwargs)
+
+    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
+        import torch
+
+        from switchyard.worker.building import flatten, to_numpy
+
+        args, kwargs = self._arguments(feeds)
+        with torch.no_grad():
+            return {path: to_numpy(t) for path, t in flatten(self._call(*args, **kwargs))}
+
+    def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        return self.series(feeds)["resident"]
+
+    def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
+        import torch
+
+        host_args, host_kwargs = self._model.arguments(feeds)
+        args, kwargs = _moved(host_args, host_kwargs)
+        call = self._call
+
+        def once() -> None:
+            with torch.no_grad():
+                call(*args, **kwargs)
+            torch.cuda.synchronize()
+
+        def from_host() -> None:
+            with torch.no_grad():
+                there, named = _moved(host_args, host_kwargs)
+                call(*there, **named)
+            torch.cuda.synchronize()
+
+        def between_events() -> float:
+            begin = torch.cuda.Event(enable_timing=True)
+            end = torch.cuda.Event(enable_timing=True)
+            with torch.no_grad():
+                begin.record()
+                call(*args, **kwargs)
+                end.record()
+            torch.cuda.synchronize()
+            return begin.elapsed_time(end) / 1e3
+
+        return {"resident": once, "from_host": from_host, "device": between_events}
+
+    def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+        import torch
+
+        from switchyard.worker.building import flatten
+        from switchyard.worker.placement import from_devices
+
+        args, kwargs = self._arguments(feeds)
+        with torch.no_grad():
+            outputs = [t for _, t in flatten(self._call(*args, **kwargs))]
+        return from_devices({
+            "parameters": [t.device.type for t in _tensors_of(self._module)],
+            "outputs": [t.device.type for t in outputs],
+        })  # fmt: skip
+
+
+def _moved(args: tuple, kwargs: dict) -> Tuple[tuple, dict]:
+    return (
+        tuple(tensor.to(DEVICE) for tensor in args),
+        {name: tensor.to(DEVICE) for name, tensor in kwargs.items()},
+    )

@@ -1,0 +1,148 @@
+"""The table that a word on the command line means: a run's folder, a CSV, or a set's name."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from switchyard.tables import reading, schema, writing
+from switchyard.tables.reading import DamagedTable, MissingTable
+from switchyard.vocabulary import TIERS
+
+if TYPE_CHECKING:
+    import pandas
+
+#: Launches read from parquet at a time: each holds about a thousand durations.
+BATCH = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a word meant. ``folder`` is None for a CSV without its run; ``only_set`` is the
+    set whose name was given, since a run may hold others too."""
+
+    path: Path
+    folder: Path | None
+    only_set: str = ""
+
+    def about(self) -> dict[str, Any] | None:
+        return reading.read_about(self.folder) if self.folder else None
+
+    def cells(self) -> pandas.DataFrame:
+        frame = reading.read_cells(self.folder or self.path)
+        if self.only_set:
+            frame = frame[frame["version_set"] == self.only_set].reset_index(drop=True)
+        return frame
+
+
+def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Found:
+    """A path where there is one, else a version set's newest whole run under ``results``.
+
+    A ``cells.csv`` beside its ``run.json`` means the whole folder. Raises MissingTable.
+    """
+    path = Path(word)
+    if path.is_dir():
+        return Found(path, path)
+    if path.exists():
+        beside = (
+            path.name == writing.CELLS_NAME and (path.parent / writing.PROVENANCE_NAME).exists()
+        )
+        return Found(path, path.parent if beside else None)
+    if len(path.parts) > 1 or path.suffix == ".csv" or not word:
+        raise MissingTable(
+            f"{word or 'an empty name'} does not exist; give a run's folder, a "
+            f"{writing.CELLS_NAME} or a version set's name"
+        )
+    folder = reading.newest_whole_run(results, word, tier=tier, device=device)
+    return Found(folder, folder, word)
+
+
+def find_both(before: str, after: str, results: str | Path) -> tuple[Found, Found]:
+    """The same for two, so that a name means a run of the other's tier and devices.
+
+    Of two names the tier is the one that both have a whole run of: that of ``after``'s newest
+    run, else of ``before``'s, else the largest. Where there is none, the tiers differ.
+    """
+    named = [not Path(word).exists() for word in (before, after)]
+    if all(named) and before == after:
+        raise MissingTable(
+            f"{before} twice is one run: name the older one's folder to compare its newest with"
+        )
+    if not any(named):
+        return find(before, results), find(after, results)
+    newest = [find(word, results) for word in (before, after)]
+    abouts = [one.about() or {} for one in newest]
+    if named[0] != named[1]:
+        fixed = abouts[1] if named[0] else abouts[0]
+        tiers = [fixed.get("tier") or ""]
+        devices = _devices(fixed)
+    else:
+        tiers = [about.get("tier") or "" for about in reversed(abouts)]
+        tiers += [tier for tier in reversed(TIERS) if tier not in tiers]
+        devices = [""]
+        common = [d for d in _devices(abouts[1]) if d in _devices(abouts[0])]
+        devices = [*common[:1], ""]
+    for tier in filter(None, tiers):
+        for device in devices or [""]:
+            try:
+                return tuple(
+                    find(word, results, tier, device) if is_name else one
+                    for word, is_name, one in zip((before, after), named, newest)
+                )
+            except MissingTable:
+                continue
+    return newest[0], newest[1]
+
+
+def _devices(about: dict[str, Any]) -> list[str]:
+    return [str(device) for device in about.get("devices", ())]
+
+
+def launch_medians(folder: Path) -> pandas.DataFrame:
+    """The median duration of every launch of a run: the cell's columns, ``launch``, ``median_s``.
+
+    Read some thousand launches at a time: a run of 100,000 cells holds more durations than
+    fit into memory at once. Raises MissingTable, DamagedTable.
+    """
+    import numpy
+    import pandas
+    import pyarrow
+    import pyarrow.parquet
+
+    if reading.read_about(folder)["state"] == "running":
+        samples = reading.read_samples(folder)
+        medians = [numpy.median(one) if len(one) else numpy.nan for one in samples["durations_s"]]
+        kept = samples[[*schema.KEY, "launch"]]
+        return kept.assign(median_s=numpy.array(medians, float))
+    path = folder / writing.SAMPLES_NAME
+    columns = [*schema.KEY, "launch", "durations_s"]
+    parts = []
+    try:
+        with pyarrow.parquet.ParquetFile(path, pre_buffer=False) as file:
+            for batch in file.iter_batches(BATCH, columns=columns, use_threads=False):
+                frame = batch.select(columns[:-1]).to_pandas()
+                parts.append(frame.assign(median_s=_medians(batch.column("durations_s"))))
+    except FileNotFoundError:
+        raise MissingTable(f"{folder} holds no {path.name}: restore it, or run again") from None
+    except (pyarrow.ArrowInvalid, KeyError, OSError) as error:
+        raise DamagedTable(f"{path} cannot be read ({error}): restore the file") from None
+    if not parts:
+        return pandas.DataFrame({name: [] for name in (*columns[:-1], "median_s")})
+    return pandas.concat(parts, ignore_index=True)
+
+
+def _medians(lists: Any) -> Any:
+    """The median of each list of a pyarrow list array; NaN of an empty one."""
+    import numpy
+
+    # combined, since offsets of a slice of an array count from the whole array's start
+    offsets = lists.offsets.to_numpy(zero_copy_only=False)
+    values = lists.values.to_numpy(zero_copy_only=False)
+    lengths = numpy.diff(offsets)
+    found = numpy.full(len(lengths), numpy.nan)
+    for length in numpy.unique(lengths[lengths > 0]):
+        own = numpy.flatnonzero(lengths == length)
+        rows = values[offsets[own][:, None] + numpy.arange(length)]
+        found[own] = numpy.median(rows, axis=1)
+    return found

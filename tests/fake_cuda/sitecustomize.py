@@ -1,0 +1,93 @@
+"""Put ``torch.cuda`` and ONNX Runtime's CUDA provider out of the way of a whole run.
+
+Where a version set's process imports Switchyard's CUDA runtimes, the device's name becomes
+the CPU's, and what would ask the card is answered by hand. No figure here was measured.
+"""
+
+import importlib.abc
+import importlib.machinery
+import os
+import sys
+import time
+
+MIB = 2**20
+
+
+def torch_cuda(module):
+    import torch
+
+    class Event:
+        def __init__(self, enable_timing):
+            self.at = None
+
+        def record(self):
+            self.at = time.perf_counter()
+
+        def elapsed_time(self, later):
+            return (later.at - self.at) * 1e3
+
+    def written(path):
+        with open(path, "w") as out:
+            out.write("what torch would write")
+
+    module.DEVICE = "cpu"
+    torch.version.cuda = "13.0"
+    for name, fake in {
+        "init": lambda: None,
+        "is_initialized": lambda: True,
+        "get_device_name": lambda *given: "Fake Card",
+        "synchronize": lambda *given: None,
+        "empty_cache": lambda: None,
+        "Event": Event,
+        "memory_stats": lambda *given: {
+            "allocated_bytes.all.current": 6 * MIB,
+            "allocated_bytes.all.peak": 7 * MIB,
+            "reserved_bytes.all.current": 8 * MIB,
+            "requested_bytes.all.current": 3 * MIB,
+        },
+        "memory_snapshot": lambda *given: [
+            {"device": 0, "stream": 0, "segment_type": "large", "blocks": [
+                {"size": 6 * MIB, "state": "active_allocated"},
+                {"size": 1.5 * MIB, "state": "inactive"}, {"size": 0.5 * MIB, "state": "inactive"},
+            ]},
+        ],
+    }.items():  # fmt: skip
+        setattr(torch.cuda, name, fake)
+    torch.cuda.memory._record_memory_history = lambda **given: None
+    torch.cuda.memory._dump_snapshot = written
+
+
+def onnxruntime_cuda(module):
+    """As if the package had the provider; whether a session gets it is ``FAKE_PROVIDER``'s."""
+    module.DEVICE = "cpu"
+    module.lacks = lambda provider: ""
+    module._providers = lambda target, provider: [module.CPU]
+    if os.environ.get("FAKE_PROVIDER"):
+        module.load.__defaults__ = (module.CPU,)
+
+
+FAKED = {
+    "switchyard.runtimes.torch_cuda": torch_cuda,
+    "switchyard.runtimes.onnxruntime_cuda": onnxruntime_cuda,
+}
+
+
+class Finder(importlib.abc.MetaPathFinder):
+    """Lets a module be what it is, and then changes it."""
+
+    def find_spec(self, name, path, target=None):
+        if name not in FAKED:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        execute = spec.loader.exec_module
+
+        def exec_module(module):
+            execute(module)
+            if any("worker" in word for word in sys.orig_argv):
+                FAKED[name](module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+sys.meta_path.insert(0, Finder())

@@ -1,0 +1,517 @@
+"""``switchyard compare`` and ``switchyard report`` as they are typed: status, output, files."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as etree
+from pathlib import Path
+
+import pytest
+from made_tables import MACHINE
+from run_folders import STARTED, new_run
+
+from switchyard.cli import main
+from switchyard.tables import schema
+from switchyard.vocabulary import Cell
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL = next(ROOT.glob("results/*-quick"))
+NATIVE = "torch-eager"
+
+
+def a_run(
+    results: Path,
+    outcomes: dict,
+    *,
+    hours: int = 0,
+    whole: bool = True,
+    set_name: str = "torch2.13-tf2.21",
+    samples: dict | None = None,
+    provenance: dict | None = None,
+    **more,
+) -> Path:
+    """A finished run of (model, route) -> the columns that are known of the cell."""
+    started = STARTED + datetime.timedelta(hours=hours)
+    run = new_run(results, started, version_sets=[set_name], **more)
+    cells = {key: Cell(set_name, "cpu", "float32", *key) for key in outcomes}
+    run.plan(
+        {cell: {"family": "gaps", "tier": more.get("tier", "quick")} for cell in cells.values()}
+    )
+    for key, cell in cells.items():
+        known = dict(outcomes[key])
+        state = known.pop("state", "done")
+        run.update(cell, **known)
+        for launch, seconds in enumerate((samples or {}).get(key, ())):
+            run.samples(cell, launch, [seconds] * 3)
+        if state != "planned":
+            run.state(cell, state)
+    run.close(whole, **{"machine": MACHINE, "whole_selection": True, **(provenance or {})})
+    return run.path
+
+
+GOOD = {"verdict": "excellent", "stage": "compare", "mse": 1e-14}
+BAD = {"verdict": "failed", "stage": "run", "kind": "crash", "message": "boom at 3",
+       "signature": "boom at #"}  # fmt: skip
+A = ("a", "dynamo-ort")
+B = ("b", "dynamo-ort")
+
+
+@pytest.fixture
+def said(capsys, monkeypatch):
+    """Run a command; its status, its standard output and its standard error."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*arguments) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+# what it says, and how it ends
+
+
+def test_a_table_against_itself_is_the_same(said):
+    status, out, _ = said("compare", REAL, REAL)
+    assert status == 0
+    assert "774 cells: 774 same\nNothing became worse.\n" in out
+    assert "Packages: none differs." in out
+
+
+def test_what_broke_is_said_with_its_error_and_how_to_run_it_again(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD, B: GOOD})
+    after = a_run(tmp_path, {A: BAD, B: BAD}, hours=1)
+    status, out, _ = said("compare", before, after)
+    assert status == 1
+    assert out.count("boom at 3") == 1  # one cause behind two cells is one line
+    assert "broke: 2 cells passing before, and not now\n  2 cells, one error:\n  boom at 3\n" in out
+    assert "    dynamo-ort: excellent → run crash failed\n      a, b\n" in out
+    assert "    again: pytest bench/ --model a --route dynamo-ort\n" in out
+    assert out.endswith("2 cells: 2 broke\nWorse: 2 cells.\n")
+    assert "before 2 passed (100.0% of attempted, 100.0% of planned); after 0 passed" in out
+
+
+def test_the_packages_that_differ_stand_at_the_top_and_torch_first(said, tmp_path):
+    def with_packages(**packages):
+        core = {"python": "3.11.7", "packages": packages}
+        return {"sets": {"torch2.13-tf2.21": {"environments": {"core": core}}}}
+
+    old = with_packages(torch="2.12.0", absl="1")
+    before = a_run(tmp_path, {A: GOOD}, provenance=old)
+    after = a_run(tmp_path, {A: GOOD}, provenance=with_packages(torch="2.13.0", absl="2"))
+    _, out, _ = said("compare", before, after)
+    assert "Packages that differ (2): torch 2.12.0 → 2.13.0, absl 1 → 2.\n" in out
+
+
+def test_two_runs_of_several_launches_are_timed(said, tmp_path):
+    steady, slow = [1e-3, 1.1e-3, 0.9e-3, 1e-3, 1.05e-3], [3e-3, 3.2e-3, 2.9e-3, 3.1e-3, 2.8e-3]
+    timed = {**GOOD, "launches": 5, "latency_median_ms": 1.0}
+    outcomes = {("a", NATIVE): timed, A: timed}
+    before = a_run(tmp_path, outcomes, samples={("a", NATIVE): steady, A: steady})
+    after = a_run(tmp_path, outcomes, hours=1, samples={("a", NATIVE): steady, A: slow})
+    status, out, _ = said("compare", before, after)
+    assert status == 1
+    assert re.search(
+        r"slower: 1 cell slower against torch eager\n  a-dynamo-ort  2.9\d? times", out
+    )
+    (after / "samples.parquet").unlink()
+    status, out, _ = said("compare", before, after)
+    assert status == 0 and "after: the run's samples.parquet is missing" in out
+    (after / "samples.parquet").write_bytes(b"PAR1 and no more")
+    status, out, err = said("compare", before, after)
+    assert (status, out) == (2, "") and "samples.parquet cannot be read" in err
+
+
+def test_a_single_launch_is_said_to_be_not_comparable(said, tmp_path):
+    once = {**GOOD, "launches": 1, "latency_median_ms": 1.0}
+    before = a_run(tmp_path, {A: once, ("a", NATIVE): once})
+    after = a_run(tmp_path, {A: {**once, "latency_median_ms": 9.0}, ("a", NATIVE): once})
+    status, out, _ = said("compare", before, after)
+    assert status == 0
+    assert re.search(r"Timing not comparable in 1 cell: a single launch a cell", out)
+
+
+def test_a_run_that_was_killed_is_compared_by_what_it_has(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD, B: GOOD})
+    after = a_run(tmp_path, {A: GOOD, B: {"state": "planned"}}, hours=1)
+    status, out, _ = said("compare", before, after)
+    assert status == 1
+    assert "2 cells: 1 gone, 1 same" in out
+    assert "dynamo-ort (1 excellent, not run after): b" in out
+
+
+@pytest.mark.parametrize(
+    "after", [{B: GOOD}, {A: {"state": "planned"}}, {}], ids=["other", "not-run", "empty"]
+)
+def test_an_empty_night_is_never_green(said, tmp_path, after):
+    before = a_run(tmp_path, {A: GOOD})
+    status, out, _ = said("compare", before, a_run(tmp_path, after, hours=1))
+    assert status == 2 and out.endswith("Nothing could be compared.\n")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_line_fits_the_terminal(said, tmp_path, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    routes = [f"a-rather-long-route-name-{i:02}-tf" for i in range(14)]
+    models = [f"model_with_a_longish_name_{i}" for i in range(9)]
+    long = {**BAD, "message": "words and more words " * 20}
+    before = {(m, r): GOOD for m in models for r in routes}
+    after = {
+        (m, r): long if i % 3 == 0 else {**GOOD, "mse": 1e-6} if i % 3 == 1 else GOOD
+        for i, (m, r) in enumerate(before)
+    }
+    _, out, _ = said("compare", a_run(tmp_path, before), a_run(tmp_path, after, hours=1))
+    lines = [
+        line for line in out.splitlines()
+        if "pytest bench/" not in line and str(tmp_path) not in line  # what is cut cannot be used
+    ]  # fmt: skip
+    assert len(lines) > 60 and max(map(len, lines)) <= width
+
+
+def test_who_wins_where_is_a_square_or_where_that_is_too_wide_the_widest_pairs(
+    said, tmp_path, monkeypatch
+):
+    outcomes = {
+        (model, route): GOOD if model == "both" or route == "dynamo-ort" else BAD
+        for model in ("both", "one", "two")
+        for route in ("dynamo-ort", "torchscript-ort")
+    }
+    run = a_run(tmp_path, outcomes)
+    _, out, _ = said("compare", run, run)
+    assert " 1  dynamo-ort       ·  2\n 2  torchscript-ort  0  ·\n" in out
+    routes = [f"a-rather-long-route-name-{i:02}-tf" for i in range(20)]
+    many = {(m, r): BAD if r == routes[7] and m == "x" else GOOD for r in routes for m in "xy"}
+    monkeypatch.setenv("COLUMNS", "80")
+    run = a_run(tmp_path, many, hours=1)
+    _, out, _ = said("compare", run, run)
+    winner = f"  {routes[0]} passes 1 model that\n    {routes[7]} does not; 0 the other way\n"
+    assert (
+        winner in out and "more pairs: all of them stand in --json" not in out[: out.index(winner)]
+    )
+
+
+# what is left out
+
+
+def test_only_narrows_what_is_listed_and_not_the_status(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD, B: BAD})
+    after = a_run(tmp_path, {A: BAD, B: GOOD}, hours=1)
+    status, out, _ = said("compare", before, after, "--only", "fixed")
+    assert status == 1 and "fixed: 1 cell" in out and "broke: 1 cell" not in out
+    assert "2 cells: 1 broke, 1 fixed" in out
+    status, _, err = said("compare", before, after, "--only", "brok")
+    assert status == 2 and "unknown verdict 'brok'; did you mean broke" in err
+
+
+def test_ignored_cells_are_said_to_be(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD, B: GOOD})
+    after = a_run(tmp_path, {A: BAD, B: GOOD}, hours=1)
+    status, out, _ = said("compare", before, after, "--ignore", "a-*", "--ignore", "zzz")
+    assert status == 0 and "1 cell: 1 same" in out
+    assert "Ignored by 'a-*': 1 cell." in out and "Ignored by 'zzz': no cell at all" in out
+
+
+def test_thresholds_come_from_a_file(said, tmp_path):
+    before = a_run(tmp_path, {A: {**GOOD, "mse": 1e-8}})
+    after = a_run(tmp_path, {A: {**GOOD, "mse": 4e-8}}, hours=1)
+    file = tmp_path / "thresholds.toml"
+    file.write_text("accuracy_factor = 3\n")
+    assert said("compare", before, after)[0] == 0
+    assert said("compare", before, after, "--thresholds", file)[0] == 1
+    for text, message in (
+        ("acuracy_factor = 3", "did you mean accuracy_factor"),
+        ("accuracy_factor = 'x'", "accuracy_factor is a number"),
+        ("accuracy_factor", "thresholds.toml: "),
+    ):
+        file.write_text(text)
+        status, _, err = said("compare", before, after, "--thresholds", file)
+        assert status == 2 and message in err
+    assert said("compare", before, after, "--thresholds", tmp_path / "none")[0] == 2
+
+
+def test_the_thresholds_of_the_readme_are_the_defaults(tmp_path):
+    from switchyard.cli.compare import read_thresholds
+    from switchyard.compare.thresholds import Thresholds
+
+    readme = (ROOT / "README.md").read_text()
+    (block,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    (tmp_path / "t.toml").write_text(block)
+    assert read_thresholds(str(tmp_path / "t.toml")) == Thresholds()
+    assert block.count(" = ") == len(dataclasses.fields(Thresholds))
+
+
+# which tables
+
+
+def test_a_sets_name_is_its_newest_whole_run_of_the_others_tier(said, tmp_path):
+    old = a_run(tmp_path, {A: BAD}, hours=0, set_name="torch2.0-tf2.13")
+    a_run(tmp_path, {A: GOOD}, hours=1, set_name="torch2.0-tf2.13", whole=False)
+    full = a_run(tmp_path, {A: GOOD}, hours=2, set_name="torch2.0-tf2.13", tier="full")
+    new = a_run(tmp_path, {A: GOOD}, hours=3)
+    sets = ("torch2.0-tf2.13", "torch2.13-tf2.21", "--results", tmp_path)
+    status, out, _ = said("compare", *sets)
+    assert status == 0 and f"before  {old} (the newest whole run of torch2.0-tf2.13)" in out
+    assert f"after   {new}" in out and "1 cell: 1 fixed" in out
+    # beside a folder of the full tier the name means the full run
+    _, out, _ = said("compare", "torch2.0-tf2.13", full, "--results", tmp_path)
+    assert "1 cell: 1 same" in out
+    status, _, err = said("compare", "torch2.1", new, "--results", tmp_path)
+    assert status == 2 and "no whole run of torch2.1" in err and "torch2.0-tf2.13" in err
+    status, _, err = said("compare", "torch2.0-tf2.13", "torch2.0-tf2.13", "--results", tmp_path)
+    assert status == 2 and "twice is one run" in err
+
+
+def test_a_cells_csv_brings_its_run_json_and_a_lone_one_does_not(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD})
+    after = a_run(tmp_path, {A: GOOD}, hours=1)
+    assert "no run.json" not in said("compare", before / "cells.csv", after)[1]
+    alone = tmp_path / "alone.csv"
+    alone.write_bytes((after / "cells.csv").read_bytes())
+    status, out, _ = said("compare", before, alone)
+    assert status == 0 and out.count("no run.json beside it") == 1
+    assert "Packages: not recorded on both sides" in out
+
+
+def test_two_tiers_are_said_to_differ(said, tmp_path):
+    quick = a_run(tmp_path, {A: GOOD})
+    full = a_run(tmp_path, {A: GOOD, B: GOOD}, hours=1, tier="full")
+    status, out, _ = said("compare", full, quick)
+    assert status == 0 and "1 cell: 1 same" in out
+    assert "Tiers differ (full → quick): only cells of both are compared." in out
+    assert "1 cell left out: only the full tier plans them, after is quick." in out
+
+
+def _damage(kind: str, folder: Path) -> Path:
+    table = folder / "cells.csv"
+    content = table.read_bytes()
+    if kind == "cut":
+        table.write_bytes(content[:-7])
+    elif kind == "newer":
+        now = f"\n{schema.SCHEMA_VERSION},".encode()
+        table.write_bytes(content.replace(now, b"\n99,"))
+    elif kind == "foreign":
+        table.write_bytes(b"name,median\nx,1\n")
+    elif kind == "doubled":
+        (folder / "run.json").unlink()
+        table.write_bytes(content + content.splitlines(keepends=True)[1])
+        return table
+    elif kind == "missing":
+        return folder / "nothing.csv"
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("cut", "middle of a line"),
+        ("newer", "update Switchyard"),
+        ("foreign", "not a table of Switchyard's cells"),
+        ("doubled", "rows too many"),
+        ("missing", "does not exist"),
+    ],
+)
+def test_a_table_that_cannot_be_trusted_is_refused_on_either_side(said, tmp_path, kind, message):
+    good = a_run(tmp_path, {A: GOOD})
+    bad = _damage(kind, a_run(tmp_path, {A: GOOD}, hours=1))
+    for pair in ((good, bad), (bad, good)):
+        status, out, err = said("compare", *pair)
+        assert (status, out) == (2, "") and message in err and err.startswith("switchyard: ")
+    assert said("report", bad)[0] == 2
+
+
+def test_wrong_arguments_end_with_two_as_well(capsys):
+    for arguments in (["compare"], ["compare", "a", "b", "--nonsense"], ["nonsense"], []):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+
+
+# reports
+
+EVIL = "x | y `code` <img src=q> [a](b) @team #1 ``` \\| *b* &amp; end"
+
+
+@pytest.fixture
+def evil(tmp_path) -> tuple[Path, Path]:
+    """Two runs of which one has an error that tries to be Markdown, XML and a terminal."""
+    message = EVIL + "\x1b[31m red \x00 \x08"
+    bad = {**BAD, "message": message, "signature": message, "verdict": "failed"}
+    before = a_run(tmp_path, {A: GOOD, B: GOOD, ("c", "dynamo-ort"): {"state": "planned"}})
+    after = a_run(tmp_path, {A: bad, B: GOOD, ("c", "dynamo-ort"): GOOD}, hours=1)
+    # control characters that no writer of ours lets through, but an editor may
+    for folder in (before, after):
+        table = folder / "cells.csv"
+        table.write_bytes(table.read_bytes().replace(b" end", b" end\x0b\x1b[2J\x01\xef\xbf\xbf"))
+    return before, after
+
+
+def test_markdown_takes_an_error_for_nothing_but_text(said, evil, tmp_path):
+    file = tmp_path / "report.md"
+    status, out, _ = said("compare", *evil, "--markdown", file)
+    assert status == 1 and "Worse: 1 cell." in out  # the terminal has its report as well
+    text = file.read_text()
+    (line,) = [line for line in text.splitlines() if "<img" in line]
+    # one code span, closed by a longer fence than any run of backticks in the message
+    fence = re.match(r"- 1 cell: (`+)", line).group(1)
+    assert len(fence) == 4 and line.endswith(fence) and line.count(fence) == 2
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", text)
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({line.count("|") for line in tables if "dynamo-ort" in line}) == 1
+
+
+def test_markdown_of_a_name_in_a_table_is_escaped():
+    from switchyard.compare import as_markdown
+
+    cell = as_markdown.text("a|b <b> `x` [l](u) @me *e* _e_ https://h www.h snake_case\nnext")
+    assert not re.search(r"[|<>`\[\]@*]|\n", cell)
+    assert "snake_case" in cell and "https://" not in cell and "www." not in cell
+    assert as_markdown.code("`") == "`` ` ``"
+
+
+def test_junit_is_well_formed_whatever_the_error_says(said, evil, tmp_path):
+    file = tmp_path / "junit.xml"
+    said("compare", *evil, "--junit", file)
+    root = etree.parse(file).getroot()
+    suite = root.find("testsuite")
+    cases = {case.get("name"): case for case in suite.findall("testcase")}
+    assert set(cases) == {"a-dynamo-ort", "b-dynamo-ort", "c-dynamo-ort"}
+    failure = cases["a-dynamo-ort"].find("failure")
+    assert failure.get("type") == "broke" and EVIL.partition(" end")[0] in failure.text
+    assert cases["c-dynamo-ort"].find("skipped").get("message") == "not run before"
+    assert len(cases["b-dynamo-ort"]) == 0
+    for element in (root, suite):
+        assert [element.get(n) for n in ("tests", "failures", "errors", "skipped")] == list("3101")
+
+
+def test_junit_of_nothing_compared_is_an_error(said, tmp_path):
+    before, after = a_run(tmp_path, {A: GOOD}), a_run(tmp_path, {B: GOOD}, hours=1)
+    status, out, err = said("compare", before, after, "--junit", "-")
+    root = etree.fromstring(out.encode())
+    assert status == 2 and root.get("errors") == "1" and root.find(".//error") is not None
+    assert "Nothing could be compared." in err
+
+
+def test_the_terminal_gets_no_escape_sequence_of_an_error(said, evil):
+    _, out, _ = said("compare", *evil)
+    assert "<img src=q>" in out and not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", out)
+
+
+def test_json_is_strict_and_has_every_cell(said, evil):
+    status, out, _ = said("compare", *evil, "--json", "-")
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    found = json.loads(out, parse_constant=refuse)
+    assert found["status"] == status == 1
+    assert found["counts"] == {"broke": 1, "not-comparable": 1, "same": 1}
+    cells = {cell["cell"].rpartition(":")[2]: cell for cell in found["cells"]}
+    assert len(cells) == 3
+    assert cells["a-dynamo-ort"]["verdict"] == "broke"
+    assert cells["a-dynamo-ort"]["after"]["kind"] == "crash"
+    assert cells["b-dynamo-ort"]["before"]["error"] == 1e-14
+    assert "latency_median_ms" not in cells["b-dynamo-ort"]["before"]  # not measured is not 0
+    narrowed = json.loads(said("compare", *evil, "--json", "-", "--only", "broke")[1])
+    assert len(narrowed["cells"]) == 1 and narrowed["counts"] == found["counts"]
+
+
+def test_json_of_the_real_table_has_the_routes_and_who_wins_where(said):
+    found = json.loads(said("compare", REAL, REAL, "--json", "-")[1])
+    assert len(found["cells"]) == 774
+    one = next(
+        r for r in found["routes"] if r["route"] == "dynamo-ort" and r["precision"] == "float32"
+    )
+    assert one["planned"] == one["before_attempted"] > 100
+    assert one["before_past_convert"] > one["before_past_compare"] == one["before_passed"]
+    wins = found["wins_after"]
+    place = {route: number for number, route in enumerate(wins["routes"])}
+    rows = json.loads(REAL.joinpath("run.json").read_text())["rows"]
+    assert rows == 774
+    # counted by hand from the rows: models that one passes and the other does not
+    passing = {(c["model"], c["precision"]): {} for c in found["cells"]}
+    for c in found["cells"]:
+        good = c["after"]["verdict"] in ("excellent", "acceptable")
+        passing[c["model"], c["precision"]][c["route"]] = good
+    expected = sum(
+        routes.get("dynamo-ort") is True and routes.get("torchscript-ort") is False
+        for routes in passing.values()
+    )
+    assert wins["passes"][place["dynamo-ort"]][place["torchscript-ort"]] == expected > 0
+
+
+def test_nothing_is_overwritten_but_the_file_that_is_named(said, tmp_path):
+    before, after = a_run(tmp_path, {A: GOOD}), a_run(tmp_path, {A: BAD}, hours=1)
+    kept = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for target in (before / "cells.csv", after / "run.json"):
+        status, _, err = said("compare", before, after, "--json", target)
+        assert status == 2 and "part of a table that is read" in err
+    assert said("compare", before, after, "--json", "-", "--junit", "-")[0] == 2
+    assert said("compare", before, after, "--json", tmp_path / "no" / "such" / "folder")[0] == 2
+    said("compare", before, after, "--json", tmp_path / "out.json")
+    now = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert set(now) - set(kept) == {tmp_path / "out.json"}
+    assert all(now[path] == content for path, content in kept.items())
+
+
+# report
+
+
+def test_report_prints_what_the_run_printed(said, tmp_path):
+    folder = a_run(tmp_path, {A: {**BAD, "expected": "new"}, B: GOOD})
+    status, out, _ = said("report", folder)
+    assert status == 0
+    assert "torch2.13-tf2.21  cpu  float32" in out and re.search(r"dynamo-ort +1/2 +50\.0%", out)
+    assert "1 cell expected to pass:\n  boom at 3\n" in out
+    assert "pytest bench/ --model a --route dynamo-ort" in out
+    assert f"2 cells: 1 excellent, 1 failed\ntable: {folder}\n" in out
+    by_name = said("report", "torch2.13-tf2.21", "--results", tmp_path)[1]
+    assert by_name == out
+
+
+def test_report_as_markdown_has_rates_matrix_and_deviations(said, tmp_path):
+    folder = a_run(tmp_path, {A: {**BAD, "message": EVIL, "expected": "new"}, B: GOOD})
+    status, out, _ = said("report", folder, "--markdown", "-")
+    assert status == 0
+    assert "| torch2.13-tf2.21 cpu float32 | dynamo-ort | 1/2 | 50.0% |" in out
+    assert "| a | ✗! |" in out and "| b | ● |" in out
+    assert "- `a-dynamo-ort`: pass → run crash failed ````" in out.replace(
+        "torch2.13-tf2.21:cpu:float32:", ""
+    )
+
+
+def test_it_runs_as_a_module_into_a_closed_pipe():
+    """``switchyard compare A B | head -1`` ends quietly."""
+    command = [sys.executable, "-m", "switchyard", "compare", str(REAL), str(REAL)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    child.stdout.close()
+    _, error = child.communicate(timeout=120)
+    assert (child.returncode, error) == (0, b"")
+
+
+def test_a_terminal_of_ascii_alone_gets_a_sign_for_the_rest(tmp_path):
+    before = a_run(tmp_path, {A: GOOD})
+    after = a_run(
+        tmp_path, {A: {**BAD, "message": "größer als \N{GREEK SMALL LETTER EPSILON}"}}, hours=1
+    )
+    command = [sys.executable, "-m", "switchyard", "compare", str(before), str(after)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120, check=False)
+    assert done.returncode == 1 and done.stderr == b""
+    assert b"gr??er als ?" in done.stdout and b"excellent -> run crash failed" in done.stdout
+
+
+def test_texts_that_a_writer_guarded_read_back(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD})
+    after = a_run(tmp_path, {A: {**BAD, "message": "=cmd|' /C calc'!A0"}}, hours=1)
+    assert "'=cmd" in (after / "cells.csv").read_text()
+    assert "\n  =cmd|' /C calc'!A0\n" in said("compare", before, after)[1]

@@ -1,0 +1,346 @@
+"""One verdict a cell: each at least once, and what must not become one."""
+
+from __future__ import annotations
+
+import pytest
+from made_tables import ABOUT, MACHINE, row, table, timed
+
+from switchyard.compare.comparison import compare
+from switchyard.compare.thresholds import Thresholds
+from switchyard.compare.verdicts import BETTER, VERDICTS, WORSE
+from switchyard.vocabulary import UnknownName
+
+
+def failing(**more) -> dict:
+    return row(verdict=more.pop("verdict", "failed"), **more)
+
+
+def both(before: dict, after: dict, **more):
+    """The one cell of two tables of one cell each."""
+    comparison = compare(table([before]), table([after]), **more)
+    assert len(comparison.cells) == 1
+    return comparison.cells.iloc[0]
+
+
+CASES = [
+    # what stopped, and what no longer does
+    (row(), failing(), "broke"),
+    (row(verdict="acceptable"), row(verdict="investigate", stage="compare"), "broke"),
+    (row(), row(verdict="unavailable", stage="import"), "broke"),
+    (failing(), row(), "fixed"),
+    (row(verdict="unavailable", stage="import"), row(verdict="acceptable"), "fixed"),
+    (failing(), failing(), "same"),
+    (failing(), failing(signature="other"), "changed-failure"),
+    (failing(), failing(message="other words, one signature"), "same"),
+    (failing(), failing(stage="load"), "changed-failure"),
+    (failing(), failing(kind="timeout"), "changed-failure"),
+    (failing(), failing(verdict="refused"), "changed-failure"),
+    (failing(), row(verdict="unavailable", stage="import"), "changed-failure"),
+    # what nothing can be said of
+    (row(), row(verdict="void", stage="reference"), "not-comparable"),
+    (row(verdict="void", stage="reference"), failing(), "not-comparable"),
+    (row(), row(verdict="", state="planned"), "gone"),
+    (row(), row(verdict="", state="running"), "gone"),
+    (row(state="interrupted"), row(), "not-comparable"),
+    (row(), row(verdict=""), "gone"),
+    (row(verdict="", state="planned"), row(verdict="", state="planned"), "not-comparable"),
+    (row(verdict="void", stage="reference"), row(verdict="", state="planned"), "not-comparable"),
+    # accuracy: the band, or ten times the worse of mse and nmse
+    (row(mse=1e-7), row(mse=2e-4, verdict="acceptable"), "less-accurate"),
+    (row(mse=2e-4, verdict="acceptable"), row(mse=1e-7), "more-accurate"),
+    (row(mse=1e-8), row(mse=1e-7), "less-accurate"),
+    (row(mse=1e-8), row(mse=0.99e-7), "same"),
+    (row(mse=1e-7), row(mse=1e-8), "more-accurate"),
+    (row(mse=1e-7), row(mse=1.01e-8), "same"),
+    (row(mse=1e-16), row(mse=0.9e-9), "same"),  # nine million times of nothing
+    (row(mse=1e-16), row(mse=1.1e-9), "less-accurate"),
+    (row(mse=0.0), row(mse=1e-8), "less-accurate"),
+    (row(mse=1e-8), row(mse=0.0), "more-accurate"),
+    (row(mse=0.0), row(mse=0.0), "same"),
+    (row(mse=1e-12, nmse=1e-8), row(mse=1e-12, nmse=1e-6), "less-accurate"),
+    (row(mse=1e-6, nmse=1e-12), row(mse=1e-6, nmse=1e-8), "same"),  # mse is the worse of both
+    (row(mse=None), row(mse=1e-6), "same"),  # not measured is not zero
+    (row(mse=1e-6), row(mse=None), "same"),
+    # memory: beyond the share and beyond the MiB
+    (row(memory_model_mib=50.0), row(memory_model_mib=56.0), "more-memory"),
+    (row(memory_model_mib=50.0), row(memory_model_mib=54.9), "same"),  # not by a tenth
+    (row(memory_model_mib=10.0), row(memory_model_mib=13.9), "same"),  # not by 4 MiB
+    (row(memory_model_mib=56.0), row(memory_model_mib=50.0), "less-memory"),
+    (row(memory_peak_mib=100.0), row(memory_peak_mib=150.0), "more-memory"),
+    (row(memory_peak_mib=None), row(memory_peak_mib=150.0), "same"),
+    (
+        row(memory_peak_mib=100.0, memory_model_mib=50.0),
+        row(memory_peak_mib=150.0, memory_model_mib=20.0),
+        "more-memory",
+    ),
+]
+
+
+@pytest.mark.parametrize(("before", "after", "verdict"), CASES)
+def test_a_cell_gets_its_verdict(before, after, verdict):
+    assert both(before, after)["verdict"] == verdict
+
+
+def test_the_verdicts_are_the_closed_list():
+    worse = {"broke", "changed-failure", "less-accurate", "slower", "more-memory", "gone"}
+    better = {"fixed", "more-accurate", "faster", "less-memory", "new"}
+    assert (set(WORSE), set(BETTER)) == (worse, better)
+    assert set(VERDICTS) == {*worse, *better, "same", "not-comparable"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        (row(), row(verdict="", state="planned"), "not run after"),
+        (row(verdict="", state="running"), row(), "interrupted before"),
+        (row(), row(verdict=""), "nothing judged it after"),
+        (row(), row(verdict="void"), "its reference was unusable after"),
+        (
+            row(verdict="", state="planned"),
+            row(verdict="void"),
+            "not run before, its reference was unusable after",
+        ),
+    ],
+)
+def test_what_is_not_comparable_says_why(before, after, reason):
+    assert both(before, after)["reason"] == reason
+
+
+def test_good_news_hides_no_bad_news_and_every_finding_is_kept():
+    before = row(mse=1e-6, memory_model_mib=50.0)
+    cell = both(before, row(mse=1e-9, memory_model_mib=80.0))
+    assert cell["verdict"] == "more-memory"
+    assert cell["more-accurate"] and cell["more-memory"] and not cell["less-memory"]
+    cell = both(before, row(mse=1e-4, memory_model_mib=80.0, verdict="acceptable"))
+    assert cell["verdict"] == "less-accurate" and cell["more-memory"]
+    cell = both(before, row(mse=1e-9, memory_model_mib=20.0))
+    assert cell["verdict"] == "more-accurate" and cell["less-memory"]
+
+
+def test_a_failing_cell_has_no_findings():
+    cell = both(row(memory_model_mib=10.0), failing(memory_model_mib=90.0, mse=1.0))
+    assert cell["verdict"] == "broke" and not cell["more-memory"] and not cell["less-accurate"]
+
+
+# pairing
+
+
+def test_what_one_side_alone_planned_is_new_or_gone():
+    comparison = compare(table([row("a"), row("b")]), table([row("b"), row("c")]))
+    assert dict(zip(comparison.cells["model"], comparison.cells["verdict"], strict=True)) == {
+        "a": "gone",
+        "b": "same",
+        "c": "new",
+    }
+    assert comparison.status == 1
+
+
+def test_a_cell_is_told_by_device_and_precision_too():
+    before = [row(), row(precision="float16"), row(device="cuda", verdict="failed")]
+    after = [row(), row(precision="float16", verdict="failed"), row(device="cuda")]
+    cells = compare(table(before), table(after)).cells
+    assert list(cells["verdict"]) == ["same", "broke", "fixed"]
+
+
+def test_one_set_each_is_paired_across_sets():
+    comparison = compare(
+        table([row(version_set="torch2.0-tf2.13")]), table([row(verdict="failed")])
+    )
+    assert comparison.by == ("device", "precision", "model", "route")
+    assert comparison.counts == {"broke": 1}
+    assert comparison.cells["before_version_set"][0] == "torch2.0-tf2.13"
+    assert comparison.cells["version_set"][0] == "torch2.13-tf2.21"
+
+
+def test_several_sets_are_paired_each_with_itself():
+    sets = [row(version_set="one"), row(version_set="two")]
+    after = [row(version_set="two", verdict="failed"), row(version_set="three")]
+    comparison = compare(table(sets), table(after))
+    assert comparison.by[0] == "version_set"
+    found = dict(zip(comparison.cells["version_set"], comparison.cells["verdict"], strict=True))
+    assert found == {"one": "gone", "two": "broke", "three": "new"}
+
+
+def test_of_two_tiers_only_what_the_smaller_plans_can_be_missing():
+    quick = table([row("a"), row("b")])
+    full = table([row("a", tier="full"), row("c", tier="full")])
+    up = compare(quick, full)
+    assert up.counts == {"gone": 1, "same": 1}  # full plans all that quick does, so b is gone
+    assert up.outside == {"only the full tier plans them, before is quick": 1}
+    down = compare(full, quick)
+    assert down.counts == {"new": 1, "same": 1}
+    assert down.outside == {"only the full tier plans them, after is quick": 1}
+    assert down.status == 0
+
+
+def test_what_a_selection_left_out_is_not_gone():
+    one_model = table([row("a")], {**ABOUT, "whole_selection": False})
+    comparison = compare(table([row("a"), row("b")]), one_model)
+    assert comparison.counts == {"same": 1} and comparison.status == 0
+    assert comparison.outside == {"not selected in after": 1}
+
+
+# exit status
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [
+        ([row()], [row()], 0),
+        ([failing()], [row()], 0),
+        ([row()], [row(), row("new_one")], 0),
+        ([row()], [failing()], 1),
+        ([row(), row("b")], [row()], 1),
+        ([row()], [row("another")], 2),  # nothing in common: gone and new, but nothing compared
+        ([row()], [], 2),
+        ([], [], 2),
+        ([row()], [row(verdict="", state="planned")], 2),  # an empty night is never green
+    ],
+)
+def test_the_status_says_whether_anything_is_worse(before, after, status):
+    assert compare(table(before), table(after)).status == status
+
+
+def test_ignored_cells_are_counted_and_judged_nowhere():
+    before = [row("a"), row("b"), row("c")]
+    after = [row("a"), row("b", verdict="failed"), row("c")]
+    patterns = ["b-*", "cpu:nothing", "*:cpu:float32:c-*"]
+    comparison = compare(table(before), table(after), ignore=patterns)
+    assert comparison.counts == {"same": 1} and comparison.status == 0
+    assert comparison.ignored == {"b-*": 1, "cpu:nothing": 0, "*:cpu:float32:c-*": 1}
+    assert comparison.routes["planned"].sum() == 1
+    assert compare(table(before), table(after), ignore=["*"]).status == 2
+
+
+# thresholds
+
+
+def test_thresholds_move_the_verdicts():
+    assert both(row(mse=1e-8), row(mse=3e-8), thresholds=Thresholds(accuracy_factor=2))[
+        "verdict"
+    ] == "less-accurate"  # fmt: skip
+    pair = (row(memory_model_mib=10.0), row(memory_model_mib=12.0))
+    assert both(*pair)["verdict"] == "same"
+    assert both(*pair, thresholds=Thresholds(memory_mib=1))["verdict"] == "more-memory"
+
+
+def test_an_unknown_threshold_is_refused_with_the_nearest():
+    with pytest.raises(UnknownName, match="latency_ration.*did you mean latency_ratio"):
+        Thresholds.from_mapping({"latency_ration": 2})
+    for bad in ({"latency_ratio": 1.0}, {"latency_confidence": 95}, {"memory_mib": "4"},
+                {"accuracy_factor": True}):  # fmt: skip
+        with pytest.raises(ValueError, match="is a number between"):
+            Thresholds.from_mapping(bad)
+
+
+# timing
+
+SLOW = (1.0, 1.1, 0.9, 1.05, 0.95)
+
+
+def two_runs(factor: float = 3.0, launches: int = 5, about=ABOUT, other=ABOUT):
+    native = ("fft", "torch-eager")
+    before = {native: SLOW[:launches], ("fft", "dynamo-ort"): SLOW[:launches]}
+    after = {**before, ("fft", "dynamo-ort"): [factor * s for s in SLOW[:launches]]}
+    return timed(before, about), timed(after, other)
+
+
+def timing_of(comparison):
+    cells = comparison.cells
+    return cells[cells["route"] == "dynamo-ort"].iloc[0]
+
+
+def test_three_times_as_slow_is_slower_and_the_reverse_faster():
+    before, after = two_runs()
+    cell = timing_of(compare(before, after))
+    assert cell["verdict"] == "slower" and cell["change"] == pytest.approx(3)
+    assert 1 < cell["change_low"] < 3 < cell["change_high"]
+    assert timing_of(compare(after, before))["verdict"] == "faster"
+
+
+def test_a_change_below_the_threshold_is_none_however_sure():
+    cell = timing_of(compare(*two_runs(1.2)))
+    assert (cell["verdict"], cell["timing"]) == ("same", "as-before")
+    assert cell["change_low"] > 1  # sure, but small
+    sharper = compare(*two_runs(1.2), Thresholds(latency_ratio=1.1))
+    assert timing_of(sharper)["verdict"] == "slower"
+
+
+def test_a_large_change_on_little_evidence_is_ambiguous():
+    wide = (0.5, 2.0, 1.0)
+    native, own = ("fft", "torch-eager"), ("fft", "dynamo-ort")
+    before = timed({native: wide, own: wide})
+    after = timed({native: wide, own: [2 * s for s in wide]})
+    cell = timing_of(compare(before, after))
+    assert (cell["verdict"], cell["timing"]) == ("same", "ambiguous")
+    assert cell["timing_why"] == "the launches of both runs overlap"
+
+
+@pytest.mark.parametrize(
+    ("pair", "why"),
+    [
+        (two_runs(launches=1), "after: a single launch has no spread"),
+        (two_runs(other={**ABOUT, "machine": {**MACHINE, "cpu": "another"}}),
+         "other hardware: CPU some CPU against another"),
+        (two_runs(other={**ABOUT, "machine": {**MACHINE, "cores_logical": 64}}),
+         "other hardware: logical cores 2 against 64"),
+        (two_runs(about=None), "the hardware of before is not recorded"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_timed_says_why_and_is_not_worse(pair, why):
+    comparison = compare(*pair)
+    cell = timing_of(comparison)
+    assert (cell["verdict"], cell["timing"], cell["timing_why"]) == ("same", "not-comparable", why)
+    assert comparison.status == 0
+
+
+def test_a_gpu_matters_only_for_what_ran_on_it():
+    card = {**ABOUT, "gpus": {"cards": [{"name": "H100", "memory_mib": 81559}]}}
+    assert timing_of(compare(*two_runs(other=card)))["verdict"] == "slower"
+    before, after = (timed({("fft", "torch-eager"): SLOW, ("fft", "dynamo-ort"): own}, about,
+                           device="cuda")
+                     for about, own in ((ABOUT, SLOW), (card, [3 * s for s in SLOW])))  # fmt: skip
+    assert "GPU none against H100 81559 MiB" in timing_of(compare(before, after))["timing_why"]
+
+
+def test_memory_is_not_compared_between_machines_known_to_differ():
+    pair = row(memory_model_mib=10.0), row(memory_model_mib=90.0)
+    elsewhere = {**ABOUT, "machine": {**MACHINE, "cores_logical": 64}}
+    assert compare(table([pair[0]]), table([pair[1]], elsewhere)).counts == {"same": 1}
+    assert compare(table([pair[0]], None), table([pair[1]], None)).counts == {"more-memory": 1}
+
+
+def test_torch_eager_itself_is_the_yardstick():
+    native = ("fft", "torch-eager")
+    before, after = timed({native: SLOW}), timed({native: [9 * s for s in SLOW]})
+    comparison = compare(before, after)
+    assert comparison.counts == {"same": 1}
+    assert comparison.cells["timing_why"][0] == "torch-eager is the yardstick of the others"
+    assert comparison.native == {"ratio": pytest.approx(9), "models": 1}
+
+
+def test_a_native_that_was_launched_once_leaves_nothing_to_compare_with():
+    native, own = ("fft", "torch-eager"), ("fft", "dynamo-ort")
+    before = timed({native: SLOW[:1], own: SLOW})
+    cell = timing_of(compare(before, two_runs()[1]))
+    assert cell["timing_why"] == "before: a single launch of torch-eager has no spread"
+
+
+# packages
+
+
+def with_packages(**packages) -> dict:
+    environment = {"python": "3.11.7", "packages": packages}
+    return {**ABOUT, "sets": {"torch2.13-tf2.21": {"environments": {"core": environment}}}}
+
+
+def test_packages_that_differ_are_named():
+    before = table([row()], with_packages(torch="2.13.0+cpu", onnx="1.0", rich="1"))
+    after = table([row()], with_packages(torch="2.13.0", onnx="1.0", extra="2"))
+    found = compare(before, after).packages
+    assert [(c.package, c.before, c.after) for c in found] == [
+        ("extra", "", "2"),
+        ("rich", "1", ""),
+        ("torch", "2.13.0+cpu", "2.13.0"),
+    ]
+    assert compare(before, table([row()], None)).packages is None  # unknown is not "none"

@@ -1,0 +1,92 @@
+"""What CUDA, torch, ONNX Runtime and TensorFlow say of a device, and the kind it has.
+
+The texts are those the projects' sources print; none was recorded on a card.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from switchyard.vocabulary import KINDS
+from switchyard.worker.blame import ON_DEVICE_RULES, first_line, kind_of, outcome_of
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch calls its own."""
+
+
+TRAILER = (
+    "\nCUDA kernel errors might be asynchronously reported at some other API call, so the "
+    "stacktrace below might be incorrect.\nFor debugging consider passing CUDA_LAUNCH_BLOCKING=1"
+)
+OOM = (
+    "Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.18 GiB of which "
+    "1.20 GiB is free"
+)
+ORT_OOM = (
+    "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory ; GPU=0 ; hostname=build-box-7"
+    " ; file=/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_allocator.cc ; line=47 ; "
+    "expr=cudaMalloc((void**)&p, size);"
+)
+TF_OOM = (
+    "OOM when allocating tensor with shape[4096,4096] and type float on "
+    "/job:localhost/replica:0/task:0/device:GPU:0 by allocator GPU_0_bfc [Op:MatMul]"
+)
+TOO_OLD = (
+    "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+    "driver by downloading and installing a new version from the URL"
+)
+
+
+@pytest.mark.parametrize("stage", ["load", "run", "measure"])
+@pytest.mark.parametrize("error, kind", [
+    (OutOfMemoryError(f"CUDA out of memory. {OOM}"), "device-oom"),
+    (RuntimeError(f"CUDA error: out of memory{TRAILER}"), "device-oom"),
+    (RuntimeError(ORT_OOM), "device-oom"),
+    (RuntimeError(TF_OOM), "device-oom"),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+     "device-oom"),
+    (RuntimeError(f"CUDA error: device-side assert triggered{TRAILER}"), "device-lost"),
+    (RuntimeError(f"CUDA error: unspecified launch failure{TRAILER}"), "device-lost"),
+    (RuntimeError(f"CUDA error: an illegal memory access was encountered{TRAILER}"), "device-lost"),
+    (RuntimeError(f"CUDA error: uncorrectable ECC error encountered{TRAILER}"), "device-lost"),
+    (RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; "
+                  "hostname=x ; file=a.cc ; line=1 ; expr=cudaStreamSynchronize(stream);"),
+     "device-lost"),
+    (RuntimeError("CUDA error: the launch timed out and was terminated"), "timeout"),
+    (RuntimeError(TOO_OLD), "driver-too-old"),
+    (RuntimeError("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version "
+                  "; GPU=-1 ; hostname=x"), "driver-too-old"),
+    (RuntimeError("Unexpected error from cudaGetDeviceCount(). Error 803: system has unsupported "
+                  "display driver / cuda driver combination"), "driver-too-old"),
+    (RuntimeError("CUDA error: no kernel image is available for execution on the device"),
+     "abi-mismatch"),
+    (RuntimeError("No CUDA GPUs are available"), "provider-fallback"),
+    (RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
+                  "cuda:0 and cpu!"), "bad-fixture"),
+])  # fmt: skip
+def test_a_devices_words_have_their_kind_at_every_stage(error, kind, stage):
+    assert kind in KINDS and kind_of(error, stage) == kind
+
+
+def test_an_arenas_words_mean_the_device_only_where_the_job_was_on_one():
+    error = RuntimeError(
+        "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : bfc_arena.cc:376 "
+        "Failed to allocate memory for requested buffer of size 17179869184"
+    )
+    assert kind_of(error, "run") == "unexplained"
+    assert kind_of(error, "run", ON_DEVICE_RULES) == "device-oom"
+
+
+def test_the_host_that_a_message_names_is_not_in_the_row():
+    said = first_line(RuntimeError(ORT_OOM))
+    assert "build-box-7" not in said and "CUDA failure 2: out of memory" in said
+
+
+def test_what_the_packages_lack_is_unavailable_and_what_a_session_lost_has_failed():
+    from switchyard.runtimes import DeviceUnavailable, ProviderFallback
+
+    lacking, lost = DeviceUnavailable("no CUDA"), ProviderFallback("only the CPU's")
+    assert outcome_of(lacking, lacking.stage).verdict == "unavailable"
+    found = outcome_of(lost, lost.stage)
+    assert (found.stage, found.verdict, found.kind) == ("load", "failed", "provider-fallback")

@@ -1,0 +1,104 @@
+"""Finding the card of a run: what is said where there is none, and what a card leaves out."""
+
+from __future__ import annotations
+
+import pytest
+from fake_nvml import Cards
+
+from switchyard.runner import nvml
+
+
+@pytest.fixture
+def cards(monkeypatch):
+    """Have NVML find the given cards."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def cards(**about):
+        found = Cards(**about)
+        monkeypatch.setattr(nvml, "_library", lambda: found)
+        return found
+
+    return cards
+
+
+def test_the_first_card_is_found_with_driver_and_cuda_version(cards):
+    cards(count=2)
+    card = nvml.find(0)
+    assert (card.name, card.driver, card.cuda_of_driver) == ("Fake Card", "580.95.05", "13.0")
+    assert card.memory_mib == 16 * 1024
+    assert "uuid" not in card.about() and nvml.find(1).uuid.startswith("GPU-00000001")
+
+
+def test_without_the_package_it_says_what_to_install(monkeypatch):
+    def missing():
+        raise ImportError("No module named 'pynvml'")
+
+    monkeypatch.setattr(nvml, "_library", missing)
+    with pytest.raises(nvml.NoDevice, match="cuda:0.*pip install nvidia-ml-py"):
+        nvml.find(0)
+
+
+def test_without_a_driver_it_says_that_nvml_does_not_start(cards):
+    cards(init="NVML Shared Library Not Found")
+    with pytest.raises(nvml.NoDevice, match="NVIDIA's driver.*Shared Library Not Found"):
+        nvml.find(0)
+
+
+@pytest.mark.parametrize("count, number, said", [
+    (0, 0, "driver 580.95.05 and 0 device"),
+    (1, 3, r"cuda:3.*1 device\(s\) \(cuda:0 Fake Card\).*--device cuda:N"),
+])  # fmt: skip
+def test_a_number_that_no_card_has_is_refused_with_those_there_are(cards, count, number, said):
+    cards(count=count)
+    with pytest.raises(nvml.NoDevice, match=said):
+        nvml.find(number)
+
+
+@pytest.mark.parametrize("limit, indices", [
+    ("1", [1]),
+    ("2,0", [2, 0]),
+    ("GPU-00000001", [1]),
+    ("-1", []),
+    ("", []),
+    ("0,9,1", [0]),
+    ("0,-1,1", [0]),
+])  # fmt: skip
+def test_cards_that_the_shell_hides_are_not_used(cards, monkeypatch, limit, indices):
+    cards(count=3)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
+    for number, index in enumerate(indices):
+        assert nvml.find(number).index == index
+    with pytest.raises(nvml.NoDevice, match="CUDA_VISIBLE_DEVICES="):
+        nvml.find(len(indices))
+
+
+def test_a_card_that_fell_off_the_bus_is_refused_by_its_index(cards):
+    cards(missing=["nvmlDeviceGetUUID"])
+    with pytest.raises(nvml.NoDevice, match="device 0 does not answer"):
+        nvml.find(0)
+
+
+def test_a_sample_names_what_holds_the_clock_down_and_who_is_on_the_card(cards):
+    cards(reasons=0x01 | 0x04 | 0x40, processes=[(7, 512 * 2**20), (8, None)])
+    sample = nvml.find(0).sample()
+    assert (sample.sm_clock_mhz, sample.temperature_c, sample.used_mib) == (1980, 41, 1024)
+    assert sample.throttle == ("sw-power-cap", "hw-thermal-slowdown")
+    assert sample.processes == {7: 512.0, 8: None}
+
+
+def test_what_a_card_does_not_answer_is_none_and_no_error(cards):
+    cards(missing=["nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetTemperature",
+                   "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetClockInfo"])  # fmt: skip
+    sample = nvml.find(0).sample()
+    assert sample.processes is sample.throttle is sample.sm_clock_mhz is None
+    assert sample.temperature_c is None and sample.used_mib == 1024
+
+
+def test_an_older_package_is_asked_by_the_older_name(cards):
+    found = cards()
+    found.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x08
+    del Cards.nvmlDeviceGetCurrentClocksEventReasons
+    try:
+        assert nvml.find(0).sample().throttle == ("hw-slowdown",)
+    finally:
+        Cards.nvmlDeviceGetCurrentClocksEventReasons = lambda self, handle: self.reasons

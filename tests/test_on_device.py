@@ -1,0 +1,174 @@
+"""What a launch makes of its card: retakes, noise, foreign processes, figures that are missing."""
+
+from __future__ import annotations
+
+import pytest
+
+from switchyard.runner.device_rows import device_columns, unit_of
+from switchyard.runner.launches import Launch
+from switchyard.runner.nvml import Sample
+from switchyard.runner.on_device import (
+    RETAKEN_AT_MOST,
+    OnDevice,
+    Watch,
+    contamination,
+    foreign_processes,
+    number_on_card,
+    record,
+)
+from switchyard.runner.standby import Ended, Ready
+from switchyard.tables import schema
+from switchyard.vocabulary import Outcome
+
+OWN = 100
+QUIET = Sample(sm_clock_mhz=1980, temperature_c=40, throttle=(), processes={}, used_mib=500)
+
+
+def on_card(*pids, **more):
+    return Sample(processes={pid: 64.0 for pid in pids}, throttle=(), **more)
+
+
+@pytest.mark.parametrize("before, after, mine, foreign", [
+    ((), (OWN,), OWN, 0),
+    ((7,), (7, OWN), OWN, 1),
+    ((), (OWN, 8), OWN, 1),            # came while it was measured
+    ((7,), (OWN,), OWN, 1),            # went meanwhile: it was there all the same
+    ((), (4711,), 4711, 0),            # our process under the host's number
+    ((7,), (7, 4711), 4711, 1),
+    ((), (4711, 4712), None, 2),       # which of the two is ours cannot be told
+    ((), (), None, 0),
+])  # fmt: skip
+def test_processes_that_are_not_the_measured_one_are_foreign(before, after, mine, foreign):
+    assert number_on_card(on_card(*before), on_card(*after), OWN) == mine
+    assert foreign_processes(on_card(*before), on_card(*after), OWN) == foreign
+
+
+def test_where_nvml_does_not_say_nothing_is_known():
+    assert foreign_processes(Sample(), Sample(), OWN) is None
+    assert contamination((), None) == ""
+
+
+class Card:
+    """A card that is in each state once, and then stays as it was last."""
+
+    def __init__(self, *samples):
+        self.samples = list(samples)
+
+    def sample(self):
+        return self.samples.pop(0) if len(self.samples) > 1 else self.samples[0]
+
+
+class Process:
+    """A measured process that answers by what it is asked to do."""
+
+    pid = OWN
+
+    def __init__(self, **replies):
+        self.replies, self.asked, self.closed = replies, [], False
+
+    def begin(self):
+        pass
+
+    def ask(self, do, **job):
+        self.asked.append((do, job))
+        reply = self.replies.get(do, {})
+        if isinstance(reply, Exception):
+            raise reply
+        return {"ok": True, "device": {}, "durations_s": [0.002], **reply}
+
+    def close(self):
+        self.closed = True
+
+
+def burst(process, count):
+    return process.ask(do="burst", n=count)["durations_s"]
+
+
+def test_a_quiet_sample_set_is_taken_once():
+    watch = Watch(Card(QUIET), Process())
+    assert watch.sample_set(5, burst) == [0.002]
+    assert (watch.found.retaken, watch.found.noisy, watch.found.foreign) == (0, "", 0)
+
+
+def test_a_disturbed_sample_set_is_taken_again_until_it_is_quiet():
+    hot = Sample(throttle=("hw-thermal-slowdown",), processes={})
+    # Made (2), first set (2: the second is hot), second set (2).
+    watch = Watch(Card(QUIET, QUIET, QUIET, hot, QUIET, QUIET), process := Process())
+    watch.sample_set(5, burst)
+    assert (watch.found.retaken, watch.found.noisy) == (1, "")
+    assert len(process.asked) == 2
+
+
+def test_one_that_is_always_disturbed_is_noisy_at_last_and_keeps_its_durations():
+    watch = Watch(Card(on_card(7)), process := Process())
+    assert watch.sample_set(5, burst) == [0.002]
+    assert len(process.asked) == 1 + RETAKEN_AT_MOST == 1 + watch.found.retaken
+    assert watch.found.noisy == "1 other process(es) on the card"
+    columns = device_columns([Launch([0.002], device=watch.found)])
+    assert columns["measure_kind"] == "noisy" and "1 other process" in columns["measure_message"]
+    assert columns["gpu_foreign_processes"] == 1 and columns["gpu_samples_retaken"] == 3
+
+
+def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
+    no = {"ok": False, "outcome": {"kind": "device-oom", "message": "CUDA out of memory"}}
+    process = Process(vary=no, leak=Ended("timeout", "no end after 300 s"))
+    watch = Watch(Card(QUIET), process)
+    watch.others(5, ["resident", "from_host"])
+    assert watch.found.series == {"from_host": [0.002]}
+    assert watch.found.messages == ["leak: timeout: no end after 300 s",
+                                    "varied: device-oom: CUDA out of memory"]  # fmt: skip
+    assert set(watch.found.memory) == {"import", "after_runs", "released"}
+
+
+def test_memory_is_kept_at_every_point_with_what_nvml_says():
+    card = Card(on_card(), on_card(), on_card(4711, used_mib=900))
+    watch = Watch(card, Process(device_memory={"device": {"allocated_mib": 6, "ooms": None}}))
+    watch.loaded({"device": {"load": {"allocated_mib": 4}, "first_call": {"allocated_mib": 5}}})
+    watch.others(5, ["resident"])
+    memory = watch.found.memory
+    assert memory["load"] == {"allocated_mib": 4}
+    assert memory["first_call"] == {"allocated_mib": 5, "used_mib": 900, "process_mib": 64}
+    assert memory["after_runs"]["allocated_mib"] == 6 and "ooms" not in memory["after_runs"]
+
+
+def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
+    found = OnDevice(
+        series={"device": [0.001, 0.003, 0.002], "from_host": [0.004]},
+        memory={
+            "after_runs": {"allocated_mib": 6, "slack": 0.25, "process_mib": 600},
+            "varied": {"external_fragmentation": 0.5}, "released": {"allocated_mib": 0},
+        },
+        leak_bytes=0.0, sample=QUIET, foreign=0, messages=["varied: cut /some/where/model.onnx"],
+    )  # fmt: skip
+    columns = device_columns([Launch([0.002], device=found)])
+    for name, value in columns.items():
+        schema.checked(name, value)
+    assert columns["latency_device_median_ms"] == pytest.approx(2)
+    assert columns["latency_from_host_median_ms"] == pytest.approx(4)
+    assert (columns["gpu_slack"], columns["gpu_external_fragmentation"]) == (0.25, 0.5)
+    assert (columns["gpu_leak_bytes"], columns["gpu_kept_mib"]) == (0, 0)
+    assert columns["gpu_requested_mib"] is None  # not said, so empty
+    assert columns["gpu_message"] == "varied: cut model.onnx"
+    assert "measure_kind" not in columns
+
+
+def test_launches_on_the_cpu_have_no_such_columns():
+    assert device_columns([Launch([0.002])]) == {}
+    failed = Launch(outcome=Outcome("measure", "failed", "device-lost"), device=OnDevice())
+    assert device_columns([failed]) == {}
+
+
+def test_units_are_in_the_names():
+    assert (unit_of("used_mib"), unit_of("leak_bytes"), unit_of("slack")) == ("MiB", "bytes", "")
+
+
+def test_a_recording_is_written_by_the_process_and_a_failure_is_a_sentence(tmp_path):
+    path = tmp_path / "memory" / "model-torch-eager.pickle"
+    process = Process(vary={"ok": False})
+    assert record(Ready(process), {"model": "model"}, path) == ""
+    assert process.asked[0] == ("load", {"model": "model", "record": True})
+    assert process.asked[-1] == ("record", {"path": str(path)})
+    assert process.closed and path.parent.is_dir()
+    no = {"ok": False, "outcome": {"kind": "device-oom", "message": "CUDA out of memory"}}
+    assert record(Ready(Process(load=no)), {}, path) == "load: CUDA out of memory"
+    assert record(Ready(Process(), ended=Ended("crash", "died")), {}, path) == "crash: died"
