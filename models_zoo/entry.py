@@ -116,12 +116,16 @@ class Model:
             "needs": list(self.needs),
             "tags": list(self.tags),
             "task": self.task is not None,
+            "twin": self.name in twins,
             "file": self.file,
             "line": self.line,
         }
 
 
 _entries: list = []
+
+#: Keras twins by the name of their model; ``models_zoo.twins.twin`` declares one.
+twins: dict = {}
 
 
 @contextlib.contextmanager

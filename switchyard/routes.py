@@ -7,7 +7,7 @@ of hops and runtimes, imports no converter.
 from __future__ import annotations
 
 import dataclasses
-from typing import Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
 
 from switchyard.vocabulary import TIERS, UnknownName
 
@@ -19,12 +19,20 @@ LONGEST = 5
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """``hops`` from torch to the format that ``runtime`` loads; ``tier`` is the dearest of theirs."""
+    """``hops`` from torch to the format that ``runtime`` loads; ``tier`` is the dearest of theirs.
+
+    ``meant_for``: each hop's say, from a model's description, on whether it takes the model.
+    """
 
     name: str
     hops: Tuple[str, ...]
     runtime: str
     tier: str
+    meant_for: Tuple[Callable[[Mapping[str, Any]], bool], ...] = ()
+
+    def takes(self, model: Mapping[str, Any]) -> bool:
+        """Whether every hop is meant for the model of this description."""
+        return all(takes(model) for takes in self.meant_for)
 
     @property
     def prefixes(self) -> Tuple[Tuple[str, ...], ...]:
@@ -66,7 +74,8 @@ def routes(
                 continue
             name = "-".join(path + (runtime.name,))
             tier = _dearest([hops[hop].tier for hop in path] + [runtime.tier])
-            found.setdefault(name, Route(name, path, runtime.name, tier))
+            takes = tuple(hops[hop].takes for hop in path)
+            found.setdefault(name, Route(name, path, runtime.name, tier, takes))
     return dict(sorted(found.items(), key=lambda item: item[0] != NATIVE))
 
 

@@ -79,6 +79,11 @@ class Hop:
         """
         raise TypeError(f"{type(self).__name__} has no convert")
 
+    def takes(self, model: Mapping[str, Any]) -> bool:
+        """Whether this hop is meant for a model, from its description. A cell of a model that
+        it is not meant for is not planned: there is nothing to say of it, for or against."""
+        return True
+
     @property
     def options(self) -> Dict[str, Any]:
         """What is part of an artefact's key beside the sources."""

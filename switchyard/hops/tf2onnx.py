@@ -1,13 +1,13 @@
 """tf2onnx: a SavedModel back to ONNX, by what ``python -m tf2onnx.convert`` runs.
 
 https://github.com/onnx/tensorflow-onnx. The opset is the tool's own default, the way most
-people run it; ``facts["opset"]`` says what was written.
+people run it, or a given one; ``facts["opset"]`` says what was written.
 """
 
 from __future__ import annotations
 
 import sys
-from typing import Sequence
+from typing import Any, Dict, Optional, Sequence, Tuple
 from unittest import mock
 
 from switchyard.hops import Conversion, Hop
@@ -18,13 +18,20 @@ from switchyard.manifest import Manifest
 class Tf2Onnx(Hop):
     """Tensors are named after the signature, with or without a ``:0``; layouts stay."""
 
-    name = "tf2onnx"
     source = "saved_model"
     targets = ("onnx",)
     tier = "full"
-    after = ("onnx2tf",)
     requires = ("tensorflow", "tf2onnx", "onnx")
     preloads = ("tf2onnx.convert",)
+
+    def __init__(self, opset: Optional[int] = None, after: Tuple[str, ...] = ()):
+        self.opset = opset
+        self.after = after
+        self.name = "tf2onnx" if opset is None else f"tf2onnx{opset}"
+
+    @property
+    def options(self) -> Dict[str, Any]:
+        return {"opset": self.opset}
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises what tf2onnx raises; RuntimeError where it exits or writes nothing."""
@@ -34,6 +41,8 @@ class Tf2Onnx(Hop):
         # tf2onnx's one road from a SavedModel is the entry point of its command line, which
         # reads sys.argv: its functions for Python start from Keras, a function or a GraphDef.
         arguments = ["tf2onnx", "--saved-model", str(job.source.file("saved_model"))]
+        if self.opset is not None:
+            arguments += ["--opset", str(self.opset)]
         with mock.patch.object(sys, "argv", arguments + ["--output", str(path)]):
             try:
                 convert.main()
@@ -50,4 +59,9 @@ def _written(name: str) -> Sequence[str]:
     return (name, f"{name}:0")
 
 
-HOPS = (Tf2Onnx(),)
+HOPS = (
+    Tf2Onnx(after=("onnx2tf", "manual")),
+    # The opsets that the source document calls safe and breaking.
+    Tf2Onnx(11, after=("manual",)),
+    Tf2Onnx(16, after=("manual",)),
+)

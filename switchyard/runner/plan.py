@@ -70,9 +70,10 @@ def plan(
     """The cells of a run, model by model, the native baseline first.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
-    wants it. Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``: float32 models
-    have cells of precision tf32 beside their own. Raises UnknownName for a model that no set
-    knows, NothingUsable where there is no set that could tell what the zoo holds.
+    wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
+    Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``: float32 models have cells
+    of precision tf32 beside their own. Raises UnknownName for a model that no set knows,
+    NothingUsable where there is no set that could tell what the zoo holds.
     """
     every = union(zoos)
     if not every and all(zoo.unusable for zoo in zoos.values()):
@@ -96,7 +97,7 @@ def plan(
             for route in _native_first(routes.values()):
                 model_tier = "smoke" if models else description["tier"]
                 route_tier = "smoke" if routes_named else route.tier
-                if not in_tier(model_tier, route_tier, tier):
+                if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
                     continue
                 for precision in _precisions(description["precision"], tf32):
                     cell = Cell(version_set, device, precision, name, route.name)

@@ -1,0 +1,409 @@
+"""Porting weights by a table, with arrays alone; a twin beside its model; the routes of twins."""
+
+from __future__ import annotations
+
+import types
+
+import numpy as np
+import pytest
+
+from models_zoo import twins
+from models_zoo.twins import weights as w
+from switchyard import hops, routes, runtimes
+from switchyard.hops import Conversion
+from switchyard.hops.manual import SignatureMismatch, input_notes, output_notes, require_defaults
+from switchyard.runner.plan import Zoo, chosen_routes, plan
+
+RNG = np.random.default_rng(5)
+
+
+def drawn(*shape, dtype="float32"):
+    return RNG.standard_normal(shape).astype(dtype)
+
+
+def variables(**shapes):
+    """``conv__kernel=(3, 3)`` -> {"conv/kernel": Variable}"""
+    return {name.replace("__", "/"): w.Variable(shape, "float32") for name, shape in shapes.items()}
+
+
+STATE = {
+    "conv.weight": drawn(4, 3, 5, 2),
+    "conv.bias": drawn(4),
+    "bn.weight": drawn(4),
+    "bn.bias": drawn(4),
+    "bn.running_mean": drawn(4),
+    "bn.running_var": drawn(4),
+    "bn.num_batches_tracked": np.array(7),
+}
+VARIABLES = variables(
+    conv__kernel=(5, 2, 3, 4), conv__bias=(4,),
+    norm__gamma=(4,), norm__beta=(4,), norm__moving_mean=(4,), norm__moving_variance=(4,),
+)  # fmt: skip
+TABLE = [w.conv2d("conv", "conv"), w.batch_norm("bn", "norm")]
+
+
+def test_a_whole_table_fills_every_variable():
+    values = w.port(TABLE, STATE, VARIABLES)
+    assert set(values) == set(VARIABLES)
+    assert values["conv/kernel"][1, 0, 2, 3] == STATE["conv.weight"][3, 2, 1, 0]
+    for variable, entry in (("moving_mean", "running_mean"), ("moving_variance", "running_var"),
+                            ("gamma", "weight"), ("beta", "bias")):  # fmt: skip
+        assert np.array_equal(values[f"norm/{variable}"], STATE[f"bn.{entry}"])
+
+
+def without(mapping, *names):
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+@pytest.mark.parametrize("state, held, table, said", [
+    (without(STATE, "conv.weight"), VARIABLES, TABLE,
+     "state_dict has no 'conv.weight', wanted by Keras variable 'conv/kernel'"),
+    (without(STATE, "bn.running_var"), VARIABLES, TABLE, "no 'bn.running_var'"),
+    (without(STATE, "conv.bias"), VARIABLES, TABLE, "no 'conv.bias'"),
+    ({**STATE, "extra.weight": drawn(2)}, VARIABLES, TABLE, "'extra.weight' is read by no row"),
+    (STATE, without(VARIABLES, "conv/bias"), TABLE, "no Keras variable 'conv/bias'"),
+    (STATE, {**VARIABLES, **variables(head__bias=(2,))}, TABLE, "'head/bias' is filled by no row"),
+    (STATE, VARIABLES, TABLE[:1], "'bn.num_batches_tracked' is read by no row"),
+    (STATE, VARIABLES, TABLE[:1], "'norm/gamma' is filled by no row"),
+    (STATE, VARIABLES, TABLE + [w.conv2d("conv", "conv")], "'conv/kernel' is filled twice"),
+    ({**STATE, "conv.weight": drawn(4, 3, 2, 5)}, VARIABLES, TABLE, "makes (2, 5, 3, 4), not"),
+    # Of one element or one axis too many: numpy would broadcast either without a word.
+    ({**STATE, "bn.bias": drawn(1)}, VARIABLES, TABLE, "(1,) makes (1,), not (4,)"),
+    ({**STATE, "bn.bias": drawn(4, 1)}, VARIABLES, TABLE, "(4, 1) makes (4, 1), not (4,)"),
+    ({**STATE, "conv.weight": drawn(60, 2)}, VARIABLES, TABLE, "does not make (5, 2, 3, 4)"),
+    ({**STATE, "conv.bias": drawn(4, dtype="float64")}, VARIABLES, TABLE,
+     "dtype float64, not float32"),
+    ({**STATE, "conv.bias": drawn(4).astype("float16")}, VARIABLES, TABLE,
+     "dtype float16, not float32"),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused_by_name(state, held, table, said):
+    with pytest.raises(w.UnmatchedWeights) as raised:
+        w.port(table, state, held)
+    assert raised.value.kind == "unmatched-weights"
+    assert said in str(raised.value)
+
+
+def test_every_fault_is_named_at_once():
+    with pytest.raises(w.UnmatchedWeights) as raised:
+        w.port(TABLE, without({**STATE, "extra": drawn(1)}, "bn.weight"), VARIABLES)
+    assert len(raised.value.faults) == 2
+    assert "'bn.weight'" in raised.value.faults[0] and "'extra'" in raised.value.faults[1]
+
+
+def test_a_bias_that_neither_side_has_is_no_fault():
+    state = {"conv.weight": STATE["conv.weight"]}
+    held = variables(conv__kernel=(5, 2, 3, 4))
+    assert set(w.port([w.conv2d("conv", "conv")], state, held)) == {"conv/kernel"}
+
+
+def test_a_tied_weight_must_be_equal():
+    state = {"a.weight": drawn(3, 2)}
+    held, table = variables(a__embeddings=(3, 2)), [w.embedding("a", "a"), w.tied("b", "a.weight")]
+    w.port(table, {**state, "b": state["a.weight"]}, held)
+    with pytest.raises(w.UnmatchedWeights, match="one weight and differ"):
+        w.port(table, {**state, "b": drawn(3, 2)}, held)
+
+
+def ported(row, state, **shapes):
+    return w.port([row], state, variables(**shapes))
+
+
+def test_a_depthwise_kernel_keeps_the_filters_of_a_channel_together():
+    weight = drawn(6, 1, 3, 2)  # three channels, two filters each
+    kernel = ported(w.depthwise_conv2d("", "c"), {"weight": weight}, c__kernel=(3, 2, 3, 2))
+    for channel in range(3):
+        for each in range(2):
+            assert np.array_equal(
+                kernel["c/kernel"][:, :, channel, each], weight[2 * channel + each, 0]
+            )
+
+
+def test_a_dense_kernel_behind_a_flatten_answers_alike():
+    image, weight = drawn(2, 4, 3, 5), drawn(7, 60)
+    kernel = ported(
+        w.linear("", "d", flattened=(4, 3, 5)), {"weight": weight}, d__kernel=(60, 7)
+    )["d/kernel"]
+    channels_last = image.transpose(0, 2, 3, 1).reshape(2, -1)
+    assert np.allclose(channels_last @ kernel, image.reshape(2, -1) @ weight.T, atol=1e-5)
+
+
+def test_the_gates_of_a_gru_change_places_and_its_biases_stay_apart():
+    state = {
+        "weight_ih_l0": np.repeat([0.0, 1.0, 2.0], 2)[:, None].astype("float32") + np.zeros((1, 3)),
+        "weight_hh_l0": drawn(6, 2),
+        "bias_ih_l0": np.repeat([0.0, 1.0, 2.0], 2).astype("float32"),
+        "bias_hh_l0": np.repeat([5.0, 6.0, 7.0], 2).astype("float32"),
+    }
+    state["weight_ih_l0"] = state["weight_ih_l0"].astype("float32")
+    values = ported(w.gru("", "g"), state, g__gru_cell__kernel=(3, 6),
+                    g__gru_cell__recurrent_kernel=(2, 6), g__gru_cell__bias=(2, 6))  # fmt: skip
+    assert values["g/gru_cell/kernel"][0].tolist() == [1, 1, 0, 0, 2, 2]
+    assert values["g/gru_cell/bias"].tolist() == [[1, 1, 0, 0, 2, 2], [6, 6, 5, 5, 7, 7]]
+
+
+def test_an_lstms_gates_stay_and_its_biases_add_up():
+    state = {"weight_ih_l0": drawn(8, 3), "weight_hh_l0": drawn(8, 2), "bias_ih_l0": drawn(8),
+             "bias_hh_l0": drawn(8)}  # fmt: skip
+    values = ported(w.lstm("", "l"), state, l__lstm_cell__kernel=(3, 8),
+                    l__lstm_cell__recurrent_kernel=(2, 8), l__lstm_cell__bias=(8,))  # fmt: skip
+    assert np.array_equal(values["l/lstm_cell/kernel"], state["weight_ih_l0"].T)
+    assert np.array_equal(values["l/lstm_cell/bias"], state["bias_ih_l0"] + state["bias_hh_l0"])
+
+
+def test_the_heads_of_an_attention_are_cut_as_torch_cuts_them():
+    heads, width, inside = 3, 2, 5
+    stacked, bias, out = drawn(18, inside), drawn(18), drawn(inside, 6)
+    state = {"in_proj_weight": stacked, "in_proj_bias": bias, "out_proj.weight": out,
+             "out_proj.bias": drawn(inside)}  # fmt: skip
+    shapes = {f"a__{part}__{field}": (inside,) * (field == "kernel") + (heads, width)
+              for part in ("query", "key", "value") for field in ("kernel", "bias")}  # fmt: skip
+    values = ported(w.multi_head_attention("", "a"), state, **shapes,
+                    a__attention_output__kernel=(heads, width, inside),
+                    a__attention_output__bias=(inside,))  # fmt: skip
+    x = drawn(inside)
+    for place, part in enumerate(("query", "key", "value")):
+        wanted = (stacked[6 * place :][:6] @ x + bias[6 * place :][:6]).reshape(heads, width)
+        got = np.einsum("d,dhw->hw", x, values[f"a/{part}/kernel"]) + values[f"a/{part}/bias"]
+        assert np.allclose(got, wanted, atol=1e-5)
+    mixed = drawn(heads, width)
+    got = np.einsum("hw,hwd->d", mixed, values["a/attention_output/kernel"])
+    assert np.allclose(got, out @ mixed.reshape(-1), atol=1e-5)
+
+
+# --- a twin beside its model
+
+
+def keras_tensor(name, shape, dtype="float32"):
+    return types.SimpleNamespace(name=name, shape=shape, dtype=dtype)
+
+
+def functional(*inputs, output=None):
+    outputs = list(output.values()) if isinstance(output, dict) else output
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    return types.SimpleNamespace(inputs=list(inputs), output=output, outputs=outputs)
+
+
+IMAGE = twins.Twin("net", lambda: None, frozenset({"image", "output"}), "a")
+JOB = Conversion(None, "net", {"image": drawn(2, 3, 8, 6)}, {"image": ("batch", 3, 8, "width")})
+
+
+def test_the_declared_layout_is_a_rule():
+    (note,) = input_notes(IMAGE, functional(keras_tensor("image", (None, 8, None, 3))), JOB)
+    assert (note.name, note.permutation, note.basis) == ("image", (0, 2, 3, 1), "rule")
+    (note,) = output_notes(IMAGE, functional(output="y"), {"output": drawn(2, 5, 8, 6)})
+    assert (note.path, note.name, note.permutation) == ("output", "output_0", (0, 2, 3, 1))
+
+
+@pytest.mark.parametrize("tensor, kind, said", [
+    (keras_tensor("picture", (None, 8, None, 3)), "output-structure", "picture"),
+    (keras_tensor("image", (None, 3, 8, None)), "shape", "with channels last"),
+    (keras_tensor("image", (None, 8, 6, 3)), "shape", "(None, 8, 6, 3)"),
+    (keras_tensor("image", (2, 8, None, 3)), "shape", "(2, 8, None, 3)"),
+    (keras_tensor("image", (None, 8, None, 3), "float64"), "dtype", "float64"),
+])  # fmt: skip
+def test_an_input_that_is_not_its_models_is_refused(tensor, kind, said):
+    with pytest.raises(SignatureMismatch) as raised:
+        input_notes(IMAGE, functional(tensor), JOB)
+    assert raised.value.kind == kind and said in str(raised.value)
+
+
+@pytest.mark.parametrize("output, paths", [
+    (["a", "b"], ["output"]),
+    ("a", ["output_0", "output_1"]),
+    ({"logits": "a"}, ["boxes"]),
+    ({"logits": "a"}, ["logits", "boxes"]),
+])  # fmt: skip
+def test_outputs_that_are_not_its_models_are_refused(output, paths):
+    with pytest.raises(SignatureMismatch) as raised:
+        output_notes(IMAGE, functional(output=output), {path: drawn(2, 3) for path in paths})
+    assert raised.value.kind == "output-structure"
+
+
+@pytest.mark.parametrize("setting, value", [
+    ("backend", "jax"), ("image_data_format", "channels_first"), ("floatx", "float16"),
+])  # fmt: skip
+def test_a_keras_that_is_set_otherwise_is_said(setting, value):
+    settings = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
+
+    def config(**given):
+        return types.SimpleNamespace(**{n: lambda v=v: v for n, v in given.items()})
+
+    require_defaults(config(**settings))
+    with pytest.raises(RuntimeError, match=value):
+        require_defaults(config(**{**settings, setting: value}))
+
+
+# --- which models have twins, and their cells
+
+
+def test_every_family_where_a_keras_person_would_write_one_has_twins():
+    families = {each.module.rpartition(".")[2] for each in twins.builtin().values()}
+    assert len(twins.builtin()) >= 20
+    assert families >= {"convnets", "batchnorm", "norms", "recurrent", "attention", "indexing",
+                        "pooling_resize", "padding", "layout", "digits"}  # fmt: skip
+
+
+def test_two_files_may_not_declare_one_twin():
+    with pytest.raises(ValueError, match="resnet18.*convnets"):
+        twins.builtin() and twins.twin("resnet18")(lambda: None)
+
+
+def description(name, file="/somewhere/models_zoo/convnets.py", **more):
+    return {"name": name, "file": file, "tier": "smoke", "precision": "float32", **more}
+
+
+@pytest.mark.parametrize("model, has", [
+    (description("resnet18"), True),
+    (description("no_such_model"), False),
+    (description("resnet18", file="/home/my/resnet18.py"), False),  # a user's own net
+    (description("mine", file="/home/my/mine.py", twin=True), True),
+])  # fmt: skip
+def test_a_twin_is_of_the_built_in_zoo_or_stands_beside_its_model(model, has):
+    assert twins.has_twin(model) is has
+
+
+def test_nothing_is_said_of_transferring_weights_that_are_not_there():
+    roll = description("roll", file="/somewhere/models_zoo/padding.py")
+    assert twins.has_twin(roll) and not twins.has_twin(roll, weighted=True)
+    assert twins.has_twin(description("resnet18"), weighted=True)
+
+
+def test_a_model_without_a_twin_has_no_cell_of_a_route_of_twins():
+    every, ends = hops.builtin(), runtimes.builtin()
+    chosen = chosen_routes(
+        ["manual-tf", "manual-tf2onnx16-ort", "weight-transfer-tf", "torchscript-ort"], every, ends
+    )
+    zoo = Zoo({each["name"]: each for each in (description("resnet18"), description("alone"))}, {})
+    cells = {one.cell.short for one in plan({"set": zoo}, chosen, "cpu", "full")}
+    assert cells == {"resnet18-manual-tf", "resnet18-manual-tf2onnx16-ort",
+                     "resnet18-weight-transfer-tf", "resnet18-torchscript-ort",
+                     "alone-torchscript-ort"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [
+    "manual-tf", "manual-tf2onnx-ort", "manual-tf2onnx11-ort", "manual-tf2onnx16-ort",
+    "weight-transfer-tf", "manual-keras-onnx-ort",
+])  # fmt: skip
+def test_the_routes_of_twins_are_taken_by_default(name):
+    assert name in routes.routes(hops.builtin(), runtimes.builtin())
+
+
+def test_an_opset_said_stands_behind_manual_alone():
+    found = routes.routes(hops.builtin(), runtimes.builtin())
+    said = [one.hops for one in found.values() if {"tf2onnx11", "tf2onnx16"} & set(one.hops)]
+    assert set(said) == {("manual", "tf2onnx11"), ("manual", "tf2onnx16")}
+    opsets = {hop.name: hop.options["opset"] for hop in hops.builtin().values()
+              if hop.name.startswith("tf2onnx")}  # fmt: skip
+    assert opsets == {"tf2onnx": None, "tf2onnx11": 11, "tf2onnx16": 16}
+
+
+# --- for real: a twin of the user's own, and one that forgets a weight
+
+OWN = '''
+import torch
+from models_zoo import Tensor, model
+from models_zoo.twins import twin
+from models_zoo.twins.weights import linear
+
+@model(input=Tensor("batch", 6))
+def honest():
+    return torch.nn.Linear(6, 4)
+
+@model(input=Tensor("batch", 6))
+def forgetful():
+    return torch.nn.Linear(6, 4)
+
+@model(input=Tensor("batch", 6))
+def twinless():
+    return torch.nn.Linear(6, 4)
+
+def dense():
+    import keras
+    x = keras.Input((6,), name="input")
+    return keras.Model(x, keras.layers.Dense(4, name="dense")(x))
+
+@twin("honest")
+def honest_twin():
+    return dense(), [linear("", "dense")]
+
+@twin("forgetful")
+def forgetful_twin():
+    return dense(), []
+
+class Crossed(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.second, self.first = torch.nn.Linear(6, 6), torch.nn.Linear(6, 6)
+
+    def forward(self, input):
+        return self.second(torch.tanh(self.first(input)))
+
+@model(input=Tensor("batch", 6))
+def crossed():
+    return Crossed()
+
+@twin("crossed")
+def crossed_twin():
+    import keras
+    x = keras.Input((6,), name="input")
+    early, late = (keras.layers.Dense(6, name=name) for name in ("second", "first"))
+    return keras.Model(x, late(keras.ops.tanh(early(x)))), [
+        linear("first", "second"), linear("second", "first")]
+
+class Forked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.plus, self.minus = torch.nn.Linear(6, 4), torch.nn.Linear(6, 4)
+
+    def forward(self, input):
+        return self.plus(input) - self.minus(input)
+
+@model(input=Tensor("batch", 6))
+def forked():
+    return Forked()
+
+@twin("forked")
+def forked_twin():
+    import keras
+    x = keras.Input((6,), name="input")
+    plus, minus = (keras.layers.Dense(4, name=name)(x) for name in ("plus", "minus"))
+    return keras.Model(x, keras.layers.Subtract()([plus, minus])), [
+        linear("plus", "plus"), linear("minus", "minus")]
+'''
+
+
+@pytest.fixture(scope="module")
+def own(bench, tmp_path_factory):
+    file = tmp_path_factory.mktemp("own") / "own_models.py"
+    file.write_text(OWN)
+    return bench("--zoo", file, "--route", "manual-tf", "--route", "weight-transfer-tf")
+
+
+def test_a_users_twin_arrives(own):
+    assert own.outcome("honest-manual-tf") == ("compare", "", "excellent")
+
+
+def test_the_mapper_is_not_told_the_table(own):
+    assert own.outcome("forgetful-weight-transfer-tf") == ("compare", "", "excellent")
+
+
+def test_layers_with_each_others_names_get_their_own_weights(own):
+    for route in ("manual-tf", "weight-transfer-tf"):
+        assert own.outcome(f"crossed-{route}") == ("compare", "", "excellent")
+
+
+def test_layers_that_nothing_tells_apart_are_refused_though_their_names_would(own):
+    assert own.outcome("forked-manual-tf") == ("compare", "", "excellent")
+    assert own.outcome("forked-weight-transfer-tf") == (
+        "convert:weight-transfer", "ambiguous-mapping", "refused"
+    )  # fmt: skip
+    assert "'plus' or 'minus'" in own.rows["forked-weight-transfer-tf"]["message"]
+
+
+def test_a_twin_that_forgets_a_weight_fails_by_name(own):
+    assert own.outcome("forgetful-manual-tf") == ("convert:manual", "unmatched-weights", "failed")
+    assert "'weight' is read by no row" in own.rows["forgetful-manual-tf"]["message"]
+
+
+def test_a_model_without_a_twin_has_no_row_at_all(own):
+    assert not any(name.startswith("twinless") for name in own.rows)
