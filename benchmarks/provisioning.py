@@ -36,7 +36,9 @@ def imported(set_: str, environment: str, modules: Sequence[str]) -> float:
     program = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"
     began = time.monotonic()
     command = [made.python, "-c", program, *modules]
-    subprocess.run(command, env=made.variables(), stderr=subprocess.DEVNULL, check=True)
+    variables = made.variables()
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # of the shell, and none of the workers'
+    subprocess.run(command, env=variables, stderr=subprocess.DEVNULL, check=True)
     return time.monotonic() - began
 
 
