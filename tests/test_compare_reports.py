@@ -11,7 +11,7 @@ import xml.etree.ElementTree as etree
 from pathlib import Path
 
 import pytest
-from compared_runs import BAD, GOOD, NATIVE, REAL, ROOT, A, B, a_run, said  # noqa: F401
+from compared_runs import BAD, GOOD, NATIVE, REAL, REAL_CELLS, ROOT, A, B, a_run, said  # noqa: F401
 
 # reports
 
@@ -104,7 +104,7 @@ def test_json_is_strict_and_has_every_cell(said, evil):
 
 def test_json_of_the_real_table_has_the_routes_and_who_wins_where(said):
     found = json.loads(said("compare", REAL, REAL, "--json", "-")[1])
-    assert len(found["cells"]) == 774
+    assert len(found["cells"]) == REAL_CELLS > 500
     one = next(
         r for r in found["routes"] if r["route"] == "dynamo-ort" and r["precision"] == "float32"
     )
@@ -112,8 +112,6 @@ def test_json_of_the_real_table_has_the_routes_and_who_wins_where(said):
     assert one["before_past_convert"] > one["before_past_compare"] == one["before_passed"]
     wins = found["wins_after"]
     place = {route: number for number, route in enumerate(wins["routes"])}
-    rows = json.loads(REAL.joinpath("run.json").read_text())["rows"]
-    assert rows == 774
     # counted by hand from the rows: models that one passes and the other does not
     passing = {(c["model"], c["precision"]): {} for c in found["cells"]}
     for c in found["cells"]:
