@@ -14,7 +14,7 @@ class Fake:
     """A measured process that answers what it is told to, and notes what it was asked."""
 
     def __init__(self, key, log, prepared=None):
-        self.key, self.log, self.prepared = key, log, prepared
+        self.key, self.log, self.prepared, self.alive = key, log, prepared, True
         log.append(("start", key))
 
     def begin(self):
@@ -75,6 +75,21 @@ def test_every_one_that_still_waits_is_ended_at_the_close(log):
     standby.take(ORT, [TF, TORCH])
     standby.close()
     assert counted(log, "close") == [TF, TORCH]
+
+
+def test_one_that_was_ended_while_it_waited_is_passed_over(log):
+    made = []
+
+    def start(key):
+        made.append(Fake(key, log))
+        return made[-1]
+
+    standby = Standby(start, width=2)
+    standby.take(TF, [ORT])
+    made[1].alive = False
+    taken = standby.take(ORT)
+    assert taken.process is made[2] and taken.ended is None
+    assert counted(log, "close") == [ORT] and len(made) == 3
 
 
 def test_one_that_dies_while_it_imports_is_the_outcome_of_the_cell_that_takes_it(log):

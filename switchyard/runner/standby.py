@@ -52,6 +52,10 @@ class MeasuredProcess:
     def pid(self) -> int:
         return self._popen.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
     def begin(self) -> None:
         """From now on the stage's time counts."""
         self._deadline = time.monotonic() + self._limits.seconds
@@ -118,6 +122,10 @@ class Ready:
 Key = Tuple[str, str, str]
 
 
+def _lost(ready: Ready) -> bool:
+    return ready.ended is None and not ready.process.alive
+
+
 class Standby:
     """Processes by what they imported; ``start(key)`` makes one, ``width`` wait at most."""
 
@@ -130,8 +138,12 @@ class Standby:
         """A process for ``key``; every other one is idle when this returns.
 
         Where none stands by, processes for ``upcoming``, the runtimes that will be asked for
-        next, are started beside it, as many as may wait.
+        next, are started beside it, as many as may wait. One that somebody ended while it did
+        nothing is no cell's fault: it is passed over.
         """
+        for ready in [one for one in self._waiting.get(key, ()) if _lost(one)]:
+            self._waiting[key].remove(ready)
+            ready.process.close()
         if not self._waiting.get(key):
             self._fill([key, *upcoming])
         return self._waiting[key].pop(0)
