@@ -19,7 +19,7 @@ from switchyard.worker.agreement import (
     structure_fault,
 )
 
-#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its two tests.
+#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its three tests.
 SPREAD_ALPHA, SHUFFLES = 2e-4, 19_999
 
 
@@ -28,16 +28,18 @@ def compare_spread(
 ) -> Judgement:
     """A stochastic model by mean and spread; runs are stacked on axis 0 (64 of each).
 
-    Assumes runs independent and, under the hypothesis that the route is right, of one
-    distribution; elements of a run may depend on each other in any way, so no table of a
-    normal or chi-squared variable fits. Both statistics are therefore set against their
-    own values under random exchanges of runs between torch and route (Fisher's permutation
-    test, exact; the +1 rule of Phipson and Smyth 2010): z, the RMS over elements of the
-    difference of means in standard deviations, and the log ratio of the two total
-    variances. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in at most
-    2 * SPREAD_ALPHA = 1 of 2,500 comparisons, however many elements it has: thirty
-    stochastic cells a night alarm falsely once in about three months. Rounding is no alarm:
-    1e-5 of an element's RMS is added to its standard deviation.
+    Assumes that, where the route is right, its runs are independent of each other as torch's
+    are, and of one distribution with them; elements of a run may depend on each other in any
+    way, so no table of a normal or chi-squared variable fits. Statistics are therefore set
+    against their own values under random exchanges (Fisher's permutation test, exact; the +1
+    rule of Phipson and Smyth 2010). Of runs between torch and route: z, the RMS over elements
+    of the difference of means in standard deviations, and the log ratio of the two total
+    variances. Of the order of the route's runs: how far runs that stand a given number apart
+    are correlated, since a generator that is seeded anew with neighbouring numbers gives runs
+    that are each fair, and follow from each other. An alarm needs p <= SPREAD_ALPHA, so an
+    honest output raises one in at most 3 * SPREAD_ALPHA = 1 of 1,667 comparisons, however many
+    elements it has: thirty stochastic cells a night alarm falsely once in about two months.
+    Rounding is no alarm: 1e-5 of an element's RMS is added to its standard deviation.
 
     ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
     route's runs are all alike and the reference's are not. The figures of one run are None.
@@ -92,9 +94,30 @@ def _spread_of(reference: np.ndarray, got: np.ndarray) -> Tuple[str, str]:
     shift = np.sum((weights @ gram) * weights, 1)
     own = (chosen @ energy) / len(x)
     ratio = np.abs(np.log((energy.sum() - own * len(x)) / len(y) / own))
-    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio)]
+    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio, _by_lag(y, rng))]
     text = (
         f"means {math.sqrt(shift[0] / z.shape[1]):.3g} standard deviations apart (RMS,"
-        f" p {p[0]:.2g}), variance {y.var(0).sum() / x.var(0).sum():.3g} of torch's (p {p[1]:.2g})"
+        f" p {p[0]:.2g}), variance {y.var(0).sum() / x.var(0).sum():.3g} of torch's (p {p[1]:.2g}),"
+        f" runs that depend on those before them (p {p[2]:.2g})"
     )
     return ("unexplained" if min(p) <= SPREAD_ALPHA else ""), text
+
+
+def _by_lag(runs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How far runs that stand so and so many apart are correlated, in the order they came and in
+    ``SHUFFLES`` random ones: the sum of squared mean correlations over lags up to half of them,
+    each weighted by the pairs it rests on (Box and Pierce's portmanteau statistic, between
+    vectors). ``runs``: shaped (runs, elements); the result (SHUFFLES + 1,), the own order first.
+    """
+    z = runs - runs.mean(0)
+    length = np.linalg.norm(z, axis=1)
+    length[length == 0] = 1.0
+    z /= length[:, None]
+    correlation, count = (z @ z.T).astype(np.float32), len(z)
+    orders = np.argsort(rng.random((SHUFFLES + 1, count)), 1)
+    orders[0] = np.arange(count)
+    found = np.zeros(len(orders))
+    for lag in range(1, count // 2 + 1):
+        pairs = correlation[orders[:, lag:], orders[:, :-lag]]
+        found += pairs.sum(1, dtype=np.float64) ** 2 / (count - lag)
+    return found
