@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -96,6 +97,8 @@ class Bench:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A shell's background job ignores Ctrl-C, and its children with it.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         process.mark, process.results, process.log = mark, results, log
         return process
