@@ -22,7 +22,7 @@ import pytest
 
 from switchyard import wire
 from switchyard.runner import environments, staging
-from switchyard.runner.crew import Closed, Crew
+from switchyard.runner.crew import Closed, Crew, import_order
 from switchyard.runner.workers import Limits, ServerLost, Worker, environment_variables
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -380,6 +380,11 @@ def test_a_crew_that_is_closed_starts_no_server_anew(crew, tmp_path):
     thread.join(timeout=60)
     assert ended
     assert len([line for line in crew.said if line.startswith("starting")]) == 1
+
+
+def test_nothing_brings_tensorflow_in_before_its_turn():
+    asked = ["torch", "keras.ops", "tensorflow", "a | b", "onnx", "torch"]
+    assert import_order(asked) == ["a | b", "onnx", "tensorflow", "torch", "keras.ops"]
 
 
 def test_a_worker_that_cannot_start_is_said_and_makes_its_cells_unavailable(

@@ -29,6 +29,12 @@ class Closed(Exception):
     """The run is over (Ctrl-C): what was under way is nobody's outcome."""
 
 
+def import_order(modules: Iterable[str]) -> List[str]:
+    """Whole packages by name, then what is inside of one: ``keras.ops`` would bring TensorFlow in
+    before ONNX, and in the oldest set torch's import then aborts the process."""
+    return sorted(set(modules), key=lambda name: ("." in name, name))
+
+
 class Crew:
     """Environments and workers by (version set, environment name)."""
 
@@ -41,7 +47,7 @@ class Crew:
         self.limits = limits
         self.card = card
         self.logs = logs
-        self._requires = {name: sorted(set(modules)) for name, modules in requires.items()}
+        self._requires = {name: import_order(modules) for name, modules in requires.items()}
         self._say = say
         self._lock = threading.RLock()
         self._environments: Dict[Tuple[str, str], Any] = {}
