@@ -72,6 +72,7 @@ def test_split():
     classifier=True,
     needs=("scikit-learn",),
     task=Task(examples=test_split),
+    precisions=("float16", "bfloat16", "float64"),
 )
 def digits():
     # BatchNorm's learnt statistics and the order in which 12 channels of 3 by 3 are

@@ -12,6 +12,8 @@ import pathlib
 import re
 from typing import Any, Callable, Iterator, Mapping, Optional, Tuple, Union
 
+from models_zoo.preprocessing import Preprocessing
+
 Dimension = Union[int, str]
 
 #: Example size and other size of the one dimension that nearly every model has.
@@ -24,6 +26,9 @@ DTYPES = (
 
 TIERS = ("smoke", "quick", "full")
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
+
+#: Files here that are no family of models.
+NO_FAMILIES = ("__init__", "entry", "preprocessing")
 
 #: ``gpu``: only planned in runs on a CUDA device.
 TAGS = ("gpu",)
@@ -90,12 +95,14 @@ class Model:
     probes: Mapping[str, Mapping[str, Any]]
     tier: str
     precision: str
+    precisions: Tuple[str, ...]
     stochastic: bool
     classifier: bool
     train: bool
     needs: Tuple[str, ...]
     tags: Tuple[str, ...]
     task: Optional[Task]
+    picture: Optional[Preprocessing]
     seed: int
     file: str
     line: int
@@ -111,11 +118,13 @@ class Model:
             "probes": list(self.probes),
             "tier": self.tier,
             "precision": self.precision,
+            "precisions": list(self.precisions),
             "stochastic": self.stochastic,
             "classifier": self.classifier,
             "needs": list(self.needs),
             "tags": list(self.tags),
             "task": self.task is not None,
+            "picture": self.picture is not None,
             "twin": self.name in twins,
             "file": self.file,
             "line": self.line,
@@ -143,7 +152,7 @@ def families() -> Tuple[pathlib.Path, ...]:
     """The files of the built-in zoo, one a family, in alphabetical order."""
     here = pathlib.Path(__file__).parent
     return tuple(
-        path for path in sorted(here.glob("*.py")) if path.stem not in ("__init__", "entry")
+        path for path in sorted(here.glob("*.py")) if path.stem not in NO_FAMILIES
     )
 
 
@@ -153,6 +162,19 @@ def _one_of(what: str, given: str, known: Tuple[str, ...]) -> str:
     return given
 
 
+def _check_picture(picture: Preprocessing, inputs: Mapping[str, Tensor]) -> None:
+    if picture.input not in inputs:
+        raise ValueError(f"picture names {picture.input!r}, which is no input")
+    spec = inputs[picture.input]
+    if len(spec.dims) != 4 or spec.dims[1] != 3 or not all(
+        isinstance(size, int) for size in spec.dims[2:]
+    ):
+        raise ValueError(
+            f"input {picture.input!r} takes a picture, so its dimensions are a batch, 3 channels, "
+            f"and height and width as numbers, not {spec.dims}"
+        )
+
+
 def model(
     *,
     sizes: Optional[Mapping[str, Tuple[int, int]]] = None,
@@ -160,12 +182,14 @@ def model(
     probes: Optional[Mapping[str, Mapping[str, Any]]] = None,
     tier: str = "quick",
     precision: str = "float32",
+    precisions: Tuple[str, ...] = (),
     stochastic: bool = False,
     classifier: bool = False,
     train: bool = False,
     needs: Tuple[str, ...] = (),
     tags: Tuple[str, ...] = (),
     task: Optional[Task] = None,
+    picture: Optional[Preprocessing] = None,
     seed: int = 0,
     **inputs: Tensor,
 ) -> Callable[[Callable[[], Any]], Model]:
@@ -180,10 +204,13 @@ def model(
     inputs not named keep the example's values. ``tier``: ``smoke`` models go down every
     route already in a ``quick`` run; ``quick`` ones down the cheap routes; ``full`` ones
     only down the cheapest before a ``full`` run. ``precision``: the model's own dtype.
+    ``precisions``: others that a ``quick`` run casts it to, for cells beside its own.
     ``stochastic``: outputs vary by design and are compared by mean and spread.
     ``classifier``: the first output's last axis are class scores. ``train``: leave the
     module in train mode. ``needs``: distributions beyond torch that it imports.
-    ``tags``: of ``TAGS``. ``task``: labelled examples. ``seed``: what parameters are drawn from.
+    ``tags``: of ``TAGS``. ``task``: labelled examples. ``picture``: how both ecosystems make
+    an input of a picture; such a model is planned on the ways to TensorFlow alone, and where the
+    two inputs differ its cells stop at ``preprocess``. ``seed``: what parameters are drawn from.
 
     Raises TypeError or ValueError on a declaration that makes no sense.
     """
@@ -209,6 +236,8 @@ def model(
         for name in values:
             if name not in inputs:
                 raise ValueError(f"probe {probe!r} names {name!r}, which is no input")
+    if picture is not None:
+        _check_picture(picture, inputs)
 
     def declare(build: Callable[[], Any]) -> Model:
         name = build.__name__
@@ -225,12 +254,14 @@ def model(
             probes=dict(probes or {}),
             tier=_one_of("tier", tier, TIERS),
             precision=_one_of("precision", precision, PRECISIONS),
+            precisions=tuple(_one_of("precision", one, PRECISIONS) for one in precisions),
             stochastic=stochastic,
             classifier=classifier,
             train=train,
             needs=tuple(needs),
             tags=tuple(_one_of("tag", tag, TAGS) for tag in tags),
             task=task,
+            picture=picture,
             seed=seed,
             file=code.co_filename,
             line=code.co_firstlineno,

@@ -17,6 +17,9 @@ DEVICES = ("cpu", "cuda")
 
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16", "float64")
 
+#: What a float32 model can be cast to for a cell of its own; ``tf32`` is a mode of a device.
+CAST = ("float16", "bfloat16", "float64")
+
 #: How far a cell came, in order. A conversion's stage names its hop: ``convert:dynamo``.
 STAGES = (
     "resolve",
@@ -157,6 +160,12 @@ def stage_base(stage: str) -> str:
     return base
 
 
+def cast_to(own: str, precision: str) -> str:
+    """The dtype to which a model of precision ``own`` is cast for a cell of ``precision``; ""
+    where it stays as it is. Only float32 models are cast: others are what they are on purpose."""
+    return precision if own == "float32" and precision in CAST else ""
+
+
 def in_tier(model_tier: str, route_tier: str, wanted: str) -> bool:
     """Whether a cell belongs to a run of tier ``wanted``.
 
@@ -228,10 +237,11 @@ class Outcome:
 
 def verdict_of_failure(stage: str, kind: str) -> str:
     """``refused`` is a capability kind raised at convert; ``void`` a fault of the harness or
-    its fixtures; ``unavailable`` what the environment lacks before a converter is at work."""
+    its fixtures, or torch itself not having the model in a dtype it was cast to; ``unavailable``
+    what the environment lacks before a converter is at work."""
     family = KINDS[kind]
     base = stage_base(stage)
-    if family == "harness":
+    if family == "harness" or (base == "reference" and kind == "unsupported-dtype"):
         return "void"
     if base in ("resolve", "import"):
         return "unavailable"

@@ -127,8 +127,11 @@ def geometric_mean(ratios: Iterable[float]) -> float:
 
 def is_counted(row: Row) -> bool:
     """Whether the cell counts for or against its route: finished, judged, and neither
-    ``unavailable`` nor ``void``. A row without a state is taken as finished."""
+    ``unavailable`` nor ``void``, nor stopped at ``preprocess``, where no converter has been asked.
+    A row without a state is taken as finished."""
     verdict = row.get("verdict")
+    if row.get("stage") == "preprocess":
+        return False
     return (row.get("state") or "done") == "done" and bool(verdict) and verdict not in UNCOUNTED
 
 

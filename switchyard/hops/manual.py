@@ -9,9 +9,10 @@ and what they then hold counts as a source of every model.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Sequence, Tuple
+import contextlib
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
-from switchyard.hops import Conversion, Hop
+from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.manifest import Manifest, TensorNote
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class TwinHop(Hop):
         require_defaults(keras.config)
         keras.utils.set_random_seed(0)
         twin = twin_of(job.model.entry)
+        with in_dtype(keras.config, job.model.cast):
+            return self._convert(job, twin)
+
+    def _convert(self, job: Conversion, twin: Twin) -> Manifest:
         model, table = twin.build()
         if model.weights and not twin.weights:
             raise SignatureMismatch(
@@ -109,6 +114,39 @@ def require_defaults(config: Any) -> None:
                 f"Keras is set to {setting} {found!r}, and the twins are written for {wanted!r}: "
                 "unset it in keras.json and in KERAS_BACKEND"
             )
+
+
+#: How Keras and TensorFlow call a dtype in what they raise.
+_SAID = {
+    "float16": ("float16", "half", "DT_HALF"),
+    "bfloat16": ("bfloat16",),
+    "float64": ("float64", "double", "DT_DOUBLE"),
+}
+
+
+@contextlib.contextmanager
+def in_dtype(config: Any, dtype: str) -> Iterator[None]:
+    """Have what is built meanwhile compute and keep its weights in ``dtype`` (none: as it is),
+    where a twin does not say otherwise. An error that speaks of the dtype (a twin that says
+    otherwise, an operation that TensorFlow has not in it) becomes a Refusal, ``unsupported-dtype``.
+    """
+    if not dtype:
+        yield
+        return
+    floatx, policy = config.floatx(), config.dtype_policy()
+    config.set_floatx(dtype)
+    config.set_dtype_policy(dtype)
+    try:
+        yield
+    except Refusal:
+        raise
+    except Exception as error:
+        if getattr(error, "kind", "") == "dtype" or any(word in str(error) for word in _SAID[dtype]):
+            raise Refusal("unsupported-dtype", f"the twin in {dtype}: {error}") from error
+        raise
+    finally:
+        config.set_floatx(floatx)
+        config.set_dtype_policy(policy)
 
 
 def dims_as_declared(

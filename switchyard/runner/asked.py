@@ -30,6 +30,8 @@ def run_again(planned: Planned, default_set: str) -> str:
     command = f"pytest bench/ --model {cell.model} --route {cell.route}"
     if cell.device != "cpu":
         command += " --gpu"
+    if planned.cast:
+        command += f" --precision {planned.cast}"
     if cell.version_set != default_set:
         command += f" --version-set {cell.version_set}"
     return command

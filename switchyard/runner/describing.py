@@ -6,6 +6,7 @@ import hashlib
 import pathlib
 from typing import Callable, Dict, List, Sequence
 
+from models_zoo.entry import NO_FAMILIES
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.plan import Zoo
 from switchyard.runner.staging import Staged, shown
@@ -26,7 +27,7 @@ def zoo_files(chosen: Sequence[str], staged: Staged) -> List[pathlib.Path]:
             families = sorted(
                 relative for relative in staged.digests
                 if relative.startswith("models_zoo/") and relative.count("/") == 1
-                and pathlib.PurePath(relative).stem not in ("__init__", "entry")
+                and pathlib.PurePath(relative).stem not in NO_FAMILIES
             )  # fmt: skip
             files.extend(staged.file(relative) for relative in families)
             continue
@@ -53,7 +54,7 @@ def describe(
         key = key_of(
             do="describe",
             machinery=staged.machinery,
-            entry=staged.digests["models_zoo/entry.py"],
+            entry=[staged.digests[f"models_zoo/{name}.py"] for name in ("entry", "preprocessing")],
             environment=environment.fingerprint,
             name=shown(str(file)),
             content=hashlib.sha256(file.read_bytes()).hexdigest(),

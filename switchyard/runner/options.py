@@ -10,9 +10,12 @@ from typing import List, Optional
 import psutil
 import pytest
 
-from switchyard.vocabulary import TIERS
+from switchyard.vocabulary import CAST, TIERS, UnknownName
 
 DEFAULT_SET = "torch2.13-tf2.21"
+
+#: What ``--precision`` takes.
+OWN_OR_CAST = ("float32", *CAST)
 
 #: What a job may hold at once at the worst of the built-in zoo, for the default of --jobs.
 _MIB_A_JOB = 4096
@@ -60,6 +63,9 @@ def add(parser: pytest.Parser) -> None:
            help="with --gpu: keep each torch cell's allocations, as torch's viewer opens them")
     option("--tf32", action="store_true",
            help="with --gpu: every float32 model also with TF32 on, as cells of their own")
+    option("--precision", action="append", default=[], metavar="NAME",
+           help=f"only cells of this precision; repeatable: {', '.join(OWN_OR_CAST)}; float32 "
+           "models are cast to the others (default: each model's own, and some beside it)")  # fmt: skip
     option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
            help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
@@ -116,6 +122,11 @@ def check(config: pytest.Config, args: List[str]) -> None:
     for option, what in (("--record-memory", "records"), ("--tf32", "is a mode of")):
         if cuda_number(config) is None and config.getoption(option):
             raise pytest.UsageError(f"{option} {what} a CUDA device: add --gpu")
+    for name in config.getoption("--precision"):
+        if name == "tf32":
+            raise pytest.UsageError("--precision tf32: TF32 is a mode of a GPU: --gpu --tf32")
+        if name not in OWN_OR_CAST:
+            raise pytest.UsageError(f"--precision: {UnknownName('precision', name, OWN_OR_CAST)}")
     if getattr(config.option, "numprocesses", None):
         raise pytest.UsageError(
             "-n would run the measurements side by side and switch the benchmarks off; "

@@ -6,7 +6,12 @@ import dataclasses
 from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard import routes as routes_
-from switchyard.vocabulary import Cell, Outcome, UnknownName, in_tier
+from switchyard.runner.precisions import precisions_of
+from switchyard.vocabulary import Cell, Outcome, UnknownName, cast_to, in_tier
+
+
+#: Runtimes before which TensorFlow's preprocessing stands, and torch's own.
+FED_PICTURES = (routes_.NATIVE, "tf", "litert")
 
 
 @dataclasses.dataclass
@@ -41,6 +46,21 @@ class Planned:
     def native(self) -> bool:
         return self.route.name == routes_.NATIVE
 
+    @property
+    def pictured(self) -> bool:
+        """Whether the model is fed pictures that two ecosystems make an input of."""
+        return bool(self.model.get("picture"))
+
+    @property
+    def cast(self) -> str:
+        """The dtype that a float32 model is cast to for this cell, "" where it stays."""
+        return cast_to(self.model["precision"], self.cell.precision)
+
+    @property
+    def label(self) -> str:
+        """The model, for people; with the precision where that is not its own."""
+        return f"{self.cell.model}[{self.cast}]" if self.cast else self.cell.model
+
 
 def chosen_routes(names: Sequence[str], hops, runtimes) -> Dict[str, routes_.Route]:
     """The default routes, or those named. Raises UnknownName with the nearest names."""
@@ -66,13 +86,15 @@ def plan(
     models: Sequence[str] = (),
     routes_named: bool = False,
     tf32: bool = False,
+    precisions: Sequence[str] = (),
 ) -> List[Planned]:
     """The cells of a run, model by model, the native baseline first.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
     wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
-    Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``: float32 models have cells
-    of precision tf32 beside their own. Raises UnknownName for a model that no set knows,
+    Models that take pictures are planned on the ways to TensorFlow, whose preprocessing is another.
+    Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``, ``precisions``: see
+    ``precisions_of``. Raises UnknownName for a model that no set knows,
     NothingUsable where there is no set that could tell what the zoo holds.
     """
     every = union(zoos)
@@ -99,7 +121,9 @@ def plan(
                 route_tier = "smoke" if routes_named else route.tier
                 if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
                     continue
-                for precision in _precisions(description["precision"], tf32):
+                if description.get("picture") and route.runtime not in FED_PICTURES:
+                    continue
+                for precision in precisions_of(description, route, tier, precisions, tf32):
                     cell = Cell(version_set, device, precision, name, route.name)
                     cells.append(Planned(cell, route, own or description, missing))
     return cells
@@ -107,10 +131,6 @@ def plan(
 
 def _elsewhere(description: Mapping[str, Any], device: str) -> bool:
     return "gpu" in description.get("tags", ()) and device != "cuda"
-
-
-def _precisions(own: str, tf32: bool) -> Tuple[str, ...]:
-    return (own, "tf32") if tf32 and own == "float32" else (own,)
 
 
 def _native_first(routes: Iterable[routes_.Route]) -> List[routes_.Route]:

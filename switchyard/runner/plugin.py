@@ -232,12 +232,13 @@ def _count_down(item: pytest.Item) -> None:
     remaining[planned.cell] -= 1
     if remaining[planned.cell] == 0:
         run.done(planned.cell)
-        item.config.stash[PROGRESS].cell_done(_line(run.folder.row(planned.cell), planned.cell))
+        item.config.stash[PROGRESS].cell_done(_line(run.folder.row(planned.cell), planned))
 
 
-def _line(row: Dict[str, Any], cell: Cell) -> str:
+def _line(row: Dict[str, Any], planned: Planned) -> str:
     """One cell in a line: its verdict, where it stopped and why, and what was measured."""
-    parts = [f"{cell.short:<48} {row['verdict'] or '-':<12}"]
+    name = f"{planned.label}-{planned.cell.route}"
+    parts = [f"{name:<48} {row['verdict'] or '-':<12}"]
     if row["kind"]:
         parts.append(f"{row['stage']} {row['kind']} {row['operator'] or ''}".rstrip())
     elif row["mse"] is not None:

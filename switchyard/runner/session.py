@@ -106,6 +106,7 @@ class Run:
         self.planned: List[Planned] = plan_.plan(
             self.zoos, routes, self.device, option("--tier"), option("--model"),
             routes_named=bool(option("--route")), tf32=option("--tf32"),
+            precisions=option("--precision"),
         )  # fmt: skip
         self.expectations: Dict[str, Expectations] = {
             name: expected(
@@ -152,7 +153,7 @@ class Run:
         asked = {planned.cell for planned in selected}
         self._unasked = {one.cell for one in self.selected} - asked
         self._whole = whole and not any(
-            self.config.getoption(name) for name in ("--model", "--route", "--zoo")
+            self.config.getoption(name) for name in ("--model", "--route", "--zoo", "--precision")
         )
         tier = self.config.getoption("--tier")
         results = options.results_folder(self.config)
@@ -279,7 +280,8 @@ class Run:
         if not self.config.getoption("--keep-artifacts") or not planned.route.hops:
             return
         if made.folder is not None:
-            target = self.folder.path / "artifacts" / planned.cell.short
+            name = f"{planned.cell.short}.{planned.cast}" if planned.cast else planned.cell.short
+            target = self.folder.path / "artifacts" / name
             shutil.copytree(made.folder, target, dirs_exist_ok=True)
 
     def measured(self, planned: Planned) -> List[Launch]:
@@ -339,7 +341,7 @@ class Run:
             options={
                 name: self.config.getoption(f"--{name}")
                 for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
-                             "zoo", "hop", "model", "route", "gpu", "device", "tf32")
+                             "zoo", "hop", "model", "route", "precision", "gpu", "device", "tf32")
             },
             version_sets=sets,
             whole_selection=self._whole,

@@ -8,6 +8,7 @@ from typing import Any, List, Mapping, Optional
 
 from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.staging import shown
+from switchyard.vocabulary import CAST
 
 #: Of a matrix of thousands of cells only the run's folder is of use on a screen.
 _STYLES = {
@@ -36,13 +37,15 @@ def run_again(row: Mapping[str, Any]) -> str:
     command = f"pytest bench/ --model {row['model']} --route {row['route']}"
     if row["device"] != "cpu":
         command += " --gpu"
+    if row["precision"] in CAST:
+        command += f" --precision {row['precision']}"
     if row["version_set"] != DEFAULT_SET:
         command += f" --version-set {row['version_set']}"
     return command
 
 
 def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
-    from switchyard.compare import rendering
+    from switchyard.compare import bands, rendering
 
     for version_set, zoo in run.zoos.items():
         for outcome, where in zoo.errors.values():
@@ -55,6 +58,7 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     rows, terminal = run.folder.rows(), _terminal(reporter)
     reporter.section("Switchyard")
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
+    lines += bands.band_notes(rows, terminal)
     for line in lines:
         reporter.write_line(line)
     differing = rendering.changes(rows, terminal, command=run_again)

@@ -127,11 +127,17 @@ class Yard:
             if self.unhosted(planned) is not None:  # nothing is made for it
                 roots.append(_Work(lambda p=planned: self.answer(p)))
                 continue
-            model = (planned.cell.version_set, planned.cell.model)
+            model = (planned.cell.version_set, planned.cell.model, planned.cast)
             before = found.get(model)
             if before is None:
                 before = found[model] = _Work(lambda p=planned: self.reference(p))
                 roots.append(before)
+            if planned.pictured and planned.route.hops:
+                key = (*model, "preprocess")
+                if key not in found:
+                    found[key] = _Work(lambda p=planned: self.preprocessed(p))
+                    before.after.append(found[key])
+                before = found[key]
             for depth, prefix in enumerate(planned.route.prefixes, start=1):
                 key = (*model, prefix)
                 if key not in found:
@@ -160,7 +166,17 @@ class Yard:
         """The reference of a cell's model."""
         cell = planned.cell
         return self._once(
-            ("reference", cell.version_set, cell.model), lambda: self._make_reference(planned)
+            ("reference", cell.version_set, cell.model, planned.cast),
+            lambda: self._make_reference(planned),
+        )
+
+    def preprocessed(self, planned: Planned) -> Made:
+        """Both ecosystems' inputs of a model that takes pictures, compared: the row's columns,
+        and the outcome that stops it before any conversion where they differ."""
+        cell = planned.cell
+        return self._once(
+            ("preprocess", cell.version_set, cell.model, planned.cast),
+            lambda: self._preprocess(planned),
         )
 
     def converted(self, planned: Planned, depth: Optional[int] = None) -> Made:
@@ -171,7 +187,7 @@ class Yard:
             return self.reference(planned)
         cell = planned.cell
         made = self._once(
-            ("convert", cell.version_set, cell.model, prefix),
+            ("convert", cell.version_set, cell.model, planned.cast, prefix),
             lambda: self._make_artefact(planned, prefix),
         )
         # A hop with several formats may have failed at the one this route goes on with.
@@ -209,14 +225,48 @@ class Yard:
             environment=environment.fingerprint,
             sources=sorted(model["sources"].values()),
             model=cell.model,
+            **({"cast": planned.cast} if planned.cast else {}),
         )
-        job = {"do": "reference", "file": model["file"], "model": cell.model}
-        return self._make(key, cell.version_set, "core", job, "reference", cell.model)
+        job = {
+            "do": "reference",
+            "file": model["file"],
+            "model": cell.model,
+            "precision": planned.cast,
+        }
+        return self._make(key, cell.version_set, "core", job, "reference", planned.label)
+
+    def _preprocess(self, planned: Planned) -> Made:
+        cell, reference = planned.cell, self.reference(planned)
+        if reference.outcome is not None:
+            return dataclasses.replace(reference, seconds=0.0, overhead=0.0)
+        key = key_of(
+            do="preprocess",
+            judged=self.crew.staged.digests["switchyard/worker/agreement.py"],
+            upstream=reference.key,
+        )
+        job = {
+            "do": "preprocess",
+            "preloads": ("keras",),
+            "file": planned.model["file"],
+            "model": cell.model,
+            "precision": planned.cast,
+        }
+        made = self._make(
+            key, cell.version_set, "core", job, "preprocess", planned.label,
+            ("torch", "tensorflow"),
+        )  # fmt: skip
+        stopped = made.record.get("stopped")
+        if made.outcome is not None or stopped is None:
+            return made
+        return dataclasses.replace(made, folder=None, outcome=Outcome.from_dict(stopped))
 
     def _make_artefact(self, planned: Planned, prefix: Tuple[str, ...]) -> Made:
         cell, model, hop = planned.cell, planned.model, self.hops[prefix[-1]]
         reference = self.reference(planned)
         upstream = self.converted(planned, len(prefix) - 1)
+        if len(prefix) == 1 and planned.pictured and upstream.outcome is None:
+            inputs = self.preprocessed(planned)
+            upstream = upstream if inputs.outcome is None else inputs
         if upstream.outcome is not None:
             return dataclasses.replace(upstream, seconds=0.0, overhead=0.0)
         environment = self.crew.environment(cell.version_set, hop.environment)
@@ -239,11 +289,12 @@ class Yard:
             "hop_files": self._hop_files,
             "file": model["file"],
             "model": cell.model,
+            "precision": planned.cast,
             "reference": str(reference.folder),
             "source": None if len(prefix) == 1 else str(upstream.folder),
             "dims": {name: spec["dims"] for name, spec in model["inputs"].items()},
         }
-        stage, label = f"convert:{hop.name}", f"{cell.model}-{'-'.join(prefix)}"
+        stage, label = f"convert:{hop.name}", f"{planned.label}-{'-'.join(prefix)}"
         return self._make(key, cell.version_set, hop.environment, job, stage, label, hop.requires)
 
     def _digest_of(self, hop) -> str:
@@ -330,13 +381,16 @@ class Yard:
             "dynamic": bool(planned.model["sizes"]),
         }
         began = time.monotonic()
-        done = self._watch(f"{cell.short}  run")
+        done = self._watch(f"{planned.label}-{cell.route}  run")
         try:
             with self._turns:
                 finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
         finally:
             done()
         result = finished.result or {}
+        if planned.pictured and planned.route.hops:
+            columns = self.preprocessed(planned).record["fields"]
+            result = {**result, "fields": {**columns, **result.get("fields", {})}}
         own = result.get("seconds", finished.seconds)
         overhead = max(0.0, time.monotonic() - began - own)
         outcome = finished.outcome or Outcome.from_dict(result["outcome"])

@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -80,6 +80,12 @@ COLUMNS: tuple[Column, ...] = (
     _text("expected", "how the outcome stands to the recorded expectation", EXPECTED),
     _text("expected_outcome", "stage, kind and verdict recorded; empty where a pass is expected"),
     _text("expected_reason", "why the cell is known not to pass"),
+    # the input, before any converter; models that take pictures alone, on the ways to TensorFlow
+    _float("preprocess_mse", "mean squared error of TensorFlow's input against torch's"),
+    _float("preprocess_max_abs_err", "largest absolute difference of one element of the input"),
+    _text("preprocess_differs", "what in the preprocessing makes the difference, joined by '>'"),
+    _float("preprocess_output_mse", "of torch's own answer when asked with TensorFlow's input"),
+    _float("preprocess_top1_agreement", "pictures on which that answer's best class stays, 0 to 1"),
     # accuracy, of the worst probe
     _float("mse", "mean squared error against torch eager in the model's dtype"),
     _float("nmse", "mse over the reference's variance; empty where that is negligible"),
@@ -88,6 +94,7 @@ COLUMNS: tuple[Column, ...] = (
     _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, 0 to 1"),
     _float("top1_agreement", "samples with the same best class, 0 to 1; classifiers only"),
     _float("error_vs_fp64", "RMSE(route, fp64) / RMSE(torch fp32, fp64)"),
+    _float("band_scale", "what the bands of mse and nmse were multiplied by for the dtype"),
     _text("worst_probe", "the probe that decided the verdict"),
     _text("dynamic", "whether another size works where declared", vocabulary.DYNAMIC),
     _text("layout_basis", "what undoing a change of layout rested on", vocabulary.LAYOUT_BASES),

@@ -12,7 +12,7 @@ import numpy as np
 from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
 from switchyard.manifest import Artefact
-from switchyard.vocabulary import PASSING, Outcome, signature_of
+from switchyard.vocabulary import PASSING, Outcome, cast_to, signature_of
 from switchyard.worker import agreement, placement, stochastic
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
@@ -42,7 +42,7 @@ def _loaded(job: Mapping[str, Any]) -> Tuple[Asked, Any, Optional[Artefact]]:
     if runtime.format == "torch":
         from switchyard.worker.building import build
 
-        model = build(job["file"], job["model"])
+        model = build(job["file"], job["model"], job["precision"])
         return Asked(runtimes.loaded(runtime, None, model, target), None), model, None
     artefact = Artefact.read(job["artefact"])
     session = runtimes.loaded(runtime, artefact, None, target)
@@ -79,6 +79,8 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     for name in ("mse", "nmse", "max_abs_err", "cosine", "match_fraction", "top1_agreement",
                  "error_vs_fp64"):  # fmt: skip
         fields[name] = getattr(found, name)
+    if not reference.facts["stochastic"]:  # those have no bands
+        fields["band_scale"] = agreement.band_scale(found.dtype)
     fields["worst_probe"] = judged.worst_probe
     if "task_accuracy" in reference.facts:
         fields["task_accuracy_native"] = reference.facts["task_accuracy"]
@@ -168,12 +170,13 @@ def _dynamic(asked: Asked, reference: Reference, job) -> str:
 def _task(asked: Asked, model, job) -> Optional[float]:
     """Task accuracy of the converted model, or None where its sizes do not fit the batch."""
     from switchyard.worker.building import import_zoo_file
+    from switchyard.worker.casting import cast_entry
 
-    entry = (
-        model.entry
-        if model is not None
-        else next(entry for entry in import_zoo_file(job["file"]) if entry.name == job["model"])
-    )
+    if model is not None:
+        entry = model.entry
+    else:
+        entry = next(one for one in import_zoo_file(job["file"]) if one.name == job["model"])
+        entry = cast_entry(entry, cast_to(entry.precision, job["precision"]))
     # The example's batch is the one size that every artefact takes.
     example_batch, _ = entry.sizes.get("batch", DEFAULT_SIZES["batch"])
     try:

@@ -115,6 +115,17 @@ ON_DEVICE_RULES: Sequence[Rule] = (
     ("", "Dst tensor is not initialized", "device-oom"),
 )
 
+#: Of a cell in another precision than float32 only: what ONNX Runtime says of a type that ONNX does
+#: not let an operator have, and of one that it has no kernel for (it knows every operator that the
+#: exporters write in float32), and TensorFlow of the latter.
+DTYPE_RULES: Sequence[Rule] = (
+    ("", "Type Error: Type 'tensor(bfloat16)'", "unsupported-dtype"),
+    ("", "Type Error: Type 'tensor(float16)'", "unsupported-dtype"),
+    ("", "Type Error: Type 'tensor(double)'", "unsupported-dtype"),
+    ("NotImplemented", "Could not find an implementation for", "unsupported-dtype"),
+    ("", "No OpKernel was registered to support Op", "unsupported-dtype"),
+)
+
 _HOST = re.compile(r"\bhostname=\S+")
 
 RULES = {
@@ -134,6 +145,7 @@ _OPERATORS = (
     re.compile(r"operator '?((?:aten|prim|torchvision|quantized|\w+)::\w+)"),
     re.compile(r"\b((?:aten|prim|prims)::?\.?\w+)"),
     re.compile(r"implementation for ([\w.]+)\("),
+    re.compile(r"of operator \((\w+)\)"),
     re.compile(r"node with name '[^']*'.*?op_type:? ?(\w+)"),
     re.compile(r"\b(aten\.\w+(?:\.\w+)?)"),
     re.compile(r"op_type: ?(\w+)"),

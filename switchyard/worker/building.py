@@ -19,9 +19,10 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 
 import models_zoo
-from switchyard.vocabulary import UnknownName
+from switchyard.vocabulary import UnknownName, cast_to
 from switchyard.wire import dtype_named
 from switchyard.worker import partial
+from switchyard.worker.casting import cast_entry, cast_module
 from switchyard.worker.drawing import draw_batch_norms
 
 
@@ -82,10 +83,12 @@ def project_sources() -> Dict[str, str]:
 
 @dataclasses.dataclass
 class BuiltModel:
-    """A module that is ready to be asked, exported or timed."""
+    """A module that is ready to be asked, exported or timed. ``cast``: the dtype that a float32
+    model was cast to, ``entry`` with it; empty where it is as the zoo has it."""
 
     entry: "models_zoo.Model"
     module: Any
+    cast: str = ""
 
     def arguments(self, inputs: Mapping[str, np.ndarray], dtype: Any = None) -> Tuple[tuple, dict]:
         """``inputs`` as forward's positional and keyword arguments; floats cast to ``dtype``."""
@@ -116,8 +119,9 @@ class BuiltModel:
             return {path: to_numpy(t) for path, t in flatten(twin.module(*args, **kwargs))}
 
 
-def build(file: str, name: str) -> BuiltModel:
-    """Import ``file``, build its model ``name`` from its seed, draw, and set its mode."""
+def build(file: str, name: str, precision: str = "") -> BuiltModel:
+    """Import ``file``, build its model ``name`` from its seed, draw, and set its mode; for a
+    cell of another ``precision`` than its own, cast. Raises what these raise, UnknownName."""
     import torch
 
     entries = {entry.name: entry for entry in import_zoo_file(file)}
@@ -130,8 +134,11 @@ def build(file: str, name: str) -> BuiltModel:
     module = entry.build()
     draw_batch_norms(module, name)
     module.train(entry.train)
+    dtype = cast_to(entry.precision, precision)
+    if dtype:
+        cast_module(module, name, dtype)
     torch.manual_seed(entry.seed)
-    return BuiltModel(entry, module)
+    return BuiltModel(cast_entry(entry, dtype), module, dtype)
 
 
 def flatten(output: Any, path: str = "") -> List[Tuple[str, Any]]:

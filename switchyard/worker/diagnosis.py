@@ -81,7 +81,8 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
             from switchyard.worker import capture, trace_replay
             from switchyard.worker.building import build
 
-            module, example = build(job["file"], job["model"]).module, reference.inputs(EXAMPLE)
+            module = build(job["file"], job["model"], job.get("precision", "")).module
+            example = reference.inputs(EXAMPLE)
             inputs = {name: reference.inputs(name) for name in answers}
             seen = Evidence()
             if "onnx" in artefact.manifest.files:

@@ -12,7 +12,8 @@ from typing import Any, Callable, Dict, Mapping
 
 from switchyard import hops
 from switchyard.manifest import Artefact
-from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
+from switchyard.vocabulary import CAST
+from switchyard.worker.blame import DTYPE_RULES, ON_DEVICE_RULES, outcome_of
 
 
 class ConversionIncomplete(Exception):
@@ -33,6 +34,12 @@ def _reference(job: Mapping[str, Any]) -> Dict[str, Any]:
     return make_reference(job)
 
 
+def _preprocess(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker.preprocessing import preprocess
+
+    return preprocess(job)
+
+
 def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     """Run one hop; the artefact and its manifest lie in ``target`` afterwards."""
     from switchyard.worker.reference import Reference
@@ -43,7 +50,7 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     if hop.source == "torch":
         from switchyard.worker.building import build
 
-        model = build(job["file"], job["model"])
+        model = build(job["file"], job["model"], job.get("precision", ""))
     target = pathlib.Path(job["target"])
     conversion = hops.Conversion(
         target=target,
@@ -92,12 +99,18 @@ def _nothing(job: Mapping[str, Any]) -> Dict[str, Any]:
 JOBS: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]] = {
     "describe": _describe,
     "reference": _reference,
+    "preprocess": _preprocess,
     "convert": _convert,
     "ask": _ask,
     "nothing": _nothing,
 }
 
-_STAGE_OF_JOB = {"describe": "import", "reference": "reference", "ask": "load"}
+_STAGE_OF_JOB = {
+    "describe": "import",
+    "reference": "reference",
+    "preprocess": "preprocess",
+    "ask": "load",
+}
 
 
 def run(job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -111,8 +124,10 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         if job["do"] == "convert":
             stage = f"convert:{job['hop']}"
             rules = hops.known(job["hop_files"])[job["hop"]].refusals
+        if job["do"] == "ask" and job["precision"] in CAST:
+            rules = DTYPE_RULES
         if job.get("device", "cpu") != "cpu":
-            rules = ON_DEVICE_RULES
+            rules = (*ON_DEVICE_RULES, *rules)
         result = {"ok": False, "outcome": outcome_of(error, stage or "run", rules).as_dict()}
         if job["do"] == "describe":
             result["where"] = _where(error, job["file"])

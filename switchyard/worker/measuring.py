@@ -92,7 +92,7 @@ class Measured:
         if runtime.format == "torch":
             from switchyard.worker.building import build
 
-            model = build(job["file"], job["model"])
+            model = build(job["file"], job["model"], job.get("precision", ""))
         else:
             artefact = Artefact.read(job["artefact"])
         target = runtimes.Target.of_job(job)

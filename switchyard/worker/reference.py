@@ -104,20 +104,31 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
     answers are NaN or differ between two runs without being declared stochastic.
     """
     from switchyard.worker.building import build, project_sources
+    from switchyard.worker.casting import NotInThisDtype
+    from switchyard.worker.preprocessing import torch_picture
 
     try:
-        model = build(job["file"], job["model"])
+        model = build(job["file"], job["model"], job.get("precision", ""))
+    except NotInThisDtype:
+        raise
     except Exception as error:
         error.stage = "build"
         raise
     entry, target = model.entry, pathlib.Path(job["target"])
     probes = probes_of(entry)
+    if entry.picture is not None:  # the converted model is asked real pictures as well
+        example = probes["example"]
+        fed = example[entry.picture.input]
+        picture = torch_picture(entry, len(fed)).astype(fed.dtype)
+        probes["picture"] = {**example, entry.picture.input: picture}
     facts: Dict[str, Any] = {"stochastic": entry.stochastic, "float64": True, "probes": []}
     for probe, inputs in probes.items():
         try:
             first = model.run(inputs)
             second = model.run(inputs)
         except Exception as error:
+            if model.cast:  # the zoo's own precision is asked in a cell of its own
+                raise NotInThisDtype(f"{entry.name} in {model.cast}: {error}") from error
             if probe == RESIZED:
                 raise BadFixture(
                     f"{entry.name} declares other sizes that torch itself does not take: {error}"
@@ -127,7 +138,7 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
         if probe == "example":
             facts["outputs"] = list(first)
             facts["dtypes"] = {path: array.dtype.name for path, array in first.items()}
-            _refuse_nan(entry, first)
+            _refuse_nan(entry, first, NotInThisDtype if model.cast else BadReference)
         if not entry.stochastic and not _same(first, second):
             raise BadReference(
                 f"{entry.name} answers probe {probe!r} differently in two runs and is not "
@@ -154,12 +165,12 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
     return {"facts": facts, "sources": project_sources()}
 
 
-def _refuse_nan(entry, outputs: Mapping[str, np.ndarray]) -> None:
+def _refuse_nan(entry, outputs: Mapping[str, np.ndarray], error=BadReference) -> None:
     if not outputs:
         raise BadFixture(f"{entry.name} has no tensor in its output")
     for path, array in outputs.items():
         if array.dtype.kind in "fcV" and np.isnan(array.astype(np.complex128)).any():
-            raise BadReference(f"{entry.name} gives NaN in {path!r} on its own example")
+            raise error(f"{entry.name} gives NaN in {path!r} on its own example")
 
 
 def task_accuracy(entry, run, batch: int = 64) -> float:
