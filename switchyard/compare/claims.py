@@ -220,6 +220,29 @@ def _opsets(version_set: str, tables: Tables) -> Judgement:
     return Judgement(_for(parts), figure, _named([*(old[m] for m in both), *map(new.get, both)]))
 
 
+def _preprocessing(version_set: str, tables: Tables) -> Judgement:
+    """Which pairs of preprocessing that people have give the model another input, and how far
+    torch's own answer moves with it: a model in two lines of a route is one pair."""
+    rows = {
+        row["model"]: row for row in tables[version_set] if row.get("preprocess_mse") is not None
+    }
+    if not rows:
+        return _not_measured("no model that takes pictures in this table")
+    apart = {name: row["stage"] == "preprocess" for name, row in rows.items()}
+    figure = f"{sum(apart.values())} of {len(rows)} pairs differ beyond the bands"
+    said = []
+    for row in (row for name, row in rows.items() if apart[name]):
+        top1 = row.get("preprocess_top1_agreement")
+        moved = f"best class stays on {100 * top1:.0f}%" if top1 is not None else "answer moves"
+        output = row.get("preprocess_output_mse")
+        moved += f", output mse {output:.2g}" if output is not None else ""
+        said.append(f"{row.get('preprocess_differs') or row['model']} ({moved})")
+    return Judgement(
+        _for(apart), ": ".join([figure, "; ".join(said)] if said else [figure]),
+        _named(rows.values()),
+    )  # fmt: skip
+
+
 def _by_route(route: str) -> Callable[[Row], bool]:
     return lambda row: row["route"] == route
 
@@ -277,6 +300,10 @@ CLAIMS: tuple[Claim, ...] = (
         "momentum", "tf_momentum = 1 - pytorch_momentum",
         _unmeasured("no table has training steps in both frameworks"),
     ),
+    Claim(
+        "preprocessing", "Input preprocessing: framework-specific normalization differences",
+        _preprocessing,
+    ),
     Claim("bands", "MSE < 1e-5: excellent conversion", _bands),
     Claim(
         "minor-updates", "Minor version updates introduce breaking changes",
@@ -289,6 +316,7 @@ def judge(tables: Tables) -> list[Judgement]:
     """Every claim by every set's table, claim by claim. Where no set could measure a claim it
     has one judgement, of no set; sets that did not measure it are left out beside any that did.
     """
+    tables = {name: statistics.in_own_precision(rows) for name, rows in tables.items()}
     found: list[Judgement] = []
     for claim in CLAIMS:
         judged = [

@@ -1,0 +1,202 @@
+"""A float32 model in other precisions: which cells there are, how it is cast, how it is judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from models_zoo import Task, Tensor, collect, model
+from switchyard import hops, routes, runtimes
+from switchyard.compare import bands, silent, statistics
+from switchyard.compare.rendering import Terminal
+from switchyard.hops import Refusal
+from switchyard.hops.manual import SignatureMismatch, in_dtype
+from switchyard.runner import asked, options, summary
+from switchyard.runner.plan import Planned
+from switchyard.runner.precisions import precisions_of
+from switchyard.vocabulary import CAST, Cell, cast_to, verdict_of_failure
+from switchyard.worker.agreement import Agreement, band, band_scale
+from switchyard.worker.blame import DTYPE_RULES, kind_of, operator_of
+from switchyard.worker.casting import NotInThisDtype, cast_entry
+
+ROUTES = routes.routes(hops.builtin(), runtimes.builtin())
+
+
+def described(**more):
+    return {"name": "one", "precision": "float32", "tier": "smoke", "precisions": [], **more}
+
+
+def test_a_model_has_its_own_precision_alone_unless_more_is_asked_for():
+    for tier in ("smoke", "quick"):
+        assert precisions_of(described(), ROUTES["dynamo-ort"], tier) == ("float32",)
+    assert precisions_of(described(precision="float64"), ROUTES["manual-tf"], "full") == (
+        "float64",
+    )
+
+
+def test_a_quick_run_has_what_a_model_declares_on_one_road_each():
+    declares = described(precisions=["float16", "float64"])
+    wanted = ("float32", "float16", "float64")
+    for route in ("torch-eager", "dynamo-ort", "manual-tf"):
+        assert precisions_of(declares, ROUTES[route], "quick") == wanted
+    assert precisions_of(declares, ROUTES["torchscript-ort"], "quick") == ("float32",)
+    assert precisions_of(declares, ROUTES["dynamo-ort"], "smoke") == ("float32",)
+
+
+def test_a_full_run_casts_the_models_of_tier_smoke_on_the_routes_that_are_not_dear():
+    all_of_them = ("float32", *CAST)
+    assert precisions_of(described(), ROUTES["torchscript-ort"], "full") == all_of_them
+    assert precisions_of(described(), ROUTES["dynamo-onnx2tf-tf"], "full") == ("float32",)
+    assert precisions_of(described(tier="quick"), ROUTES["dynamo-ort"], "full") == ("float32",)
+
+
+def test_what_is_named_is_what_runs():
+    route = ROUTES["dynamo-onnx2tf-tf"]
+    assert precisions_of(described(), route, "quick", ["float16"]) == ("float16",)
+    assert precisions_of(described(), route, "quick", ["float16", "float32"]) == (
+        "float32", "float16")  # fmt: skip
+    # What is float64 on purpose is no float16 model.
+    assert precisions_of(described(precision="float64"), route, "quick", ["float16"]) == ()
+    assert precisions_of(described(), route, "quick", ["float64"], tf32=True) == ("float64",)
+    assert precisions_of(described(), route, "quick", [], tf32=True) == ("float32", "tf32")
+
+
+@pytest.mark.parametrize(
+    "given, said", [("flaot16", "did you mean.*float16"), ("tf32", "--gpu --tf32")]
+)
+def test_an_unknown_precision_is_refused_with_the_nearest(given, said):
+    values = {"--accept": False, "--reason": "", "--precision": [given]}
+    config = types.SimpleNamespace(
+        getoption=lambda name: values.get(name), option=types.SimpleNamespace()
+    )
+    with pytest.raises(pytest.UsageError, match=said):
+        options.check(config, [])
+
+
+def test_the_command_that_runs_a_cell_again_names_its_precision():
+    cell = Cell("s", "cpu", "bfloat16", "one", "dynamo-ort")
+    planned = Planned(cell, ROUTES["dynamo-ort"], described())
+    assert planned.cast == "bfloat16" and planned.label == "one[bfloat16]"
+    assert asked.run_again(planned, "s").endswith("--precision bfloat16")
+    row = {"model": "one", "route": "dynamo-ort", "device": "cpu", "precision": "bfloat16",
+           "version_set": "s"}  # fmt: skip
+    assert "--precision bfloat16" in summary.run_again(row)
+    own = dataclasses.replace(planned, cell=dataclasses.replace(cell, precision="tf32"))
+    assert own.cast == "" and "--precision" not in asked.run_again(own, "s")
+
+
+def entry(**inputs):
+    with collect():
+
+        @model(task=Task(lambda: ({"x": np.ones((3, 2), np.float32)}, [0, 1, 0])), **inputs)
+        def one():
+            return None
+
+    return one
+
+
+def test_floating_inputs_and_examples_are_cast_and_integers_are_not():
+    own = entry(x=Tensor("batch", 2, range=(0, 1)), n=Tensor("batch", dtype="int64"))
+    cast = cast_entry(own, cast_to(own.precision, "float16"))
+    assert cast.inputs["x"] == Tensor("batch", 2, dtype="float16", range=(0, 1))
+    assert cast.inputs["n"] == own.inputs["n"] and cast.precision == "float16"
+    inputs, labels = cast.task.examples()
+    assert inputs["x"].dtype == np.float16 and labels == [0, 1, 0]
+    assert cast_entry(own, cast_to("float32", "tf32")) is own
+
+
+def test_complex_inputs_have_no_such_dtype_and_nobody_is_to_blame():
+    with pytest.raises(NotInThisDtype, match="complex64") as raised:
+        cast_entry(entry(x=Tensor("batch", dtype="complex64")), "float16")
+    assert verdict_of_failure(raised.value.stage, raised.value.kind) == "void"
+    assert verdict_of_failure("convert:manual", "unsupported-dtype") == "refused"
+    assert verdict_of_failure("load", "unsupported-dtype") == "failed"
+
+
+def test_bands_give_way_to_rounding_and_to_nothing_else():
+    assert [band_scale(d) for d in ("float32", "float64", "float16", "int64")] == [1] * 4
+    assert band_scale("bfloat16") == pytest.approx(2 * (4 * 2**-8) ** 2 / 1e-5)
+
+    def verdict(dtype, **figures):
+        return band(Agreement(dtype=dtype, **figures))[0]
+
+    assert verdict("float32", mse=3e-4, nmse=3e-4) == "acceptable"
+    assert verdict("bfloat16", mse=3e-4, nmse=3e-4) == "excellent"
+    assert verdict("bfloat16", mse=0.06, nmse=0.06) == "investigate"
+    # Values of the size of 100 rounded to float16: mse 1e-3, and no fault.
+    assert verdict("float16", mse=1.2e-3, nmse=1.2e-7) == "excellent"
+    assert verdict("float32", mse=1.2e-3, nmse=1.2e-7) == "investigate"
+    # However wide the band, ten times torch's own error is not passed.
+    assert band(Agreement(dtype="bfloat16", mse=3e-4, nmse=3e-4, error_vs_fp64=11.0)) == (
+        "investigate", "precision")  # fmt: skip
+
+
+def test_the_summary_says_which_bands_were_widened():
+    rows = [{"precision": "float16", "band_scale": 1.0}, {"precision": "bfloat16"},
+            {"precision": "bfloat16", "band_scale": band_scale("bfloat16")}]  # fmt: skip
+    (line,) = bands.band_notes(rows, Terminal(width=400))
+    assert line.startswith("bfloat16: bands of 48.8 times float32's (4.9e-04 and 4.9e-02)")
+    assert bands.band_notes(rows[:2]) == []
+
+
+class NotImplemented_(Exception):
+    """As ONNX Runtime's is called."""
+
+
+NotImplemented_.__name__ = "NotImplemented"
+
+
+@pytest.mark.parametrize("error, operator", [
+    (NotImplemented_("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Could not find an implementation "
+                     "for Conv(11) node with name 'node_Conv_19'"), "Conv"),
+    (ValueError("This is an invalid model. Type Error: Type 'tensor(bfloat16)' of input parameter "
+                "(image) of operator (MaxPool) in node (pool) is invalid."), "MaxPool"),
+])  # fmt: skip
+def test_a_runtime_without_the_dtype_is_blamed_for_it_and_in_float32_is_not(error, operator):
+    assert kind_of(error, "load", DTYPE_RULES) == "unsupported-dtype"
+    assert kind_of(error, "load") == "load-rejected"
+    assert operator_of(str(error)) == operator
+
+
+class KerasConfig:
+    """The four functions of ``keras.config`` that are used."""
+
+    def __init__(self):
+        self.said = {"floatx": "float32", "dtype_policy": "float32"}
+
+    def __getattr__(self, name):
+        if name.startswith("set_"):
+            return lambda value: self.said.update({name[4:]: value})
+        return lambda: self.said[name]
+
+
+def test_a_twin_is_built_in_the_dtype_and_what_it_lacks_is_refused():
+    config = KerasConfig()
+    with in_dtype(config, "bfloat16"):
+        assert set(config.said.values()) == {"bfloat16"}
+    assert set(config.said.values()) == {"float32"}
+    with in_dtype(config, ""):
+        assert set(config.said.values()) == {"float32"}
+    for error in (SignatureMismatch("dtype", "other"), ValueError("no kernel for DT_HALF")):
+        with pytest.raises(Refusal, match="the twin in float16") as raised, \
+                in_dtype(config, "float16"):  # fmt: skip
+            raise error
+        assert raised.value.kind == "unsupported-dtype"
+        assert set(config.said.values()) == {"float32"}
+    with pytest.raises(SignatureMismatch), in_dtype(config, "float16"):
+        raise SignatureMismatch("shape", "another shape")
+    with pytest.raises(Refusal, match="two fit"), in_dtype(config, "float16"):
+        raise Refusal("ambiguous-mapping", "two fit float16")
+
+
+def test_a_model_counts_once_where_it_was_cast():
+    def row(model, precision, verdict="investigate"):
+        return {"version_set": "s", "device": "cpu", "model": model, "precision": precision,
+                "route": "r", "family": "f", "verdict": verdict, "kind": "precision"}  # fmt: skip
+
+    rows = [row("a", "float32", "excellent"), row("a", "float16"), row("b", "float16")]
+    assert statistics.in_own_precision(rows) == [rows[0], rows[2]]
+    assert [fault.model for fault in silent.silent_faults(rows)["f"]] == ["b"]
