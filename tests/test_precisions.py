@@ -46,10 +46,12 @@ def test_a_quick_run_has_what_a_model_declares_on_one_road_each():
     assert precisions_of(declares, ROUTES["dynamo-ort"], "smoke") == ("float32",)
 
 
-def test_a_full_run_casts_the_models_of_tier_smoke_on_the_routes_that_are_not_dear():
+def test_a_full_run_casts_the_models_of_tier_smoke_on_the_cheapest_routes():
     all_of_them = ("float32", *CAST)
-    assert precisions_of(described(), ROUTES["torchscript-ort"], "full") == all_of_them
-    assert precisions_of(described(), ROUTES["dynamo-onnx2tf-tf"], "full") == ("float32",)
+    for route in ("torchscript-ort", "manual-tf"):
+        assert precisions_of(described(), ROUTES[route], "full") == all_of_them
+    for route in ("torchscript17-ort", "dynamo-onnx2tf-tf"):
+        assert precisions_of(described(), ROUTES[route], "full") == ("float32",)
     assert precisions_of(described(tier="quick"), ROUTES["dynamo-ort"], "full") == ("float32",)
 
 

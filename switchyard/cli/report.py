@@ -28,7 +28,7 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_markdown, rendering, silent
+    from switchyard.compare import as_markdown, bands, rendering, silent
     from switchyard.runner.summary import run_again
     from switchyard.tables import opening, reading
 
@@ -58,6 +58,7 @@ def run(options: argparse.Namespace) -> int:
         return 0
     terminal = screen.terminal()
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
+    lines += bands.band_notes(rows, terminal)
     if differing := rendering.changes(rows, terminal, command=run_again):
         lines += ["", *differing]
     lines += ["", rendering.totals(rows, terminal), terminal.paint(f"table: {place}", "heading")]

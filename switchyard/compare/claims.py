@@ -234,8 +234,8 @@ def _preprocessing(version_set: str, tables: Tables) -> Judgement:
     for row in (row for name, row in rows.items() if apart[name]):
         top1 = row.get("preprocess_top1_agreement")
         moved = f"best class stays on {100 * top1:.0f}%" if top1 is not None else "answer moves"
-        output = row.get("preprocess_output_mse")
-        moved += f", output mse {output:.2g}" if output is not None else ""
+        output = row.get("preprocess_output_nmse")
+        moved += f", output nmse {output:.2g}" if output is not None else ""
         said.append(f"{row.get('preprocess_differs') or row['model']} ({moved})")
     return Judgement(
         _for(apart), ": ".join([figure, "; ".join(said)] if said else [figure]),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence, Tuple
 
 from switchyard import routes
-from switchyard.vocabulary import CAST, TIERS, cast_to
+from switchyard.vocabulary import CAST, cast_to
 
-#: A quick run asks the models that declare other precisions on torch's own route, on one road to
-#: ONNX and on one to TensorFlow.
+#: Torch's own route, one road to ONNX and one to TensorFlow: what a quick run casts models on.
 QUICK_ROUTES = (routes.NATIVE, "dynamo-ort", "manual-tf")
 
 
@@ -24,7 +23,7 @@ def precisions_of(
     ``named``: these alone, float32 models cast to what is not their own; a model of another
     precision has only its own. Without names: its own, and for float32 models in a quick run
     what they declare (``precisions=``) on ``QUICK_ROUTES``, in a full run all of ``CAST`` for
-    those of tier smoke on every route that is not dear. ``tf32``: beside float32.
+    those of tier smoke on these and on every other route of tier smoke. ``tf32``: beside float32.
     """
     own = model["precision"]
     castable = tuple(dtype for dtype in CAST if cast_to(own, dtype))
@@ -32,9 +31,10 @@ def precisions_of(
         found = [one for one in (own, *castable) if one in named]
     else:
         found = [own]
-        if tier == "full" and model["tier"] == "smoke" and route.tier != TIERS[-1]:
+        cheap = route.name in QUICK_ROUTES
+        if tier == "full" and model["tier"] == "smoke" and (cheap or route.tier == "smoke"):
             found += castable
-        elif tier == "quick" and route.name in QUICK_ROUTES:
+        elif tier == "quick" and cheap:
             found += [dtype for dtype in castable if dtype in model.get("precisions", ())]
     if tf32 and "float32" in found:
         found.insert(found.index("float32") + 1, "tf32")

@@ -227,12 +227,8 @@ class Yard:
             model=cell.model,
             **({"cast": planned.cast} if planned.cast else {}),
         )
-        job = {
-            "do": "reference",
-            "file": model["file"],
-            "model": cell.model,
-            "precision": planned.cast,
-        }
+        job = {"do": "reference", "file": model["file"], "model": cell.model}
+        job["precision"] = planned.cast
         return self._make(key, cell.version_set, "core", job, "reference", planned.label)
 
     def _preprocess(self, planned: Planned) -> Made:
@@ -251,10 +247,9 @@ class Yard:
             "model": cell.model,
             "precision": planned.cast,
         }
-        made = self._make(
-            key, cell.version_set, "core", job, "preprocess", planned.label,
-            ("torch", "tensorflow"),
-        )  # fmt: skip
+        needs = ("torch", "tensorflow")
+        label = planned.label
+        made = self._make(key, cell.version_set, "core", job, "preprocess", label, needs)
         stopped = made.record.get("stopped")
         if made.outcome is not None or stopped is None:
             return made

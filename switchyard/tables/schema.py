@@ -85,6 +85,7 @@ COLUMNS: tuple[Column, ...] = (
     _float("preprocess_max_abs_err", "largest absolute difference of one element of the input"),
     _text("preprocess_differs", "what in the preprocessing makes the difference, joined by '>'"),
     _float("preprocess_output_mse", "of torch's own answer when asked with TensorFlow's input"),
+    _float("preprocess_output_nmse", "the same over the variance of its usual answer"),
     _float("preprocess_top1_agreement", "pictures on which that answer's best class stays, 0 to 1"),
     # accuracy, of the worst probe
     _float("mse", "mean squared error against torch eager in the model's dtype"),
@@ -93,7 +94,7 @@ COLUMNS: tuple[Column, ...] = (
     _float("cosine", "cosine similarity of the flattened outputs"),
     _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, 0 to 1"),
     _float("top1_agreement", "samples with the same best class, 0 to 1; classifiers only"),
-    _float("error_vs_fp64", "RMSE(route, fp64) / RMSE(torch fp32, fp64)"),
+    _float("error_vs_fp64", "RMSE(route, fp64) / RMSE(torch in the cell's precision, fp64)"),
     _float("band_scale", "what the bands of mse and nmse were multiplied by for the dtype"),
     _text("worst_probe", "the probe that decided the verdict"),
     _text("dynamic", "whether another size works where declared", vocabulary.DYNAMIC),

@@ -153,4 +153,8 @@ def _moved(model, input: str, ours: np.ndarray, theirs: np.ndarray) -> Dict[str,
         model.run({**rest, input: fed.astype(dtype)}) for fed in (ours, theirs)
     ]
     moved = agreement.compare(*answers, classifier=model.entry.classifier)
-    return {"preprocess_output_mse": moved.mse, "preprocess_top1_agreement": moved.top1_agreement}
+    return {
+        "preprocess_output_mse": moved.mse,
+        "preprocess_output_nmse": moved.nmse,
+        "preprocess_top1_agreement": moved.top1_agreement,
+    }
