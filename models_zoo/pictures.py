@@ -1,4 +1,4 @@
-"""One network behind seven pairs of preprocessing: how PyTorch's people feed it, how TensorFlow's.
+"""One network behind eight pairs of preprocessing: how PyTorch's people feed it, how TensorFlow's.
 
 ``picture_net`` is the network alone, whose conversion is judged apart from all of this. Each pair is
 one that people have; all but the first differ in one thing.
@@ -60,7 +60,13 @@ def picture_antialias():
     return PictureNet()
 
 
-# F.interpolate's cubic has a = -0.75, tf.image.resize's -0.5.
+# timm's models are fed bicubic, Keras's Resizing is bilinear unless told otherwise.
+@model(**pair(Steps("bicubic"), Steps("bilinear")))
+def picture_filter():
+    return PictureNet()
+
+
+# F.interpolate's cubic has a = -0.75 where it does not antialias, tf.image.resize's -0.5.
 @model(**pair(Steps("bicubic", antialias=False), Steps("bicubic", antialias=False)))
 def picture_bicubic():
     return PictureNet()

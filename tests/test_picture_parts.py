@@ -40,6 +40,7 @@ def test_pictures_are_the_same_everywhere_and_no_two_alike():
 @pytest.mark.parametrize("torch, tensorflow, parts", [
     (Steps(), Steps(antialias=False), ("antialias",)),
     (Steps("bicubic", antialias=False), Steps("bicubic", antialias=False), ("resize filter",)),
+    (Steps("bicubic"), Steps("bilinear"), ("resize filter",)),
     (Steps("nearest", antialias=False), Steps("nearest", antialias=False), ("resize filter",)),
     (Steps(scaling="caffe_rgb"), Steps(scaling="caffe"), ("channel order",)),
     (Steps(scaling="unit"), Steps(scaling="tf"), ("scaling",)),

@@ -42,6 +42,11 @@ def picture_antialias():
     return net()
 
 
+@twin("picture_filter", channels_last=("image",))
+def picture_filter():
+    return net()
+
+
 @twin("picture_bicubic", channels_last=("image",))
 def picture_bicubic():
     return net()

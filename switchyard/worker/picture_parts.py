@@ -159,7 +159,9 @@ def _said(part: str, torch_side: Account, other: Account) -> str:
     def value(side: Account) -> str:
         given = getattr(side, part)
         if part == "affine":
-            shift, width = ("/".join(f"{n:.4g}" for n in numbers) for numbers in given)
+            shift, width = (
+                "/".join(dict.fromkeys(f"{n:.4g}" for n in numbers)) for numbers in given
+            )
             return f"(pixel - {shift}) / {width}"
         return {True: "yes", False: "no"}.get(given, given)
 

@@ -124,9 +124,11 @@ def preprocess(job: Mapping[str, Any]) -> Dict[str, Any]:
         **_moved(model, how.input, ours, theirs),
     }
     result = {"fields": fields, "sources": project_sources()}
-    if verdict not in PASSING:
+    parts, why = ((), "")
+    if verdict != "excellent":
         parts, why = differing(pictures, size, how, ours, theirs)
         fields["preprocess_differs"] = ">".join(parts)
+    if verdict not in PASSING:
         message = f"{found.message.replace('output', 'input', 1)} on {len(pictures)} pictures: {why}"
         result["stopped"] = Outcome(
             stage="preprocess",
