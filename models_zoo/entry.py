@@ -236,6 +236,8 @@ def model(
         for name in values:
             if name not in inputs:
                 raise ValueError(f"probe {probe!r} names {name!r}, which is no input")
+    if precisions and precision != "float32":
+        raise ValueError(f"a {precision} model is what it is: only float32 models are cast")
     if picture is not None:
         _check_picture(picture, inputs)
 
@@ -254,7 +256,7 @@ def model(
             probes=dict(probes or {}),
             tier=_one_of("tier", tier, TIERS),
             precision=_one_of("precision", precision, PRECISIONS),
-            precisions=tuple(_one_of("precision", one, PRECISIONS) for one in precisions),
+            precisions=tuple(_one_of("precision", one, PRECISIONS[1:]) for one in precisions),
             stochastic=stochastic,
             classifier=classifier,
             train=train,

@@ -1,7 +1,7 @@
-"""One network behind eight pairs of preprocessing: how PyTorch's people feed it, how TensorFlow's.
+"""One network behind eight pairs of preprocessing: how it is fed in PyTorch, how in TensorFlow.
 
-``picture_net`` is the network alone, whose conversion is judged apart from all of this. Each pair is
-one that people have; all but the first differ in one thing.
+``picture_net`` is the network alone, whose conversion is judged apart from all of this. Each pair
+is one that people have; all but the first differ in one thing.
 """
 
 from torch import nn

@@ -63,7 +63,8 @@ def test_nothing_is_named_where_a_side_did_something_else():
 
 def test_rounding_to_eight_bits_costs_less_than_a_band():
     sides = [
-        applied(PICTURES, SIZE, account(Steps(rounded=rounded), "torch")) for rounded in (True, False)
+        applied(PICTURES, SIZE, account(Steps(rounded=rounded), "torch"))
+        for rounded in (True, False)
     ]
     found = compare({"image": sides[0]}, {"image": sides[1]})
     assert band(found)[0] in PASSING and found.mse > 0

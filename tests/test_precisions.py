@@ -15,7 +15,7 @@ from switchyard.compare.rendering import Terminal
 from switchyard.hops import Refusal
 from switchyard.hops.manual import SignatureMismatch, in_dtype
 from switchyard.runner import asked, options, summary
-from switchyard.runner.plan import Planned
+from switchyard.runner.plan import NothingUsable, Planned, Zoo, plan
 from switchyard.runner.precisions import precisions_of
 from switchyard.vocabulary import CAST, Cell, cast_to, verdict_of_failure
 from switchyard.worker.agreement import Agreement, band, band_scale
@@ -116,6 +116,15 @@ def test_complex_inputs_have_no_such_dtype_and_nobody_is_to_blame():
     assert verdict_of_failure(raised.value.stage, raised.value.kind) == "void"
     assert verdict_of_failure("convert:manual", "unsupported-dtype") == "refused"
     assert verdict_of_failure("load", "unsupported-dtype") == "failed"
+
+
+def test_only_a_float32_model_declares_others_and_only_known_ones():
+    for wrong in ({"precision": "float64", "precisions": ("float16",)}, {"precisions": ("tf32",)}):
+        with pytest.raises(ValueError, match="float64 model|unknown precision"):
+            entry(x=Tensor("batch", 2), **wrong)
+    with pytest.raises(NothingUsable, match="float16: only float32 models"):
+        plan({"s": Zoo({"one": described(precision="float64", file="a.py")}, {})}, ROUTES, "cpu",
+             "quick", ["one"], precisions=["float16"])  # fmt: skip
 
 
 def test_bands_give_way_to_rounding_and_to_nothing_else():

@@ -141,7 +141,8 @@ def in_dtype(config: Any, dtype: str) -> Iterator[None]:
     except Refusal:
         raise
     except Exception as error:
-        if getattr(error, "kind", "") == "dtype" or any(word in str(error) for word in _SAID[dtype]):
+        named = any(word in str(error) for word in _SAID[dtype])
+        if named or getattr(error, "kind", "") == "dtype":
             raise Refusal("unsupported-dtype", f"the twin in {dtype}: {error}") from error
         raise
     finally:

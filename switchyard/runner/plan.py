@@ -126,6 +126,9 @@ def plan(
                 for precision in precisions_of(description, route, tier, precisions, tf32):
                     cell = Cell(version_set, device, precision, name, route.name)
                     cells.append(Planned(cell, route, own or description, missing))
+    if models and precisions and not cells:
+        asked = " or ".join(precisions)
+        raise NothingUsable(f"no cell of these models is {asked}: only float32 models are cast")
     return cells
 
 

@@ -16,7 +16,7 @@ from switchyard.worker.drawing import stream
 
 
 class NotInThisDtype(Exception):
-    """Torch itself does not run a model in the dtype that it was cast to: counted against nobody."""
+    """Torch itself does not run a model in the dtype it was cast to: counted against nobody."""
 
     kind = "unsupported-dtype"
     stage = "reference"

@@ -165,4 +165,5 @@ def _said(part: str, torch_side: Account, other: Account) -> str:
             return f"(pixel - {shift}) / {width}"
         return {True: "yes", False: "no"}.get(given, given)
 
-    return f"{_name(part, torch_side, other)} (torch: {value(torch_side)}; TensorFlow: {value(other)})"
+    said = f"torch: {value(torch_side)}; TensorFlow: {value(other)}"
+    return f"{_name(part, torch_side, other)} ({said})"

@@ -129,7 +129,8 @@ def preprocess(job: Mapping[str, Any]) -> Dict[str, Any]:
         parts, why = differing(pictures, size, how, ours, theirs)
         fields["preprocess_differs"] = ">".join(parts)
     if verdict not in PASSING:
-        message = f"{found.message.replace('output', 'input', 1)} on {len(pictures)} pictures: {why}"
+        message = found.message.replace("output", "input", 1)
+        message += f" on {len(pictures)} pictures: {why}"
         result["stopped"] = Outcome(
             stage="preprocess",
             verdict="investigate",
