@@ -161,3 +161,21 @@ def test_a_model_that_one_set_cannot_import_has_its_rows_there_all_the_same():
     found = plan(zoos, chosen_routes(["dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")
     by_set = {one.cell.version_set: one for one in found}
     assert by_set["new"].missing is None and by_set["old"].missing == MISSING
+
+
+def test_a_set_that_cannot_be_installed_is_a_whole_column_of_its_own_reason():
+    why = Outcome("resolve", "unavailable", "unsatisfiable-pins", message="no such torch")
+    zoos = {"broken": Zoo({}, {}, why), "sound": zoo(entry("one"), entry("two", tier="smoke"))}
+    found = plan(zoos, routes.routes(HOPS, RUNTIMES), "cpu", "quick")
+    cells = {name: [each for each in found if each.cell.version_set == name] for name in zoos}
+    assert [each.cell.short for each in cells["broken"]] == [
+        each.cell.short for each in cells["sound"]]  # fmt: skip
+    assert {each.missing for each in cells["broken"]} == {why}
+    assert {each.missing for each in cells["sound"]} == {None}
+
+
+def test_where_no_set_can_be_installed_each_ones_reason_is_said():
+    lost = {name: Zoo({}, {}, Outcome("resolve", "unavailable", "unsatisfiable-pins",
+                                      detail=f"{name}: no such torch")) for name in "ab"}  # fmt: skip
+    with pytest.raises(NothingUsable, match="a: no such torch\nb: no such torch"):
+        plan(lost, routes.routes(HOPS, RUNTIMES), "cpu", "quick")
