@@ -13,6 +13,9 @@ from switchyard.vocabulary import TIERS, UnknownName
 
 NATIVE = "torch-eager"
 
+#: Shorter names that ``named`` takes, where a table has the whole path.
+ALIASES = {"keras-onnx-ort": "manual-keras-onnx-ort"}
+
 #: No useful road is longer than the whole circle with a rewriter on either side.
 LONGEST = 5
 
@@ -81,6 +84,7 @@ def routes(
 
 def named(name: str, hops: Mapping[str, object], runtimes: Mapping[str, object]) -> Route:
     """The route called ``name``, default or not. Raises UnknownName with the nearest names."""
+    name = ALIASES.get(name, name)
     default = routes(hops, runtimes)
     if name in default:
         return default[name]

@@ -237,15 +237,15 @@ class Outcome:
 
 def verdict_of_failure(stage: str, kind: str) -> str:
     """``refused`` is a capability kind raised at convert; ``void`` a fault of the harness or
-    its fixtures, or torch itself not having the model in a dtype it was cast to; ``unavailable``
-    what the environment lacks before a converter is at work."""
+    its fixtures; ``unavailable`` what the environment, torch itself included, lacks before a
+    converter is at work."""
     family = KINDS[kind]
     base = stage_base(stage)
-    if family == "harness" or (base == "reference" and kind == "unsupported-dtype"):
+    if family == "harness":
         return "void"
     if base in ("resolve", "import"):
         return "unavailable"
-    if base in ("build", "reference") and family == "environment":
+    if base in ("build", "reference") and family in ("environment", "capability"):
         return "unavailable"
     if family == "capability" and base == "convert":
         return "refused"

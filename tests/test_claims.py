@@ -126,6 +126,17 @@ def test_a_claim_about_one_package_rests_on_the_set_that_swaps_it_alone():
     }
 
 
+@pytest.mark.parametrize("pins, verdict", [
+    ("torch==2.1.2+torchvision==0.16.2", "holds"),  # the one is built for the other
+    ("onnx==1.15.0+torch==2.1.2", "not measured"),  # which of them broke it?
+    ("torchvision==0.16.2", "not measured"),  # it is no torch
+])  # fmt: skip
+def test_what_is_built_for_one_torch_is_swapped_with_it_and_nothing_else_is(pins, verdict):
+    tables = {SET: [row("a", "dynamo-ort")], f"{SET}+{pins}": [row("a", "dynamo-ort", "failed")]}
+    (one,) = judged("torch-2.1", tables)
+    assert one.verdict == verdict
+
+
 def test_a_swapped_set_without_its_base_is_not_judged():
     (one,) = judged("torch-2.1", {f"{SET}+torch==2.1.2": [row("a", "dynamo-ort")]})
     assert one.verdict == "not measured" and SET in one.figure

@@ -114,10 +114,12 @@ def test_a_cell_is_in_the_cheapest_tier_that_can_pay_for_it(model, route, wanted
 
 def test_a_full_run_holds_a_quick_run_and_that_a_smoke_run():
     tiers = {"a": "smoke", "b": "quick", "c": "full"}
-    zoos = {"set": zoo(*(entry(name, tier, twin=True) for name, tier in tiers.items()))}
+    models = [entry(name, tier, twin=True) for name, tier in tiers.items()]
+    zoos = {"set": zoo(*models)}
     smoke, quick, full = (set(planned(zoos, tier)) for tier in ("smoke", "quick", "full"))
     assert smoke and smoke < quick < full
-    assert len(full) == 3 * len(routes.routes(HOPS, RUNTIMES))
+    every = routes.routes(HOPS, RUNTIMES).values()
+    assert full == {f"{one['name']}-{to.name}" for one in models for to in every if to.takes(one)}
 
 
 def test_a_quick_run_sends_the_tagged_models_alone_down_the_dear_routes():
@@ -159,3 +161,21 @@ def test_a_model_that_one_set_cannot_import_has_its_rows_there_all_the_same():
     found = plan(zoos, chosen_routes(["dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")
     by_set = {one.cell.version_set: one for one in found}
     assert by_set["new"].missing is None and by_set["old"].missing == MISSING
+
+
+def test_a_set_that_cannot_be_installed_is_a_whole_column_of_its_own_reason():
+    why = Outcome("resolve", "unavailable", "unsatisfiable-pins", message="no such torch")
+    zoos = {"broken": Zoo({}, {}, why), "sound": zoo(entry("one"), entry("two", tier="smoke"))}
+    found = plan(zoos, routes.routes(HOPS, RUNTIMES), "cpu", "quick")
+    cells = {name: [each for each in found if each.cell.version_set == name] for name in zoos}
+    assert [each.cell.short for each in cells["broken"]] == [
+        each.cell.short for each in cells["sound"]]  # fmt: skip
+    assert {each.missing for each in cells["broken"]} == {why}
+    assert {each.missing for each in cells["sound"]} == {None}
+
+
+def test_where_no_set_can_be_installed_each_ones_reason_is_said():
+    lost = {name: Zoo({}, {}, Outcome("resolve", "unavailable", "unsatisfiable-pins",
+                                      detail=f"{name}: no such torch")) for name in "ab"}  # fmt: skip
+    with pytest.raises(NothingUsable, match="a: no such torch\nb: no such torch"):
+        plan(lost, routes.routes(HOPS, RUNTIMES), "cpu", "quick")

@@ -113,7 +113,7 @@ def test_floating_inputs_and_examples_are_cast_and_integers_are_not():
 def test_complex_inputs_have_no_such_dtype_and_nobody_is_to_blame():
     with pytest.raises(NotInThisDtype, match="complex64") as raised:
         cast_entry(entry(x=Tensor("batch", dtype="complex64")), "float16")
-    assert verdict_of_failure(raised.value.stage, raised.value.kind) == "void"
+    assert verdict_of_failure(raised.value.stage, raised.value.kind) == "unavailable"
     assert verdict_of_failure("convert:manual", "unsupported-dtype") == "refused"
     assert verdict_of_failure("load", "unsupported-dtype") == "failed"
 

@@ -35,7 +35,8 @@ class Twin:
     Inputs and outputs are called as in the torch model; a lone output has no name to keep, and
     several are a list in torch's order, or a dict. ``channels_last``: the inputs and outputs
     that hold an image, channels second in torch and last here. ``weights``: False where there
-    are none, so that nothing can be said of transferring them.
+    are none, so that nothing can be said of transferring them. ``chain``: said of some whose
+    layers follow one another from one input to one output: they are asked as a Sequential too.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Twin:
     channels_last: FrozenSet[str]
     module: str
     weights: bool = True
+    chain: bool = False
 
     def permutation(self, path: str, rank: int) -> Optional[Tuple[int, ...]]:
         """Twin axes = model axes transposed by this; None where they are the same."""
@@ -50,7 +52,7 @@ class Twin:
 
 
 def twin(
-    name: str, channels_last: Iterable[str] = (), weights: bool = True
+    name: str, channels_last: Iterable[str] = (), weights: bool = True, chain: bool = False
 ) -> Callable[[Callable], Twin]:
     """Declare the function below as the twin of the model ``name``; ``Twin`` has the rest.
 
@@ -58,7 +60,7 @@ def twin(
     """
 
     def declare(build: Callable[[], Tuple[Any, list]]) -> Twin:
-        found = Twin(name, build, frozenset(channels_last), build.__module__, weights)
+        found = Twin(name, build, frozenset(channels_last), build.__module__, weights, chain)
         if name in entry.twins and entry.twins[name].module != found.module:
             raise ValueError(f"{name!r} has a twin in {entry.twins[name].module} already")
         entry.twins[name] = found
@@ -86,6 +88,12 @@ def has_twin(description: Any, weighted: bool = False) -> bool:
         return False
     found = builtin().get(description["name"])
     return found is not None and (found.weights or not weighted)
+
+
+def is_chain(description: Any) -> bool:
+    """Whether the model of a description has a twin here that is a chain of layers."""
+    found = builtin().get(description["name"])
+    return has_twin(description) and found is not None and found.chain
 
 
 def twin_of(model: entry.Model) -> Twin:

@@ -34,7 +34,7 @@ def batch_norm_no_affine():
     return keras.Model(image, x), [conv2d("0", "conv"), batch_norm("1", "norm")]
 
 
-@twin("conv_batch_norm_chain", channels_last=("input", "output"))
+@twin("conv_batch_norm_chain", channels_last=("input", "output"), chain=True)
 def conv_batch_norm_chain():
     import keras
     from keras import layers

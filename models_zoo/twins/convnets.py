@@ -68,7 +68,7 @@ def resnet18():
     return keras.Model(image, layers.Dense(7, name="head")(x)), table
 
 
-@twin("vgg", channels_last=("input",))
+@twin("vgg", channels_last=("input",), chain=True)
 def vgg():
     import keras
     from keras import layers
@@ -194,7 +194,7 @@ def unet():
     return keras.Model(image, layers.Conv2D(5, 1, name="head")(x)), table
 
 
-@twin("autoencoder", channels_last=("input", "output"))
+@twin("autoencoder", channels_last=("input", "output"), chain=True)
 def autoencoder():
     import keras
     from keras import layers

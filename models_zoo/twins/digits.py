@@ -4,7 +4,7 @@ from models_zoo.twins import twin
 from models_zoo.twins.weights import batch_norm, conv2d, linear
 
 
-@twin("digits", channels_last=("image",))
+@twin("digits", channels_last=("image",), chain=True)
 def digits():
     import keras
     from keras import layers

@@ -15,7 +15,7 @@ from typing import List, Optional
 from switchyard import __version__
 
 #: In the order ``switchyard --help`` lists them.
-COMMANDS = ("report", "compare", "claims", "sets", "install", "lock")
+COMMANDS = ("report", "compare", "neighbours", "claims", "sets", "install", "lock")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -61,11 +61,7 @@ def run(options: argparse.Namespace) -> int:
         inputs = [found.folder or found.path for found in (before, after)]
         if problem := screen.conflict(targets, inputs):
             return screen.complain(problem)
-        tables = [table(found) for found in (before, after)]
-        if all(bool((one.cells["launches"].fillna(0) > 1).any()) for one in tables):
-            tables = [with_launches(one, found) for one, found in zip(tables, (before, after))]
-        else:  # a side without several launches is compared with nothing: spare the reading
-            tables = [single(one) for one in tables]
+        tables = both_tables(before, after)
     except (TableError, UnknownName, ValueError, OSError) as error:
         return screen.complain(str(error))
     comparison = compare(*tables, thresholds, options.ignore)
@@ -106,6 +102,15 @@ def read_thresholds(name: str | None):
         return Thresholds.from_mapping(tomllib.loads(Path(name).read_text("utf-8")))
     except ValueError as error:  # of the parser, of a value, of an unknown name, of the encoding
         raise ValueError(f"{name}: {error}") from error
+
+
+def both_tables(before, after):
+    """Both sides, read, with their launches where both have several. Raises TableError."""
+    tables = [table(found) for found in (before, after)]
+    if all(bool((one.cells["launches"].fillna(0) > 1).any()) for one in tables):
+        return [with_launches(one, found) for one, found in zip(tables, (before, after))]
+    # A side without several launches is compared with nothing: spare the reading.
+    return [single(one) for one in tables]
 
 
 def table(found):

@@ -24,15 +24,22 @@ def add(commands) -> None:
     parser.add_argument("--silent", metavar="FILE",
                         help="write what arrived wrong without a word, family by family, as "
                         "Markdown; - is standard output")  # fmt: skip
+    parser.add_argument("--methods", metavar="FILE",
+                        help="write the source document's four methods and every other road to "
+                        "TensorFlow as measured, as Markdown; - is standard output")  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_markdown, bands, rendering, silent
+    from switchyard.compare import as_markdown, bands, methods, rendering, silent
     from switchyard.runner.summary import run_again
     from switchyard.tables import opening, reading
 
-    asked = {"--markdown": options.markdown, "--silent": options.silent}
+    asked = {
+        "--markdown": options.markdown,
+        "--silent": options.silent,
+        "--methods": options.methods,
+    }
     targets = [(option, name) for option, name in asked.items() if name]
     try:
         found = opening.find(options.table, options.results)
@@ -45,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     written = {
         "--markdown": lambda: as_markdown.run_lines(rows, str(place)),
         "--silent": lambda: silent.markdown_lines(rows),
+        "--methods": lambda: methods.markdown_lines(rows),
     }
     try:
         for option, name in targets:

@@ -58,18 +58,26 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
     lines += [f"- {text(said)}" for said in sentences.around(comparison)]
     counts = [(name, TITLES[name], count) for name, count in comparison.counts.items()]
     lines += ["", *table(("verdict", "meaning", "cells"), counts, 1)]
-    for verdict in only or (*verdicts.WORSE, *verdicts.BETTER, "not-comparable"):
+    lines += findings(comparison, only or (*verdicts.WORSE, *verdicts.BETTER, "not-comparable"))
+    if only:
+        return lines
+    return [*lines, *_routes(comparison), *_wins(comparison)]
+
+
+def findings(comparison: Comparison, wanted: Sequence[str], level: int = 2) -> list[str]:
+    """The cells of each verdict of ``wanted``, cause by cause, under headings of that level."""
+    lines = []
+    for verdict in wanted:
         groups = tallies.clusters(comparison.cells, verdict)
         if groups:
             total = sum(map(len, groups))
-            lines += ["", f"## {verdict}: {sentences.cells(total)} {TITLES[verdict]}", ""]
+            heading = f"{'#' * level} {verdict}: {sentences.cells(total)} {TITLES[verdict]}"
+            lines += ["", heading, ""]
             for group in groups[:MOST_CLUSTERS]:
                 lines += _cluster(comparison, group)
             if rest := groups[MOST_CLUSTERS:]:
                 lines.append(f"- and {sum(map(len, rest))} more cells of {len(rest)} causes")
-    if only:
-        return lines
-    return [*lines, *_routes(comparison), *_wins(comparison)]
+    return lines
 
 
 def _cluster(comparison: Comparison, group: Any) -> list[str]:

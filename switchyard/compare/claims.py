@@ -3,13 +3,13 @@
 The document is "PyTorch to TensorFlow Model Conversion: AI-Optimized Technical Reference"; each
 ``said`` is its own wording, shortened. A claim is judged for one version set at a time, by the
 rows of that set's table alone, and only by rows that were measured. A claim about one package
-rests on a derived set (``BASE+PACKAGE==VERSION``), in which that package alone was swapped.
+rests on a derived set (``BASE+PACKAGE==VERSION``), in which that package alone was swapped, with
+what is built for one version of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
 from switchyard.compare import statistics
@@ -167,10 +167,19 @@ def _bands(version_set: str, tables: Tables) -> Judgement:
     return Judgement(DOES_NOT_HOLD if wrong else HOLDS, figure, _named(rows))
 
 
+#: Packages built for one version of another, which have to be swapped with it.
+_BOUND_TO = {"torchvision": "torch"}
+
+
 def _swapped(version_set: str) -> Optional[tuple[str, str, str]]:
-    """Base, package and version of a derived set that swaps one package, else None."""
-    found = re.fullmatch(r"([^+]+)\+([\w.-]+)==([\w.]+)", version_set)
-    return found and found.groups()
+    """Base, package and version of a derived set that swaps one package, with what is bound to
+    it, else None."""
+    base, *pins = version_set.split("+")
+    swapped = dict(pin.split("==", 1) for pin in pins if "==" in pin)
+    own = [name for name in swapped if _BOUND_TO.get(name) not in swapped]
+    if len(swapped) != len(pins) or len(own) != 1:
+        return None
+    return base, own[0], swapped[own[0]]
 
 
 def _broken(base: Sequence[Row], other: Sequence[Row]) -> tuple[list[Row], int]:

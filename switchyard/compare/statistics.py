@@ -160,7 +160,7 @@ def route_order(rows: Sequence[Row]) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class RouteRate:
-    """What a route achieved in one version set, device and precision.
+    """What a route achieved in one ``group``: version set, device and precision as a rule.
 
     ``attempted`` are the judged cells that count: ``unavailable`` and ``void`` stand
     neither for nor against a route. ``planned`` are all its cells, those two and the
@@ -169,7 +169,7 @@ class RouteRate:
     mean; None where nothing was measured).
     """
 
-    group: tuple[str, str, str]
+    group: tuple[str, ...]
     route: str
     passed: int
     attempted: int
@@ -183,11 +183,13 @@ class RouteRate:
         return wilson_interval(self.passed, self.attempted)
 
 
-def rates(rows: Sequence[Row]) -> list[RouteRate]:
-    """The rate of every route, group by group, in the order planned."""
+def rates(
+    rows: Sequence[Row], by: Sequence[str] = ("version_set", "device", "precision")
+) -> list[RouteRate]:
+    """The rate of every route, group by group (the columns ``by``), in the order planned."""
     found: dict[tuple, dict[str, list[Row]]] = {}
     for row in rows:
-        group = (row["version_set"], row["device"], row["precision"])
+        group = tuple(row[name] for name in by)
         found.setdefault(group, {}).setdefault(row["route"], []).append(row)
     order = route_order(rows)
     return [
@@ -198,7 +200,7 @@ def rates(rows: Sequence[Row]) -> list[RouteRate]:
     ]
 
 
-def _rate(group: tuple[str, str, str], route: str, rows: Sequence[Row]) -> RouteRate:
+def _rate(group: tuple[str, ...], route: str, rows: Sequence[Row]) -> RouteRate:
     judged = [r for r in rows if is_counted(r)]
     passed = [r for r in judged if r["verdict"] in PASSING]
     seconds = [r["convert_seconds"] for r in passed if r.get("convert_seconds") is not None]

@@ -6,7 +6,7 @@ tf2onnx at an opset that Keras chooses; ``facts["opset"]`` says what was written
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence
 
 from switchyard.hops import Conversion, Hop
 from switchyard.hops.onnx_io import carried
@@ -27,21 +27,26 @@ class KerasOnnx(Hop):
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises what Keras and tf2onnx raise."""
-        import keras
-
-        from models_zoo.twins.layers import custom_layers
-
-        model = keras.saving.load_model(
-            job.source.file("keras"), custom_objects=custom_layers(), compile=False
-        )
-        # Keras exports no model that was never called, and a model just loaded was not.
-        source = job.source.manifest.for_format("keras")
-        feeds = source.feeds(job.example)
-        called = [feeds[tensor.name] for tensor in model.inputs]
-        model(called if len(called) > 1 else called[0], training=False)
+        model = loaded(job)
         path = job.target / "model.onnx"
         model.export(str(path), format="onnx", verbose=False)
-        return carried(source, path, _written)
+        return carried(job.source.manifest.for_format("keras"), path, _written)
+
+
+def loaded(job: Conversion) -> Any:
+    """The twin of a ``.keras`` file, called once for inference. Raises what Keras raises."""
+    import keras
+
+    from models_zoo.twins.layers import custom_layers
+
+    model = keras.saving.load_model(
+        job.source.file("keras"), custom_objects=custom_layers(), compile=False
+    )
+    # Keras exports no model that was never called, and a model just loaded was not.
+    feeds = job.source.manifest.for_format("keras").feeds(job.example)
+    called = [feeds[tensor.name] for tensor in model.inputs]
+    model(called if len(called) > 1 else called[0], training=False)
+    return model
 
 
 def _written(name: str) -> Sequence[str]:

@@ -66,7 +66,8 @@ def chosen_routes(names: Sequence[str], hops, runtimes) -> Dict[str, routes_.Rou
     """The default routes, or those named. Raises UnknownName with the nearest names."""
     if not names:
         return routes_.routes(hops, runtimes)
-    return {name: routes_.named(name, hops, runtimes) for name in names}
+    chosen = [routes_.named(name, hops, runtimes) for name in names]
+    return {route.name: route for route in chosen}
 
 
 def union(zoos: Mapping[str, Zoo]) -> Dict[str, Dict[str, Any]]:

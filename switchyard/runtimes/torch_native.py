@@ -68,12 +68,23 @@ class TorchCompile(torch_cuda.TorchRuntime):
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
-        import torch
-
         if target.device == "cuda":
             module = torch_cuda.placed(model.module, target)
-            return torch_cuda.CudaSession(model, module, torch.compile(module), target)
-        return TorchSession(model, torch.compile(model.module))
+            return torch_cuda.CudaSession(model, module, compiled(module), target)
+        return TorchSession(model, compiled(model.module))
+
+
+def compiled(module: Any) -> Any:
+    """``torch.compile`` of a module; where this torch has none for this Python, which it says
+    only when called, that is what the version set lacks."""
+    import torch
+
+    try:
+        return torch.compile(module)
+    except RuntimeError as error:
+        if "not yet supported for torch.compile" in str(error):
+            error.stage, error.kind = "import", "removed-api"
+        raise
 
 
 RUNTIMES = (TorchEager(), TorchCompile())

@@ -37,6 +37,8 @@ BUILD_RULES: Sequence[Rule] = (
     ("ModuleNotFoundError", "", "missing-dependency"),
     ("AttributeError", "module 'torch", "removed-api"),
     ("ImportError", "cannot import name", "removed-api"),
+    # As torch says that a kernel of its own is missing: "addmm_impl_cpu_" not implemented for 'Half'
+    ("", "\" not implemented for '", "unsupported-dtype"),
 )
 
 CONVERT_RULES: Sequence[Rule] = (

@@ -1,0 +1,48 @@
+"""The four methods as a table measured them: rates, seconds and errors of the right rows."""
+
+from __future__ import annotations
+
+import pytest
+
+from switchyard.compare.methods import markdown_lines, measured
+
+
+def row(model, route, verdict, **more):
+    return {"model": model, "route": route, "verdict": verdict, **more}
+
+
+ROWS = [
+    row("a", "manual-tf", "excellent", mse=1e-12, nmse=3e-12, convert_seconds=2.0),
+    row("b", "manual-tf", "acceptable", mse=1e-4, nmse=None, convert_seconds=4.0),
+    row("c", "manual-tf", "investigate", mse=7.0, convert_seconds=9.0),
+    row("d", "manual-tf", "unavailable"),
+    row("a", "torchax-tf", "refused"),
+]
+
+
+def test_a_method_is_rated_over_what_was_attempted_and_timed_over_what_passed():
+    found = measured(ROWS, "manual-tf")
+    assert (found.passed, found.attempted) == (2, 3)
+    assert found.seconds == (3.0, 4.0)
+    assert found.worst_passing == 1e-4 and found.worst == 7.0
+
+
+def test_a_route_that_never_answered_has_no_error():
+    found = measured(ROWS, "torchax-tf")
+    assert (found.passed, found.attempted) == (0, 1)
+    assert found.seconds is found.worst_passing is found.worst is None
+
+
+def test_an_exact_answer_has_the_error_zero():
+    assert measured([row("a", "manual-tf", "excellent", mse=0.0)], "manual-tf").worst == 0.0
+
+
+@pytest.mark.parametrize("line", [
+    "| Manual recreation | 100% | `manual-tf` | 2 of 3 | 67%, 21 to 94% | 3.0 (4) "
+    "| 1.0e-04 | 7.0e+00 |",
+    "| Weight transfer | 60% | `weight-transfer-tf` | not attempted | | | |  |",
+    "| Hybrid deployment | 100% | no route: not measured | | | | | |",
+    "| other | | `torchax-tf` | 0 of 1 | 0%, 0 to 79% |  |  |  |",
+])  # fmt: skip
+def test_every_method_and_every_other_road_to_tensorflow_has_a_line(line):
+    assert line in markdown_lines(ROWS)

@@ -1,0 +1,54 @@
+"""``switchyard neighbours``: several tables, each against the next, on one page."""
+
+from __future__ import annotations
+
+from compared_runs import BAD, GOOD, A, B, a_run, said  # noqa: F401
+
+OLD, MIDDLE, NEW = "torch2.5-tf2.18", "torch2.9-tf2.20", "torch2.13-tf2.21"
+UNAVAILABLE = {"verdict": "unavailable", "stage": "import", "kind": "missing-dependency",
+               "message": "no tool", "signature": "no tool"}  # fmt: skip
+
+
+def three(tmp_path):
+    return [
+        a_run(tmp_path, {A: GOOD, B: UNAVAILABLE}, set_name=OLD),
+        a_run(tmp_path, {A: BAD, B: GOOD}, set_name=MIDDLE, hours=1),
+        a_run(tmp_path, {A: GOOD, B: GOOD}, set_name=NEW, hours=2),
+    ]
+
+
+def test_each_step_has_what_it_broke_and_mended(said, tmp_path):  # noqa: F811
+    status, page, _ = said("neighbours", *three(tmp_path))
+    assert status == 0
+    first, second = page.split(f"## {MIDDLE} → {NEW}")
+    assert f"## {OLD} → {MIDDLE}" in first
+    assert "### broke: 1 cell" in first and "`boom at 3`" in first
+    assert "### broke" not in second and "### fixed: 1 cell" in second
+
+
+def test_rates_and_verdicts_of_all_sets_stand_first_side_by_side(said, tmp_path):  # noqa: F811
+    _, page, _ = said("neighbours", *three(tmp_path))
+    assert "| dynamo-ort | 1/1 (100.0%) | 1/2 (50.0%) | 2/2 (100.0%) |" in page
+    assert "| broke | passing before, and not now | 1 | 0 |" in page
+
+
+def test_the_names_of_sets_mean_their_newest_whole_runs_and_the_page_is_a_file(
+    said, tmp_path  # noqa: F811
+):
+    three(tmp_path)
+    page = tmp_path / "page.md"
+    status, out, _ = said("neighbours", OLD, NEW, "--results", tmp_path, "--markdown", page)
+    assert (status, out) == (0, "")
+    assert f"## {OLD} → {NEW}" in page.read_text()
+
+
+def test_one_table_has_no_neighbour(said, tmp_path):  # noqa: F811
+    status, _, err = said("neighbours", three(tmp_path)[0])
+    assert status == 2 and "two tables or more" in err
+
+
+def test_tables_with_nothing_in_common_are_said_and_end_in_two(said, tmp_path):  # noqa: F811
+    runs = [a_run(tmp_path, {A: GOOD}, set_name=OLD),
+            a_run(tmp_path, {B: GOOD}, set_name=NEW, hours=1)]  # fmt: skip
+    status, _, err = said("neighbours", *runs)
+    assert status == 2 and "nothing to compare" in err
