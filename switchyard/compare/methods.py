@@ -74,7 +74,9 @@ def _error(row: Row) -> float | None:
 
 
 def markdown_lines(rows: Sequence[Row]) -> list[str]:
-    """The methods in the document's order, then what else arrives in TensorFlow."""
+    """The methods in the document's order, then what else arrives in TensorFlow. A model counts
+    once, in its own precision."""
+    rows = statistics.in_own_precision(rows)
     lines = [
         "| method | the document | route | passed | rate, 95% interval | seconds, median (most) "
         "| worst error of what passed | of what answered |",

@@ -139,10 +139,10 @@ def in_own_precision(rows: Iterable[Row]) -> list[Row]:
     """The rows without those of models that were cast, and of TF32: what stands in float32 has
     no other precision of its own. Else one model would count several times over."""
     rows = list(rows)
-    own = {(r["version_set"], r["model"]) for r in rows if r.get("precision") == "float32"}
+    own = {(r.get("version_set"), r["model"]) for r in rows if r.get("precision") == "float32"}
     return [
         row for row in rows
-        if row.get("precision") == "float32" or (row["version_set"], row["model"]) not in own
+        if row.get("precision") == "float32" or (row.get("version_set"), row["model"]) not in own
     ]  # fmt: skip
 
 

@@ -9,7 +9,6 @@ from switchyard import routes as routes_
 from switchyard.runner.precisions import precisions_of
 from switchyard.vocabulary import Cell, Outcome, UnknownName, cast_to, in_tier
 
-
 #: Runtimes before which TensorFlow's preprocessing stands, and torch's own.
 FED_PICTURES = (routes_.NATIVE, "tf", "litert")
 
