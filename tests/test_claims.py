@@ -51,9 +51,10 @@ def test_a_rate_holds_where_it_lies_in_the_interval(passed, said):
     assert verdict("export-rate", rows("dynamo-ort", passed, 20 - passed)) == said
 
 
-def test_a_rate_may_hold_for_one_route_alone_and_counts_every_precision():
+def test_a_rate_may_hold_for_one_route_alone_and_counts_a_model_in_its_own_precision():
     table = rows("dynamo-ort", 20, 0) + rows("torchscript-ort", 14, 6)
-    table.append(row("m0", "dynamo-ort", "excellent", precision="float16"))
+    table.append(row("half", "dynamo-ort", "excellent", precision="float16"))
+    table.append(row("m0", "dynamo-ort", "failed", precision="float16"))  # cast from float32
     (one,) = judged("export-rate", {SET: table})
     assert one.verdict == "holds for torchscript-ort"
     assert "dynamo-ort 21 of 21" in one.figure and len(one.rows) == 41
