@@ -253,7 +253,7 @@ class Yard:
         stopped = made.record.get("stopped")
         if made.outcome is not None or stopped is None:
             return made
-        return dataclasses.replace(made, folder=None, outcome=Outcome.from_dict(stopped))
+        return dataclasses.replace(made, key="", folder=None, outcome=Outcome.from_dict(stopped))
 
     def _make_artefact(self, planned: Planned, prefix: Tuple[str, ...]) -> Made:
         cell, model, hop = planned.cell, planned.model, self.hops[prefix[-1]]
