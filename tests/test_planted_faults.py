@@ -39,6 +39,9 @@ HONEST = [f"{model}-torchscript-ort" for model in (
     "conv_bn", "flattened", "two_outputs", "mlp", "mlp64")]  # fmt: skip
 HONEST += ["branch-scripted-ort", "loop-scripted-ort", "conv_bn-dynamo-ort", "mlp-dynamo-ort"]
 
+#: An artefact that is no ONNX file.
+UNSIGNED = "mlp-unsigned-tf"
+
 #: Faults that need a limit of their own, and that limit.
 LIMITS = {
     "hangs": ("timeout", ["--stage-timeout", "25"]),
@@ -49,7 +52,7 @@ LIMITS = {
 @pytest.fixture(scope="module")
 def run(bench):
     cells = [f"{model}-{fault}-ort" for fault, (model, *_) in FAULTS.items()]
-    cells += [f"{model}-torchscript-ort" for model in VOID] + HONEST
+    cells += [f"{model}-torchscript-ort" for model in VOID] + HONEST + [UNSIGNED]
     return bench("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py", "--tier", "full",
                  *bench.only(*cells))  # fmt: skip
 
@@ -66,6 +69,11 @@ def limited(bench):
 def test_a_planted_fault_is_given_its_stage_kind_and_verdict(run, fault):
     model, *wanted = FAULTS[fault]
     assert run.outcome(f"{model}-{fault}-ort") == tuple(wanted), run.rows[f"{model}-{fault}-ort"]
+
+
+def test_a_saved_model_without_a_serving_signature_is_an_invalid_artefact(run):
+    assert run.outcome(UNSIGNED) == ("load", "invalid-graph", "failed")
+    assert "no signature 'serving_default'; it has none at all" in run.rows[UNSIGNED]["message"]
 
 
 @pytest.mark.parametrize("cell", HONEST)

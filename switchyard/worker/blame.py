@@ -60,6 +60,7 @@ LOAD_RULES: Sequence[Rule] = (
     ("InvalidGraph", "", "invalid-graph"),
     ("ManifestMismatch", "", "invalid-graph"),
     ("BrokenFrame", "", "invalid-graph"),
+    ("", "the SavedModel has no signature", "invalid-graph"),
     ("MemoryError", "", "host-oom"),
     ("", "", "load-rejected"),
 )

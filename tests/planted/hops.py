@@ -12,6 +12,7 @@ import sys
 
 from switchyard.hops import Hop
 from switchyard.hops.torch_onnx import TorchScript
+from switchyard.manifest import Manifest
 
 
 class Planted(Hop):
@@ -225,6 +226,19 @@ def leave_child_behind():
     subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 
 
+class Unsigned(Hop):
+    """A SavedModel that nobody gave a signature to serve."""
+
+    name, source, targets, tier, requires = (
+        "unsigned", "torch", ("saved_model",), "full", ("tensorflow",))  # fmt: skip
+
+    def convert(self, job):
+        import tensorflow as tf
+
+        tf.saved_model.save(tf.Module(), str(job.target / "saved_model"))
+        return Manifest(files={"saved_model": "saved_model"}, inputs=(), outputs=())
+
+
 HOPS = (
     Planted("bn_swapped", module=swap_mean_and_variance),
     Planted("bn_epsilon", module=epsilon_of_keras),
@@ -248,4 +262,5 @@ HOPS = (
     Planted("babbles", process=babble),
     Planted("kills_server", process=kill_server),
     Planted("leaves_child", process=leave_child_behind),
+    Unsigned(),
 )
