@@ -64,8 +64,8 @@ def add(parser: pytest.Parser) -> None:
     option("--tf32", action="store_true",
            help="with --gpu: every float32 model also with TF32 on, as cells of their own")
     option("--precision", action="append", default=[], metavar="NAME",
-           help=f"only cells of this precision; repeatable: {', '.join(OWN_OR_CAST)}; float32 "
-           "models are cast to the others (default: each model's own, and some beside it)")  # fmt: skip
+           help=f"only cells of this precision: {', '.join(OWN_OR_CAST)}; repeatable; float32 "
+           "models are cast to it (default: each model's own, and some others)")  # fmt: skip
     option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
            help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
