@@ -70,6 +70,7 @@ class NotDeclared(ProvisioningError):
         super().__init__(
             set_.name,
             environment,
+            " ".join(set_.absent[environment].split()) if environment in set_.absent else
             f"the set has none of that name, but {' and '.join(set_.environments)}",
             f"run with a set that has it, or add {environment}.in and what set.toml says of it",
         )
