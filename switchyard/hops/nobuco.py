@@ -96,7 +96,10 @@ class Nobuco(Hop):
                     full_validation=False,
                 )
         except Exception as error:
-            raise explained(error, printed.getvalue()) from error
+            found = explained(error, printed.getvalue())
+            if found is error:
+                raise
+            raise found from None  # else the first cause would speak, which names no operator
         finally:
             print(_COLOURS.sub("", printed.getvalue()))
         # Keras would name them by its layers, of which it renames the second of a name.

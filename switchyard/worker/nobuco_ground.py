@@ -78,11 +78,13 @@ def torchvision_imports() -> None:
 def _ready() -> None:
     if importlib.util.find_spec("nobuco") is None:
         raise ModuleNotFoundError("No module named 'nobuco'", name="nobuco")
-    # In this order: in the oldest set torch's import ends the process once TensorFlow is there.
-    import torch  # noqa: F401, I001
-    import tensorflow  # noqa: F401, I001
+    # In this order: in the oldest set torch's import ends the process once TensorFlow is there, and
+    # TensorFlow brings in Keras 3 unless told before.
+    import torch  # noqa: F401
 
     keras_is_2()
+    import tensorflow  # noqa: F401
+
     torchvision_imports()
 
 
