@@ -194,3 +194,30 @@ def test_a_set_says_why_it_lacks_an_environment():
         environments.provision(oldest, "keras-hub")
     with pytest.raises(environments.NotDeclared, match="but core and onnx2tf"):
         environments.provision(oldest, "no-such")
+
+
+SIDE = [
+    (set_, name)
+    for set_ in version_sets.version_sets().values()
+    for name in ("nobuco", "keras-hub")
+    if name in set_.environments
+]
+
+
+@pytest.mark.parametrize("set_, environment", SIDE, ids=lambda one: getattr(one, "name", one))
+def test_the_models_are_built_with_the_cores_packages(set_, environment):
+    """Each input has its reason, and what builds or answers a model is the core's version."""
+    import tomllib
+
+    from switchyard.runner import locking
+
+    reasons = tomllib.loads((set_.folder / "set.toml").read_text())
+    reasons = reasons["environments"][environment]["pins"]
+    own = locking.pins(set_.lock(environment).read_text())
+    core = locking.pins(set_.lock("core").read_text())
+    texts = (path.read_text() for path in set_.inputs(environment))
+    named = [line.partition("==")[0] for text in texts for line in text.split()]
+    assert named and not {name.replace("-cpu", "") for name in named} - reasons.keys()
+    for name in ("torch", "transformers", "scikit-learn", "numpy", "tensorflow-cpu"):
+        assert own[name].version == core[name].version
+    assert "tensorflow" not in own  # it would write into tensorflow-cpu's folder
