@@ -143,6 +143,30 @@ def test_onnxtf_carries_names_widths_and_layouts():
     }  # fmt: skip
 
 
+USER_CODE = """in user code:
+
+    File "x/onnx_tf/backend_tf_module.py", line 99, in __call__  *
+        output_ops = self.backend._onnx_node_to_tensorflow_op(onnx_node,
+    File "x/onnx_tf/handlers/handler.py", line 61, in handle  *
+        raise BackendIsNotSupposedToImplementIt("{} is not implemented.".format(node.op_type))
+
+    BackendIsNotSupposedToImplementIt: Unsqueeze version 13 is not implemented.
+"""
+
+
+def test_onnxtfs_errors_are_named_by_their_cause():
+    said = outcome_of(onnxtf.explained(USER_CODE), "convert:onnxtf", onnxtf.HOPS[0].refusals)
+    assert (said.verdict, said.kind, said.operator) == (
+        "refused", "unsupported-operator", "Unsqueeze",
+    )  # fmt: skip
+    assert said.message.endswith("Unsqueeze version 13 is not implemented.")
+
+
+def test_a_saved_model_that_calls_python_is_an_invalid_graph():
+    error = ValueError("Graph execution error: Could not find callback with key=pyfunc_0 in the")
+    assert outcome_of(error, "run").kind == "invalid-graph"
+
+
 # --- KerasHub: which of its classes, and its names of outputs.
 
 
