@@ -27,6 +27,7 @@ class VersionSet:
     ``only``: the one flavour of an environment that needs no other, since it works on the CPU
     whatever the device. ``fixed``: whether the locks are committed; else they are made anew at
     every run. ``base`` and ``pins`` are a derived set's: whose inputs, and what replaces them.
+    ``absent``: environments of other sets that this one cannot have, each with the reason.
     """
 
     name: str
@@ -39,6 +40,7 @@ class VersionSet:
     fixed: bool = True
     base: str = ""
     pins: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    absent: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
 
     def lock(self, environment: str, flavour: str = "cpu") -> Path:
         """Where the lock of one environment lies; the other files stand beside it."""
@@ -110,6 +112,7 @@ def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
         environments={name: s["why"].strip() for name, s in said["environments"].items()},
         only=only,
         fixed=lock == "committed",
+        absent={name: why.strip() for name, why in said.get("absent", {}).items()},
     )
 
 

@@ -77,6 +77,8 @@ RUN_RULES: Sequence[Rule] = (
     ("", "Got invalid dimensions", "shape"),
     ("", "shape mismatch", "shape"),
     ("", "Incompatible shapes", "shape"),
+    # A SavedModel that calls a Python function of the process that made it.
+    ("", "Could not find callback with key=", "invalid-graph"),
 )
 
 #: What CUDA and the frameworks on it say, at whatever stage: texts of the CUDA runtime
