@@ -74,10 +74,11 @@ class Crew:
                 except environments.ProvisioningError as error:
                     self._say(str(error))
                     line = str(error).splitlines()[0]
+                    hosted = not isinstance(error, environments.NotDeclared)
                     self._failed[key] = Outcome(
                         stage="resolve",
                         verdict="unavailable",
-                        kind="unsatisfiable-pins",
+                        kind="unsatisfiable-pins" if hosted else "missing-dependency",
                         message=line,
                         signature=signature_of(line),
                         detail=str(error),

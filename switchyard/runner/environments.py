@@ -63,6 +63,18 @@ class ProvisioningError(Exception):
         self.log = log
 
 
+class NotDeclared(ProvisioningError):
+    """The version set has no environment of that name: what it would host is not for this set."""
+
+    def __init__(self, set_: VersionSet, environment: str):
+        super().__init__(
+            set_.name,
+            environment,
+            f"the set has none of that name, but {' and '.join(set_.environments)}",
+            f"run with a set that has it, or add {environment}.in and what set.toml says of it",
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class Environment:
     """An interpreter and the packages installed for it: as they are, not as they were asked for."""
@@ -116,13 +128,15 @@ def provision(
 
     What decides is the lock and all that stands beside it, not the shell's settings: where a
     package has several builds, the one found at first use stays until the folder is removed.
-    Raises ProvisioningError, and UnknownName for a name that is not there.
+    Raises ProvisioningError, and UnknownName for a set that is not there.
     """
     from switchyard.runner.settling import settled
 
     asked = find(version_set) if isinstance(version_set, str) else version_set
     if asked.folder is None:
         return _current(environment)
+    if environment not in asked.environments:
+        raise NotDeclared(asked, environment)
     set_ = settled(asked, environment, flavour, cache_root() / SETTLED, say)
     lock = set_.lock(environment, flavour)
     if not lock.exists():

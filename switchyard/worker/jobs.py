@@ -43,7 +43,11 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     if hop.source == "torch":
         from switchyard.worker.building import build
 
-        model = build(job["file"], job["model"])
+        try:
+            model = build(job["file"], job["model"])
+        except Exception as error:  # the core could: this environment lacks what the model needs
+            error.stage = "build"
+            raise
     target = pathlib.Path(job["target"])
     conversion = hops.Conversion(
         target=target,
@@ -109,7 +113,7 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         stage = getattr(error, "stage", "") or _STAGE_OF_JOB.get(job["do"], "")
         rules = ()
         if job["do"] == "convert":
-            stage = f"convert:{job['hop']}"
+            stage = getattr(error, "stage", "") or f"convert:{job['hop']}"
             rules = hops.known(job["hop_files"])[job["hop"]].refusals
         if job.get("device", "cpu") != "cpu":
             rules = ON_DEVICE_RULES
