@@ -232,7 +232,7 @@ def test_fingerprint_is_of_packages_and_interpreter():
 def test_unknown_names_offer_the_nearest(tiny):
     with pytest.raises(UnknownName, match=DEFAULT.replace(".", r"\.")):
         environments.find("torch2.13-tf2.12")
-    with pytest.raises(UnknownName, match="core"):
+    with pytest.raises(environments.NotDeclared, match="core"):
         environments.provision(tiny, "cores")
 
 

@@ -1,0 +1,84 @@
+"""What hops on ``torch.export`` have in common: declared dimensions, and which tensor is which.
+
+Pure but for ``dynamic_shapes``, which needs torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+
+from switchyard.hops.onnx_io import Declared, width_change
+from switchyard.manifest import TensorNote
+
+
+def dynamic_shapes(dims: Mapping[str, Sequence[Any]]) -> Optional[Dict[str, Dict[int, Any]]]:
+    """``torch.export``'s ``dynamic_shapes`` for the dimensions declared dynamic, one entry an
+    argument under forward's own names; None where no dimension is."""
+    import torch
+
+    shapes = {
+        name: {axis: torch.export.Dim.DYNAMIC for axis, dim in enumerate(shape)
+               if isinstance(dim, str)}
+        for name, shape in dims.items()
+    }  # fmt: skip
+    return shapes if any(shapes.values()) else None
+
+
+def dynamic_or_fixed(
+    dims: Mapping[str, Sequence[Any]], convert: Callable[[Optional[dict]], None]
+) -> Dict[str, Any]:
+    """``convert`` with the declared dimensions dynamic or, where that fails and fixed sizes do
+    not, with fixed ones: the facts say which, and why. Raises what fixed sizes raise.
+
+    A converter says in many ways that it cannot keep a size open, often deep in its compiler;
+    that it works with fixed sizes tells.
+    """
+    shapes = dynamic_shapes(dims)
+    facts: Dict[str, Any] = {"dynamic": "declared"}
+    if shapes is not None:
+        try:
+            convert(shapes)
+            return facts
+        except Exception as error:
+            first = next(iter(str(error).strip().splitlines()), "")  # the rest has paths in it
+            reason = f"{type(error).__name__}: {first}"[:500]
+            facts = {"dynamic": "specialised", "dynamic_reason": reason}
+    convert(None)  # outside, since what this raises has another cause
+    return facts
+
+
+def argument_order(forward: Any, paths: Sequence[str]) -> List[str]:
+    """The inputs in the order in which ``torch.export`` flattens them: forward's parameters'."""
+    try:
+        order = list(inspect.signature(forward).bind(**dict.fromkeys(paths)).arguments)
+    except (TypeError, ValueError):  # a scripted forward has no signature to bind
+        return list(paths)
+    return order if set(order) == set(paths) else list(paths)
+
+
+def notes(
+    arrays: Mapping[str, Any], names: Mapping[str, str], found: Sequence[Declared]
+) -> Tuple[TensorNote, ...]:
+    """A note for each of the model's tensors (``arrays``, by path) that the artefact has by the
+    name that ``names`` gives; integers of another width there are noted as such."""
+    dtypes = {name: dtype for name, dtype, _ in found}
+    return tuple(
+        TensorNote(path, names[path], array.dtype.name,
+                   width=width_change(array.dtype.name, dtypes[names[path]]))
+        for path, array in arrays.items()
+        if names.get(path) in dtypes
+    )  # fmt: skip
+
+
+def narrowed(
+    arrays: Mapping[str, Any], names: Mapping[str, str], found: Sequence[Declared]
+) -> Dict[str, str]:
+    """path -> ``int64 -> int32`` of every tensor whose dtype is another in the artefact, floats
+    (which nothing undoes) among them."""
+    dtypes = {name: dtype for name, dtype, _ in found}
+    return {
+        path: f"{array.dtype.name} -> {dtypes[names[path]]}"
+        for path, array in arrays.items()
+        if names.get(path) in dtypes and dtypes[names[path]] != array.dtype.name
+    }

@@ -1,0 +1,198 @@
+"""The roads from torch that need no ONNX: which tensor is which, what narrowed, what is refused,
+and that their side environments hold the same torch as the core."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from switchyard import hops
+from switchyard.hops import litert_torch, torch_program, torchax
+from switchyard.manifest import Manifest
+from switchyard.runner import environments, locking, version_sets
+from switchyard.runner.crew import Crew
+from switchyard.runner.workers import Limits
+from switchyard.worker import jobs
+from switchyard.worker.blame import outcome_of
+
+LITERT, TORCHAX = hops.builtin()["litert-torch"], hops.builtin()["torchax"]
+
+
+@pytest.fixture
+def torch_of_names(monkeypatch):
+    """What ``dynamic_shapes`` wants of torch."""
+    dim = SimpleNamespace(DYNAMIC="open")
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(export=SimpleNamespace(Dim=dim)))
+
+
+def test_only_declared_dimensions_are_dynamic(torch_of_names):
+    shapes = torch_program.dynamic_shapes({"x": ("batch", 3, "length"), "scale": (4,)})
+    assert shapes == {"x": {0: "open", 2: "open"}, "scale": {}}
+    assert torch_program.dynamic_shapes({"x": (2, 3)}) is None
+
+
+def test_where_open_sizes_fail_fixed_ones_are_taken_and_said(torch_of_names):
+    asked = []
+
+    def convert(shapes):
+        asked.append(shapes)
+        if shapes is not None:
+            raise TypeError("not a concrete size\nwhile tracing /somebody/s/file.py")
+
+    facts = torch_program.dynamic_or_fixed({"x": ("batch", 3)}, convert)
+    assert asked == [{"x": {0: "open"}}, None]
+    reason = "TypeError: not a concrete size"  # and no path: tables are published
+    assert facts == {"dynamic": "specialised", "dynamic_reason": reason}
+
+    asked.clear()
+    assert torch_program.dynamic_or_fixed({"x": (2, 3)}, convert) == {"dynamic": "declared"}
+    assert asked == [None]
+
+
+def test_what_fails_with_fixed_sizes_too_is_blamed_for_that_alone(torch_of_names):
+    def convert(shapes):
+        if shapes is not None:
+            raise ValueError("Constraints violated")
+        raise RuntimeError("Lowering not found: aten.sort.default")
+
+    with pytest.raises(RuntimeError) as caught:
+        torch_program.dynamic_or_fixed({"x": ("batch", 3)}, convert)
+    outcome = outcome_of(caught.value, "convert:litert-torch", LITERT.refusals)
+    assert (outcome.kind, outcome.verdict) == ("unsupported-operator", "refused")
+    assert caught.value.__context__ is None
+
+
+def test_inputs_come_in_the_order_of_forwards_parameters():
+    def forward(first, second, third=None):
+        pass
+
+    assert torch_program.argument_order(forward, ["second", "first"]) == ["first", "second"]
+    assert torch_program.argument_order(forward, ["second", "other"]) == ["second", "other"]
+    assert torch_program.argument_order(object(), ["b", "a"]) == ["b", "a"]  # a scripted one
+
+
+def test_litert_torch_names_arguments_by_place_and_outputs_by_place_or_key():
+    assert litert_torch.input_names(["a", "b", "c"], 2) == {"a": "args_0", "b": "args_1", "c": "c"}
+
+    def found(*names):
+        return [(name, "float32", (2,)) for name in names]
+
+    assert litert_torch.output_names(["output"], found("output_0")) == {"output": "output_0"}
+    several = [f"output_{place}" for place in range(11)]
+    assert litert_torch.output_names(several, found(*sorted(several))) == {n: n for n in several}
+    keys = litert_torch.output_names(["low", "high"], found("high", "low"))
+    assert keys == {"low": "low", "high": "high"}
+
+
+def test_integers_that_narrowed_are_undone_and_floats_are_only_said():
+    arrays = {"ids": np.zeros(2, np.int64), "x": np.zeros(2), "mask": np.zeros(2, bool),
+              "gone": np.zeros(2)}  # fmt: skip
+    names = {"ids": "args_0", "x": "args_1", "mask": "args_2", "gone": "args_3"}
+    found = [("args_0", "int32", (2,)), ("args_1", "float32", (2,)), ("args_2", "bool", (2,))]
+    notes = torch_program.notes(arrays, names, found)
+    manifest = Manifest({}, notes, notes)
+    fed = manifest.feeds(arrays)
+    assert {name: array.dtype.name for name, array in fed.items()} == {
+        "args_0": "int32", "args_1": "float64", "args_2": "bool"}  # fmt: skip
+    answers = {"args_0": np.ones(2, np.int32), "args_1": np.ones(2, np.float32)}
+    back = manifest.results(answers)
+    assert {path: array.dtype.name for path, array in back.items()} == {
+        "ids": "int64", "x": "float32"}  # fmt: skip
+    assert torch_program.narrowed(arrays, names, found) == {
+        "ids": "int64 -> int32", "x": "float64 -> float32"}  # fmt: skip
+
+
+def test_only_overloads_that_torch_lacks_are_declared():
+    declared = []
+
+    class Operators:
+        def __getattr__(self, name):
+            have = {"prod": ["default", "dim_Dimname"], "all": ["default", "dimname"]}
+            return SimpleNamespace(overloads=lambda: have.get(name, ["default"]))
+
+    def library(namespace, kind):
+        assert (namespace, kind) == ("aten", "FRAGMENT")
+        return SimpleNamespace(define=declared.append)
+
+    torch = SimpleNamespace(
+        library=SimpleNamespace(Library=library), ops=SimpleNamespace(aten=Operators())
+    )
+    _, lacking = torchax.declare(torch)
+    assert set(torchax.OVERLOADS) - set(lacking) == {"prod.dim_Dimname", "all.dimname"}
+    assert declared == [f"{name}(Tensor self) -> Tensor" for name in lacking]
+
+
+def test_sizes_and_what_holds_of_them_are_told_as_jax_wants_them():
+    assert torchax._polymorphic(("s0", 3, "2*s0")) == "(s0, 3, 2*s0)"
+    assert torchax._polymorphic(("s0",)) == "(s0,)" and torchax._polymorphic(()) == "()"
+    between = {"s0": SimpleNamespace(lower=0, upper=2**63), "s1": SimpleNamespace(lower=2, upper=9)}
+    program = SimpleNamespace(range_constraints=between)
+    assert torchax._constraints(program) == ("s0 >= 1", "s1 >= 2", "s1 <= 9")
+
+
+@pytest.mark.parametrize(
+    "hop, error, kind, operator",
+    [
+        (LITERT, RuntimeError("Lowering not found: aten.fft_rfft.default"),
+         "unsupported-operator", "aten.fft_rfft.default"),
+        (TORCHAX, AssertionError("aten.fake_quantize.default"),
+         "unsupported-operator", "aten.fake_quantize.default"),
+        (TORCHAX, AssertionError("a shape is wrong"), "unexplained", ""),
+        (TORCHAX, RuntimeError("aten.add ran out of luck"), "unexplained", ""),
+    ],
+)  # fmt: skip
+def test_an_operator_they_do_not_know_is_a_refusal_that_names_it(hop, error, kind, operator):
+    outcome = outcome_of(error, f"convert:{hop.name}", hop.refusals)
+    assert (outcome.kind, outcome.operator) == (kind, operator)
+    assert outcome.verdict == ("refused" if kind != "unexplained" else "failed")
+
+
+#: What decides which model it is that a hop from torch converts.
+OF_THE_MODEL = ("torch", "transformers", "scikit-learn", "numpy")
+
+
+def test_where_torch_is_beside_the_core_it_is_the_cores():
+    """The reference is made in the core, so that another torch would be judged for its model."""
+    sides = {hop.environment for hop in hops.builtin().values() if hop.source == "torch"}
+    checked = 0
+    for set_ in version_sets.version_sets().values():
+        if set_.folder is None or not set_.fixed:
+            continue
+        core = locking.pins(set_.lock("core").read_text())
+        for side in sides & set_.environments.keys() - {"core"}:
+            beside = locking.pins(set_.lock(side).read_text())
+            for name in OF_THE_MODEL:
+                assert beside[name].version == core[name].version, (set_.name, side, name)
+                checked += 1
+    assert checked >= 2 * len(OF_THE_MODEL)
+
+
+@pytest.mark.parametrize("environment", ["litert-torch", "torchax"])
+def test_a_set_without_the_environment_has_rows_that_say_so(environment, tmp_path):
+    crew = Crew(None, tmp_path, tmp_path, Limits(1, 1), {}, lambda text: None)
+    outcome = crew.environment("torch2.5-tf2.18", environment)
+    assert (outcome.stage, outcome.verdict) == ("resolve", "unavailable")
+    assert outcome.kind == "missing-dependency"
+    assert outcome.message == (
+        f"version set torch2.5-tf2.18, environment {environment}: the set has none of that name, "
+        "but core and onnx2tf"
+    )
+    with pytest.raises(environments.NotDeclared):
+        environments.provision("torch2.5-tf2.18", environment)
+
+
+def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(tmp_path):
+    """The core could: this environment lacks what the model needs, which is not the hop's."""
+    (tmp_path / "reference.json").write_text(json.dumps({"outputs": [], "probes": []}))
+    zoo = tmp_path / "needy.py"
+    zoo.write_text("import a_distribution_that_nobody_has\n")
+    done = jobs.run({"do": "convert", "hop": "litert-torch", "hop_files": [], "file": str(zoo),
+                     "model": "needy", "reference": str(tmp_path), "target": str(tmp_path),
+                     "source": None, "dims": {}})  # fmt: skip
+    outcome = done["outcome"]
+    assert (outcome["stage"], outcome["verdict"]) == ("build", "unavailable")
+    assert outcome["kind"] == "missing-dependency"
