@@ -45,7 +45,7 @@ def batch_norm_no_affine():
 
 
 # Six folds, each with its rounding: an error in epsilon adds up layer by layer.
-@model(input=IMAGE, exercises=("conv2d", "batch_norm"), tier="smoke")
+@model(input=IMAGE, exercises=("conv2d", "batch_norm"), tier="smoke", tags=("mode",))
 def conv_batch_norm_chain():
     layers, widths = [], (5, 7, 9, 11, 13, 15, 17)
     for inside, outside in zip(widths, widths[1:]):

@@ -25,8 +25,9 @@ DTYPES = (
 TIERS = ("smoke", "quick", "full")
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 
-#: ``gpu``: only planned in runs on a CUDA device.
-TAGS = ("gpu",)
+#: ``gpu``: only planned in runs on a CUDA device. ``mode``: also sent through the hops that make a
+#: mistake with BatchNorm or the mode, and asked at batch 1 and 64.
+TAGS = ("gpu", "mode")
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, Mapping, Sequence
 
 from switchyard.compare.statistics import route_order
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
 
@@ -31,13 +31,15 @@ class Fault:
 def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
     """Family -> its faults, families in order of their names; one without any has an empty list.
 
-    The native baseline is no conversion. Where a kind has no error (another shape or dtype),
-    ``worst_mse`` is None.
+    The native baseline is no conversion, and mistakes on purpose are no converter's faults. Where a
+    kind has no error (another shape or dtype), ``worst_mse`` is None.
     """
     order = {route: place for place, route in enumerate(route_order(rows))}
     found: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in rows:
         own = found.setdefault(row.get("family") or "", {})
+        if is_mistake(row.get("hops")):
+            continue
         if row.get("verdict") == "investigate":
             own.setdefault((row["model"], row.get("kind") or "unexplained"), []).append(row)
         elif row.get("verdict") in PASSING and row.get("dynamic") == "wrong":

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: cell as it stands in the CSV. A column that is new is empty without being added here.
 MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     1: lambda frame: frame,  # 2 added what is asked of a GPU, which 1 never ran on
+    2: lambda frame: frame,  # 3 added batches, training and what an export changes
 }
 
 
