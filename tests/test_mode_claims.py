@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pandas
 import pytest
 
-from switchyard.compare import claims, silent, statistics
+from switchyard.compare import claims, silent, statistics, tallies
 from switchyard.hops import export_mistakes, twin_mistakes
 from switchyard.vocabulary import MISTAKES
 
@@ -83,8 +84,10 @@ def test_momentum_repairs_nothing_where_it_costs_nothing():
 
 @pytest.mark.parametrize("error, said", [(2e-3, "holds"), (5e-4, NO)])
 def test_the_band_of_investigation_must_find_every_mistake_that_costs(error, said):
-    rows = [row("a", "manual_default_eps-tf", before=0.99, after=0.9, split_mse_mean=error),
-            row("b", "manual_default_eps-tf", before=0.99, after=0.99, split_mse_mean=1e-9)]  # fmt: skip
+    def one(model, after, error):
+        return row(model, "manual_default_eps-tf", before=0.99, after=after, split_mse_mean=error)
+
+    rows = [one("a", 0.9, error), one("b", 0.99, 1e-9)]
     assert judged("mse-investigate", rows).verdict == said
 
 
@@ -109,3 +112,9 @@ def test_the_list_of_mistakes_is_that_of_the_hops():
     plain = {"name": "digits", "tags": [], "twin": True, "file": ""}
     assert all(hop.takes({**plain, "tags": ["mode"]}) for hop in hops)
     assert not any(hop.takes(plain) for hop in hops)
+
+
+def test_who_wins_where_is_no_question_to_mistakes():
+    rows = [row("a", "traced_in_train-ort"), row("a", "torchscript-ort", "excellent")]
+    routes, won = tallies.wins(pandas.DataFrame(rows))
+    assert routes == ["torchscript-ort"] and won.tolist() == [[0]]

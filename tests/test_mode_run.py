@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CHEAP
 
 DIGITS = Path(__file__).parents[1] / "models_zoo" / "digits.py"
+SUITES = ("conversion", "accuracy", "training")
 PRESERVED, COPIED = "digits-torchscript_preserve_train-ort", "digits-manual_copied_momentum-tf"
 
 
@@ -16,7 +16,7 @@ def run(bench):
     routes = [name.partition("-")[2] for name in (PRESERVED, COPIED)]
     return bench("--zoo", DIGITS, "--model", "digits",
                  *(word for route in routes for word in ("--route", route)),
-                 files=(*CHEAP, "bench/test_training.py"))  # fmt: skip
+                 files=[f"bench/test_{suite}.py" for suite in SUITES])  # fmt: skip
 
 
 def test_an_artefact_left_in_train_mode_is_told_and_the_model_it_was_made_from_has_changed(run):
