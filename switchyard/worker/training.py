@@ -35,9 +35,7 @@ class Norm:
     batches: List[Tuple[int, np.ndarray, np.ndarray]] = dataclasses.field(default_factory=list)
 
 
-def moved(
-    start: np.ndarray, given: List[np.ndarray], share: float
-) -> np.ndarray:
+def moved(start: np.ndarray, given: List[np.ndarray], share: float) -> np.ndarray:
     """A running statistic after the batches ``given``, of which each new one gets ``share``."""
     value = np.asarray(start, np.float64)
     for each in given:
@@ -61,6 +59,10 @@ def train(job: Mapping[str, Any]) -> Dict[str, Any]:
     from switchyard.worker.reference import Reference
 
     require_defaults(keras.config)
+    # Small nets in small batches: threads would wait for each other, on a busy machine for minutes.
+    torch.set_num_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     keras.utils.set_random_seed(0)
     hop, model = hops.known(job["hop_files"])[job["hop"]], build(job["file"], job["model"])
     hop.prepare(model.module)
