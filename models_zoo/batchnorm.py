@@ -50,6 +50,7 @@ def batch_norm_no_affine():
     exercises=("conv2d", "batch_norm"),
     tier="smoke",
     precisions=("float16", "bfloat16", "float64"),
+    tags=("mode",),
 )
 def conv_batch_norm_chain():
     layers, widths = [], (5, 7, 9, 11, 13, 15, 17)

@@ -30,8 +30,9 @@ PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 #: Files here that are no family of models.
 NO_FAMILIES = ("__init__", "entry", "preprocessing")
 
-#: ``gpu``: only planned in runs on a CUDA device.
-TAGS = ("gpu",)
+#: ``gpu``: only planned in runs on a CUDA device. ``mode``: also sent through the hops that make a
+#: mistake with BatchNorm or the mode, and asked at batch 1 and 64.
+TAGS = ("gpu", "mode")
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 

@@ -25,6 +25,7 @@ class Route:
     """``hops`` from torch to the format that ``runtime`` loads; ``tier`` is the dearest of theirs.
 
     ``meant_for``: each hop's say, from a model's description, on whether it takes the model.
+    ``trains``: whether a cell of it may also be asked how what arrived trains.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Route:
     runtime: str
     tier: str
     meant_for: Tuple[Callable[[Mapping[str, Any]], bool], ...] = ()
+    trains: bool = False
 
     def takes(self, model: Mapping[str, Any]) -> bool:
         """Whether every hop is meant for the model of this description."""
@@ -78,7 +80,8 @@ def routes(
             name = "-".join(path + (runtime.name,))
             tier = _dearest([hops[hop].tier for hop in path] + [runtime.tier])
             takes = tuple(hops[hop].takes for hop in path)
-            found.setdefault(name, Route(name, path, runtime.name, tier, takes))
+            trains = len(path) == 1 and runtime.name in hops[path[0]].trains
+            found.setdefault(name, Route(name, path, runtime.name, tier, takes, trains))
     return dict(sorted(found.items(), key=lambda item: item[0] != NATIVE))
 
 

@@ -111,6 +111,21 @@ LAYOUT_BASES = ("unchanged", "rule", "shape", "undetermined")
 
 TIERS = ("smoke", "quick", "full")
 
+#: Hops that make a mistake on purpose, to find out what it costs: they count for or against no
+#: converter. ``switchyard/hops/export_mistakes.py`` and ``twin_mistakes.py`` hold them.
+MISTAKES = (
+    "dynamo_left_in_train",
+    "torchscript_left_in_train",
+    "torchscript_preserve_train",
+    "torchscript_training",
+    "traced_in_train",
+    "manual_default_eps",
+    "manual_default_momentum",
+    "manual_copied_momentum",
+    "manual_statistics_forgotten",
+    "manual_statistics_swapped",
+)
+
 #: What each suite is answerable for. An expectation binds to the suite of its stage.
 SUITE_OF_STAGE = {
     "resolve": "conversion",
@@ -150,6 +165,11 @@ def check_name(what: str, given: str) -> str:
     if not _NAME.match(given):
         raise ValueError(f"{what} {given!r} is not a legal name: use only a-z, 0-9 and _")
     return given
+
+
+def is_mistake(hops: str | None) -> bool:
+    """Whether hops joined by ``>``, as a table has them, hold one that is a mistake on purpose."""
+    return not set(MISTAKES).isdisjoint((hops or "").split(">"))
 
 
 def stage_base(stage: str) -> str:

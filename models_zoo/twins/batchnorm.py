@@ -43,7 +43,9 @@ def conv_batch_norm_chain():
     table = []
     for place, width in enumerate((7, 9, 11, 13, 15, 17)):
         x = layers.Conv2D(width, 3, padding="same", name=f"conv{place}")(x)
-        x = layers.ReLU()(layers.BatchNormalization(epsilon=1e-5, name=f"norm{place}")(x))
+        # Its momentum is what torch's leaves of one.
+        norm = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"norm{place}")
+        x = layers.ReLU()(norm(x))
         table += [conv2d(f"{3 * place}", f"conv{place}"),
                   batch_norm(f"{3 * place + 1}", f"norm{place}")]  # fmt: skip
     return keras.Model(image, x), table

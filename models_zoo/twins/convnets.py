@@ -1,7 +1,8 @@
 """Twins of the convolutional networks.
 
 Torch pads a strided convolution on both sides, Keras's "same" on the right first: where the
-stride is two the padding is a layer of its own. torch's default epsilon is 1e-5, Keras's 1e-3.
+stride is two the padding is a layer of its own. torch's default epsilon is 1e-5, Keras's 1e-3;
+torch's momentum 0.1, the new value's share, is Keras's 0.9, the old one's.
 """
 
 from models_zoo.twins import twin
@@ -33,7 +34,7 @@ def convolve(x, filters, kernel=3, stride=1, name=None, bias=False):
 def normalise(x, name):
     from keras import layers
 
-    return layers.BatchNormalization(epsilon=1e-5, name=f"{name}_norm")(x)
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
 
 
 def conv_bn(source, name):

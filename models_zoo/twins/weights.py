@@ -281,6 +281,17 @@ def batch_norm(source: str, layer: str) -> Row:
     )
 
 
+def batch_norms(table: Iterable[Row]) -> List[Tuple[str, str]]:
+    """The BatchNorms that a table fills: (module in torch, layer in Keras), in its order."""
+    found = []
+    for row in table:
+        for move in row.moves:
+            layer, _, variable = move.writes.rpartition("/")
+            if variable == "moving_mean":
+                found.append((move.reads[0].rpartition(".")[0], layer))
+    return found
+
+
 def lstm(source: str, layer: str, level: str = "l0") -> Row:
     """Both stack the gates as input, forget, cell, output; Keras has one bias for torch's two.
     ``level``: torch's suffix, ``l0`` or ``l0_reverse``."""

@@ -12,8 +12,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from switchyard.compare import statistics
-from switchyard.vocabulary import PASSING
+from switchyard.compare import mode_claims, statistics
+from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
 
@@ -77,7 +77,8 @@ def _for(parts: Mapping[str, bool]) -> str:
 def _is_export(row: Row) -> bool:
     """One exporter and ONNX Runtime, nothing between: what the document calls ONNX export."""
     hops = (row.get("hops") or "").split(">")
-    return len(hops) == 1 and hops[0] != "" and row["route"].endswith("-ort")
+    plain = len(hops) == 1 and hops[0] != "" and not is_mistake(row.get("hops"))
+    return plain and row["route"].endswith("-ort")
 
 
 def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
@@ -256,6 +257,16 @@ def _by_route(route: str) -> Callable[[Row], bool]:
     return lambda row: row["route"] == route
 
 
+def _of_mode(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
+    def judge(version_set: str, tables: Tables) -> Judgement:
+        found = find(tables[version_set])
+        if not found.parts:
+            return _not_measured(found.figure)
+        return Judgement(_for(found.parts), found.figure, _named(found.rows))
+
+    return judge
+
+
 def _unmeasured(why: str) -> Judge:
     return lambda version_set, tables: _not_measured(why)
 
@@ -303,11 +314,29 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "eval-mode", "Forgetting model.eval() silently breaks accuracy",
-        _unmeasured("no table has models exported in train mode"),
+        _of_mode(mode_claims.forgetting_eval),
     ),
     Claim(
         "momentum", "tf_momentum = 1 - pytorch_momentum",
-        _unmeasured("no table has training steps in both frameworks"),
+        _of_mode(mode_claims.converted_momentum),
+    ),
+    Claim(
+        "momentum-67", "92% accuracy drops to 67% after conversion: different momentum conventions",
+        _of_mode(mode_claims.drop_to_67),
+    ),
+    Claim(
+        "conventions-20",
+        "Batch normalization: different parameter conventions cause 20%+ accuracy drops",
+        _of_mode(mode_claims.conventions),
+    ),
+    Claim(
+        "adjust-momentum",
+        "Accuracy drops > 5%: verify batch norm parameters, adjust momentum values",
+        _of_mode(mode_claims.adjusting_momentum),
+    ),
+    Claim(
+        "mse-investigate", "MSE > 1e-3: investigate batch normalization",
+        _of_mode(mode_claims.investigating),
     ),
     Claim(
         "preprocessing", "Input preprocessing: framework-specific normalization differences",

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, Mapping, Sequence
 
 from switchyard.compare.statistics import in_own_precision, route_order
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
 
@@ -31,15 +31,15 @@ class Fault:
 def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
     """Family -> its faults, families in order of their names; one without any has an empty list.
 
-    The native baseline is no conversion, what stopped at ``preprocess`` never came to one, and
-    models count in their own precision alone. Where a kind has no error (another shape or dtype),
-    ``worst_mse`` is None.
+    The native baseline is no conversion, mistakes on purpose are no converter's faults, what stopped
+    at ``preprocess`` never came to one, and models count in their own precision alone. Where a kind
+    has no error (another shape or dtype), ``worst_mse`` is None.
     """
     order = {route: place for place, route in enumerate(route_order(rows))}
     found: dict[str, dict[tuple[str, str], list[Row]]] = {}
     for row in in_own_precision(rows):
         own = found.setdefault(row.get("family") or "", {})
-        if row.get("stage") == "preprocess":
+        if is_mistake(row.get("hops")) or row.get("stage") == "preprocess":
             continue
         if row.get("verdict") == "investigate":
             own.setdefault((row["model"], row.get("kind") or "unexplained"), []).append(row)

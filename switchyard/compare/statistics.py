@@ -11,7 +11,7 @@ import math
 from statistics import NormalDist
 from typing import Any, Iterable, Mapping, Sequence
 
-from switchyard.vocabulary import PASSING, UNCOUNTED
+from switchyard.vocabulary import PASSING, UNCOUNTED, is_mistake
 
 Row = Mapping[str, Any]
 
@@ -126,9 +126,11 @@ def geometric_mean(ratios: Iterable[float]) -> float:
 
 
 def is_counted(row: Row) -> bool:
-    """Whether the cell counts for or against its route: finished, judged, and neither
-    ``unavailable`` nor ``void``, nor stopped at ``preprocess``, where no converter has been asked.
-    A row without a state is taken as finished."""
+    """Whether the cell counts for or against its route: finished, judged, neither ``unavailable``
+    nor ``void``, no mistake on purpose, and not stopped at ``preprocess``, where no converter has
+    been asked. A row without a state is taken as finished."""
+    if is_mistake(row.get("hops")):
+        return False
     verdict = row.get("verdict")
     if row.get("stage") == "preprocess":
         return False
@@ -186,8 +188,10 @@ class RouteRate:
 def rates(
     rows: Sequence[Row], by: Sequence[str] = ("version_set", "device", "precision")
 ) -> list[RouteRate]:
-    """The rate of every route, group by group (the columns ``by``), in the order planned."""
+    """The rate of every route, group by group (the columns ``by``), in the order planned; a
+    mistake on purpose is no route that anybody would take."""
     found: dict[tuple, dict[str, list[Row]]] = {}
+    rows = [row for row in rows if not is_mistake(row.get("hops"))]
     for row in rows:
         group = tuple(row[name] for name in by)
         found.setdefault(group, {}).setdefault(row["route"], []).append(row)

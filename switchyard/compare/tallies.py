@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, stage_base
+from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, is_mistake, stage_base
 
 if TYPE_CHECKING:
     import numpy
@@ -33,6 +33,7 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     import numpy
     import pandas
 
+    judged = _without_mistakes(judged)
     common = ~judged["verdict"].isin(["new", "gone"])
     # an integer: sums of booleans are objects in some pandas
     counted: dict[str, Any] = {"planned": common.astype(int)}
@@ -57,6 +58,12 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     order = {route: place for place, route in enumerate(_order(judged))}
     places.append(found["route"].map(order).to_numpy())
     return found.iloc[numpy.lexsort(places[::-1])].reset_index(drop=True)
+
+
+def _without_mistakes(cells: pandas.DataFrame) -> pandas.DataFrame:
+    """The cells but those of mistakes on purpose, which no converter won or lost."""
+    known = {route: is_mistake(route.replace("-", ">")) for route in cells["route"].unique()}
+    return cells[~cells["route"].map(known).astype(bool)] if any(known.values()) else cells
 
 
 def _ranks(stages: pandas.Series) -> numpy.ndarray:
@@ -95,6 +102,7 @@ def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
     counted = cells[
         (cells["state"] == "done") & (cells["verdict"] != "") & ~cells["verdict"].isin(UNCOUNTED)
     ]
+    counted = _without_mistakes(counted)
     routes = _order(counted)
     unit = numpy.zeros(len(counted), "int64")
     for name in ("version_set", "device", "precision", "model"):

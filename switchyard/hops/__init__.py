@@ -38,7 +38,8 @@ class Conversion:
     ``target``: an empty folder to write into. ``source``: the artefact to convert, or None
     for a hop from torch. ``model``: the built model, for a hop from torch only (a hop in a
     side environment has no torch). ``example``: the example inputs by path. ``dims``: for
-    each input path the dimensions as declared, integers fixed and names dynamic.
+    each input path the dimensions as declared, integers fixed and names dynamic. ``outputs``: the
+    model's output paths, in order.
     """
 
     target: pathlib.Path
@@ -47,6 +48,7 @@ class Conversion:
     dims: Mapping[str, Tuple[Any, ...]]
     source: Optional[Artefact] = None
     model: Optional["BuiltModel"] = None
+    outputs: Tuple[str, ...] = ()
 
 
 class Hop:
@@ -58,8 +60,9 @@ class Hop:
     that must import there (``"a | b"``: one of them, which had another name once). ``preloads``:
     modules that the converter itself imports only when it is used; the fork server imports them
     once, before the first job that names them, so that not each child does (one that is not
-    there is no fault). ``refusals``: (exception type name or "", text in the message,
-    kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
+    there is no fault). ``trains``: the runtimes behind this hop whose cells are also asked whether
+    what it makes trains as the model does. ``refusals``: (exception type name or "", text in the
+    message, kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
     """
 
     name: ClassVar[str]
@@ -70,7 +73,12 @@ class Hop:
     environment: ClassVar[str] = "core"
     requires: ClassVar[Tuple[str, ...]] = ()
     preloads: ClassVar[Tuple[str, ...]] = ()
+    trains: ClassVar[Tuple[str, ...]] = ()
     refusals: ClassVar[Tuple[Tuple[str, str, str], ...]] = ()
+
+    def prepare(self, module: Any) -> None:
+        """What is done to the built module before the converter has it: nothing, but by a hop
+        that makes a mistake there. What is changed afterwards the converter has changed."""
 
     def convert(self, job: Conversion) -> Manifest:
         """Write the artefact into ``job.target`` and return its manifest.
@@ -90,8 +98,11 @@ class Hop:
         return {}
 
     @property
-    def file(self) -> str:
-        return importlib.import_module(type(self).__module__).__file__
+    def files(self) -> Tuple[str, ...]:
+        """The file of the hop's class, and of each class between it and this one."""
+        own = [each for each in type(self).__mro__ if issubclass(each, Hop) and each is not Hop]
+        modules = dict.fromkeys(each.__module__ for each in own)
+        return tuple(importlib.import_module(name).__file__ for name in modules)
 
 
 def import_required(name: str) -> None:

@@ -86,6 +86,7 @@ class Manual(TwinHop):
     """The weights go where the twin's own table says."""
 
     name = "manual"
+    trains = ("tf",)
 
     def weigh(self, job: Conversion, keras_model: Any, table: list) -> None:
         from models_zoo.twins.weights import fill

@@ -12,7 +12,8 @@ FILE = "model.onnx"
 
 
 def _output_paths(job: Conversion) -> Tuple[str, ...]:
-    return tuple(job.model.run(job.example))
+    # A module in train mode must not be asked: that alone would change its statistics.
+    return job.outputs or tuple(job.model.run(job.example))
 
 
 def _manifest(job: Conversion, outputs: Tuple[str, ...], **facts: Any) -> Manifest:
@@ -47,7 +48,7 @@ def _named_dims(dims: Mapping[str, Tuple[Any, ...]]) -> Dict[str, Dict[int, str]
     }
 
 
-def _takes(option: str) -> bool:
+def exporter_takes(option: str) -> bool:
     """Whether this torch's ``torch.onnx.export`` has an option of that name."""
     import inspect
 
@@ -97,7 +98,7 @@ class Dynamo(Hop):
         """Raises Refusal (``removed-api``) where this torch has neither exporter."""
         import torch
 
-        if not _takes("dynamo"):
+        if not exporter_takes("dynamo"):
             if not hasattr(torch.onnx, "dynamo_export"):
                 version = torch.__version__
                 raise Refusal("removed-api", f"torch {version} has no exporter on torch.export")
@@ -243,6 +244,10 @@ class TorchScript(Hop):
     def options(self) -> Dict[str, Any]:
         return {"opset": self.opset}
 
+    def asked(self, torch: Any) -> Dict[str, Any]:
+        """Arguments of ``torch.onnx.export`` beside those that every export needs."""
+        return {}
+
     def convert(self, job: Conversion) -> Manifest:
         import warnings
 
@@ -254,8 +259,9 @@ class TorchScript(Hop):
         with warnings.catch_warnings():
             # Tracing warns at every constant it bakes; the probes say which ones matter.
             warnings.simplefilter("ignore")
-            options: Dict[str, Any] = {"dynamo": False} if _takes("dynamo") else {}
-            if kwargs and _takes("kwargs"):
+            options: Dict[str, Any] = {"dynamo": False} if exporter_takes("dynamo") else {}
+            options.update(self.asked(torch))
+            if kwargs and exporter_takes("kwargs"):
                 options["kwargs"] = kwargs
             elif kwargs:  # it takes a last dict for the arguments by name
                 args = (*args, kwargs)

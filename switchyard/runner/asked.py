@@ -10,6 +10,7 @@ from typing import List, Optional
 
 import pytest
 
+from switchyard.runner import training
 from switchyard.runner.expectations import AsExpected, Expectation
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import (
@@ -21,7 +22,12 @@ from switchyard.vocabulary import (
 )
 
 #: The suites in the order in which a cell goes through them.
-SUITES = ("conversion", "accuracy", "latency", "memory")
+SUITES = ("conversion", "accuracy", "latency", "memory", "training")
+
+
+def asks(suite: str, planned: Planned) -> bool:
+    """Whether a suite has a question for a cell."""
+    return suite != "training" or training.applies(planned)
 
 
 def run_again(planned: Planned, default_set: str) -> str:
@@ -81,6 +87,19 @@ class CellUnderTest:
             self._measured_well(self._run.measured(self._planned))
         row = self._run.folder.row(self._planned.cell)
         return {name: row[name] for name in row if name.startswith("memory_")}
+
+    def trained(self) -> dict:
+        """The columns of training of the cell's row."""
+        self._only_after_accuracy()
+        if self._planned.cell not in self._run.resumed:
+            failed = training.train(self._run, self._planned)
+            if failed is not None:
+                self._fail(f"could not be trained: {failed.kind}: {failed.message}", failed)
+        row = self._run.folder.row(self._planned.cell)
+        found = {name: row[name] for name in row if name.startswith("running_")}
+        if None in found.values():
+            pytest.skip("not trained before the run was interrupted")
+        return found
 
     def _outcome(self) -> Outcome:
         return self._run.answer(self._planned)

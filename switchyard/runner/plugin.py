@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import pytest
 
 from switchyard.runner import options
-from switchyard.runner.asked import SUITES, CellUnderTest
+from switchyard.runner.asked import SUITES, CellUnderTest, asks
 from switchyard.runner.derived import BadPin
 from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
@@ -105,6 +105,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     run = _run(metafunc.config)
     parameters = []
     for place, planned in enumerate(run.planned):
+        if not asks(suite, planned):
+            continue
         marks = []
         wanted = run.expectations_of(planned.cell).of(planned.cell)
         if wanted is not None and wanted.suite == suite:
@@ -151,8 +153,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             cells.setdefault(parameter.planned.cell, parameter.planned)
     if cells:
         counts = _count_items(session.items)
-        whole = sum(counts.values()) == len(SUITES) * len(run.planned)
-        run.begin(list(cells.values()), whole)
+        every = sum(asks(suite, planned) for planned in run.planned for suite in SUITES)
+        run.begin(list(cells.values()), whole=sum(counts.values()) == every)
         session.config.stash[REMAINING] = counts
         _spare_the_screen(session.config, len(cells))
 

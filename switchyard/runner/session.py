@@ -252,6 +252,7 @@ class Run:
             if part.folder is None:
                 break
             seconds += part.record["convert_seconds"]
+            fields["source_changed"] = part.record["source_changed"] or fields.get("source_changed")
             if part.record["facts"].get("opset") is not None:
                 fields["opset"] = part.record["facts"]["opset"]
             stage = f"convert:{hop}"

@@ -37,12 +37,14 @@ _LOOKING = frozenset(
         "capture",
         "diagnosis",
         "evidence",
+        "keras_norms",
         "layers",
         "fragmentation",
         "measuring",
         "placement",
         "stochastic",
         "trace_replay",
+        "training",
     )
 )
 

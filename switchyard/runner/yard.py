@@ -293,10 +293,13 @@ class Yard:
         return self._make(key, cell.version_set, hop.environment, job, stage, label, hop.requires)
 
     def _digest_of(self, hop) -> str:
-        """The hash of a hop's own file: staged where it is built in, the user's otherwise."""
+        """The hash of a hop's own files: staged where they are built in, the user's otherwise."""
         import hashlib
 
-        return hashlib.sha256(pathlib.Path(hop.file).read_bytes()).hexdigest()
+        found = hashlib.sha256()
+        for file in hop.files:
+            found.update(pathlib.Path(file).read_bytes())
+        return found.hexdigest()
 
     def _make(self, key, version_set, environment, job, stage, label, requires=()) -> Made:
         """Find or make one entry of the store."""

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 #: cell as it stands in the CSV. A column that is new is empty without being added here.
 MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     1: lambda frame: frame,  # 2 added what is asked of a GPU, which 1 never ran on
-    2: lambda frame: frame,  # 3 added columns of preprocessing and precision, not measured before
+    2: lambda frame: frame,  # 3 added preprocessing, precision, batches, training and what an export
+    # changes, none of which was measured before
 }
 
 

@@ -101,7 +101,35 @@ COLUMNS: tuple[Column, ...] = (
     _text("layout_basis", "what undoing a change of layout rested on", vocabulary.LAYOUT_BASES),
     _float("task_accuracy", "share of the task answered right by this route, 0 to 1"),
     _float("task_accuracy_native", "the same by torch eager, 0 to 1"),
+    # batch by batch; conversions of models tagged mode
+    _float("batch1_mse", "mean squared error over 64 examples asked one by one"),
+    _float("batch64_mse", "the same over those 64 examples asked at once"),
+    _float("split_mse_mean", "mean over the task's test split in batches of 64 of their mse"),
+    _float("split_mse_worst", "the same of the worst of those batches; the last may be smaller"),
+    _float("batch1_accuracy", "share of the test split answered right one by one, 0 to 1"),
+    _float("batch64_accuracy", "the same in batches of 64, 0 to 1"),
+    # BatchNorm's running statistics in Keras against torch's, trained side by side on batches of
+    # 16; the worst channel of the worst layer
+    _float("running_mean_error_1", "after 1 step, in torch's running standard deviations"),
+    _float("running_mean_error_100", "the same after 100 steps"),
+    _float("running_var_error_1", "after 1 step, a part of torch's running variance"),
+    _float("running_var_error_100", "the same after 100 steps"),
+    _float(
+        "running_var_biased_error_1",
+        "as running_var_error_1, torch's factor n/(n-1) taken out of each step",
+    ),
+    _float("running_var_biased_error_100", "the same after 100 steps"),
+    _float(
+        "running_unexplained_1",
+        "either error after 1 step against Keras's own momentum and the biased variance",
+    ),
+    _float("running_unexplained_100", "the same after 100 steps"),
     # the artefact
+    _text(
+        "source_changed",
+        "what of torch's module the converter changed, to the bit: parameters, buffers, mode, "
+        "joined by '>', or no",
+    ),
     _integer("opset", "ONNX opset read back from the artefact that ran"),
     _float("convert_seconds", "wall time of all hops of the route when made, cached or not", "s"),
     _integer("artefact_bytes", "size on disk of the artefact that ran", "bytes"),

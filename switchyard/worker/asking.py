@@ -13,7 +13,7 @@ from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
 from switchyard.manifest import Artefact
 from switchyard.vocabulary import PASSING, Outcome, cast_to, signature_of
-from switchyard.worker import agreement, placement, stochastic
+from switchyard.worker import agreement, batches, placement, stochastic
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
 
@@ -73,6 +73,8 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         if judged.verdict not in PASSING:
             judged = _explained(judged, reference, answers, job, artefact)
         fields["dynamic"] = _dynamic(asked, reference, job)
+    if artefact is not None and reference.facts.get("batches"):
+        fields.update(batches.ask(asked.run, reference, result["figures"]))
     if job.get("device", "cpu") != "cpu":
         fields.update(placement.of_session(asked.session, asked.feeds(reference.inputs("example"))))
     found = judged.agreement

@@ -25,16 +25,21 @@ from switchyard.worker import partial
 from switchyard.worker.casting import cast_entry, cast_module
 from switchyard.worker.drawing import draw_batch_norms
 
+#: Files of the built-in zoo that were imported, and what they declared.
+_imported: Dict[str, Tuple["models_zoo.Model", ...]] = {}
+
 
 def import_zoo_file(path: str) -> List["models_zoo.Model"]:
     """The entries that a zoo file declares. Raises whatever its import raises, unless that is
     an API which this version set lacks: then only the models that use it fail, when built.
 
-    A file of the built-in zoo is imported as part of its package; any other by its path,
+    A file of the built-in zoo is imported as part of its package, once; any other by its path,
     with its folder first on ``sys.path`` as Python does for a script.
     """
     file = pathlib.Path(path)
     own = file.parent == pathlib.Path(models_zoo.__file__).parent
+    if own and path in _imported:  # a second import of a package's module declares nothing
+        return list(_imported[path])
     name = f"models_zoo.{file.stem}" if own else f"zoo_file_{file.stem}"
     if not own:
         sys.path.insert(0, str(file.parent))
@@ -57,6 +62,8 @@ def import_zoo_file(path: str) -> List["models_zoo.Model"]:
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{file.name} declares {name!r} twice")
+    if own:
+        _imported[path] = tuple(entries)
     return list(entries)
 
 

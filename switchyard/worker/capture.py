@@ -42,7 +42,7 @@ def explain(module, example_inputs: Mapping[str, np.ndarray], onnx_path, feeds) 
         if time.perf_counter() - started > SECONDS / 2:
             return Evidence("", "layers: running the graph took too long to look further")
         records = _torch_records(module, example_inputs, started + SECONDS * 0.75)
-        index, ours = Index(graph), _torch_norms(module)
+        index, ours = Index(graph), torch_norms(module)
         # A norm that was never called, or whose output is in the graph, is not at fault.
         for record in (r for r in records if r.name in ours):
             fault = initialiser_fault(ours[record.name], norms)
@@ -147,7 +147,7 @@ def _norm_values(layer) -> Dict[str, Any]:
     return dict(mean=mean, variance=variance, gamma=gamma, beta=beta, epsilon=layer.eps)
 
 
-def _torch_norms(module) -> Dict[str, Dict[str, Any]]:
+def torch_norms(module) -> Dict[str, Dict[str, Any]]:
     import torch
 
     norm = torch.nn.modules.batchnorm._BatchNorm
@@ -198,7 +198,12 @@ def _graph_tensors(onnx_path, feeds) -> Tuple[Graph, List[Dict[str, Any]]]:
         if node.op_type == "BatchNormalization" and all(n in weights for n in node.input[1:5]):
             values = [as_float64(numpy_helper.to_array(weights[n])) for n in node.input[1:5]]
             epsilon = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
-            norms.append(dict(zip(("gamma", "beta", "mean", "variance"), values), epsilon=epsilon))
+            # Before opset 14 a node in training is told by the statistics that it gives out.
+            training = any(a.name == "training_mode" and a.i for a in node.attribute)
+            norms.append(
+                dict(zip(("gamma", "beta", "mean", "variance"), values), epsilon=epsilon,
+                     training=training or len(node.output) > 1)
+            )  # fmt: skip
     silent = {"Shape", "Constant", "ConstantOfShape", "Gather", "Range", "Size", "Identity"}
     known = {value.name for value in model.graph.output}
     names = [

@@ -16,6 +16,9 @@ from switchyard.worker.evidence import (
     swapped,
 )
 
+#: What ``judge`` says where it only measured: everything else is a fact already.
+TO_EXPLAIN = ("", "precision", "unexplained")
+
 #: An error this many times torch's own is still torch's own order: rounding.
 ROUNDING = 10.0
 
@@ -37,7 +40,7 @@ def diagnose(
     kind, message = judgement.kind, judgement.message
     if judgement.verdict != "investigate":
         return Evidence("", "nothing is wrong")
-    if kind in ("", "precision", "unexplained"):
+    if kind in TO_EXPLAIN:
         evidence = from_outputs(probes)
         looked = []
         if not evidence and not inside:
@@ -75,6 +78,10 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
         ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name))
         for name, got in answers.items()
     ]
+    if judgement.verdict == "investigate" and judgement.kind in TO_EXPLAIN:
+        found = _keras_norms(job, artefact)
+        if found:
+            return found
 
     def inside() -> Evidence:
         try:
@@ -93,6 +100,21 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
             return Evidence("", f"the network was not looked into: {type(error).__name__}: {error}")
 
     return diagnose(judgement, probes, [inside] if artefact is not None else []) or None
+
+
+def _keras_norms(job: Mapping, artefact) -> Evidence:
+    """What the artefact's own BatchNorms say, where it is a twin: parameters that can be read off
+    are no matter of inference."""
+    try:
+        if artefact is None or "keras" not in artefact.manifest.files:
+            return Evidence()
+        from switchyard.worker import capture, keras_norms
+        from switchyard.worker.building import build
+
+        ours = capture.torch_norms(build(job["file"], job["model"]).module)
+        return keras_norms.explain(ours, artefact.file("keras")) if ours else Evidence()
+    except Exception as error:  # diagnosis must not fail the cell that it explains
+        return Evidence("", f"Keras's BatchNorms: {type(error).__name__}")
 
 
 def _rounding(agreement: Agreement) -> str:

@@ -83,6 +83,15 @@ def _by_hand(value: Any, spec, shape, rng) -> np.ndarray:
     return array.astype(dtype)
 
 
+def draw(entry, word: str, sizes: Mapping[str, int]) -> Dict[str, np.ndarray]:
+    """Inputs of a zoo entry at ``sizes``, its example's where those say nothing; ``word`` seeds."""
+    own = {dim: (sizes.get(dim, pair[0]), pair[1]) for dim, pair in entry.sizes.items()}
+    return {
+        name: _uniform(stream(entry.name, word, name), spec, shape_of(spec.dims, own))
+        for name, spec in entry.inputs.items()
+    }
+
+
 def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
     """Every probe of a zoo entry: probe -> input -> array, the example first."""
     drawn: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in GENERATED}

@@ -1,4 +1,4 @@
-"""What a child may be asked to do: describe, reference, convert, ask, evaluate.
+"""What a child may be asked to do: describe, reference, convert, ask, train.
 
 Each job is a dict of plain values and returns one; the work itself stands in a module of
 its own. An exception is an outcome here, never a traceback on somebody's terminal.
@@ -42,6 +42,7 @@ def _preprocess(job: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     """Run one hop; the artefact and its manifest lie in ``target`` afterwards."""
+    from switchyard.worker import source_state
     from switchyard.worker.reference import Reference
 
     hop = hops.known(job["hop_files"])[job["hop"]]
@@ -55,6 +56,8 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
         except Exception as error:  # the core could: this environment lacks what the model needs
             error.stage = "build"
             raise
+        hop.prepare(model.module)
+        before = source_state.take(model.module)
     target = pathlib.Path(job["target"])
     conversion = hops.Conversion(
         target=target,
@@ -63,10 +66,12 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
         dims={name: tuple(dims) for name, dims in job["dims"].items()},
         source=Artefact.read(job["source"]) if job["source"] else None,
         model=model,
+        outputs=tuple(reference.facts["outputs"]),
     )
     started = time.monotonic()
     manifest = hop.convert(conversion)
     seconds = time.monotonic() - started
+    changed = "" if model is None else source_state.changed(before, model.module)
     artefact = Artefact(target, manifest)
     for format in manifest.files:
         artefact.file(format)
@@ -80,6 +85,7 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
         "convert_seconds": seconds,
         "artefact_bytes": artefact.size_bytes,
         "facts": dict(manifest.facts),
+        "source_changed": changed,
         "stopped": {format: outcome.as_dict() for format, outcome in stopped.items()},
     }
     if model is not None:
@@ -95,6 +101,12 @@ def _ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     return ask(job)
 
 
+def _train(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker.training import train
+
+    return train(job)
+
+
 def _nothing(job: Mapping[str, Any]) -> Dict[str, Any]:
     """The job that does nothing: what the harness itself costs."""
     return {}
@@ -106,6 +118,7 @@ JOBS: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]] = {
     "preprocess": _preprocess,
     "convert": _convert,
     "ask": _ask,
+    "train": _train,
     "nothing": _nothing,
 }
 
@@ -114,6 +127,7 @@ _STAGE_OF_JOB = {
     "reference": "reference",
     "preprocess": "preprocess",
     "ask": "load",
+    "train": "measure",
 }
 
 

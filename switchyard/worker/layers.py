@@ -201,8 +201,9 @@ def batch_norm_variants(x, mean, variance, gamma, beta, epsilon):
 def initialiser_fault(ours: Mapping[str, Any], theirs: Sequence[Mapping[str, Any]]) -> str:
     """What a surviving BatchNormalization node says otherwise than torch, or nothing.
 
-    ``ours`` and each of ``theirs`` hold ``mean, variance, gamma, beta, epsilon``. The node is
-    found by gamma and beta, which no known fault touches.
+    ``ours`` and each of ``theirs`` hold ``mean, variance, gamma, beta, epsilon``, and ``training``
+    where a node normalises by the batch at hand. The node is found by gamma and beta, which no
+    known fault touches.
     """
 
     def equal(one, two):
@@ -214,6 +215,8 @@ def initialiser_fault(ours: Mapping[str, Any], theirs: Sequence[Mapping[str, Any
     if len(nodes) != 1:
         return ""
     node, said = nodes[0], []
+    if node.get("training"):
+        said.append("normalises by the batch at hand")
     if equal(node["mean"], ours["variance"]) and equal(node["variance"], ours["mean"]):
         said.append("mean and variance swapped")
     elif not equal(node["mean"], ours["mean"]) or not equal(node["variance"], ours["variance"]):

@@ -103,6 +103,7 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
     Raises BadFixture where the entry cannot be built or asked, BadReference where its
     answers are NaN or differ between two runs without being declared stochastic.
     """
+    from switchyard.worker import batches
     from switchyard.worker.building import build, project_sources
     from switchyard.worker.casting import NotInThisDtype
     from switchyard.worker.preprocessing import torch_picture
@@ -161,6 +162,9 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
         )
     if entry.task is not None:
         facts["task_accuracy"] = task_accuracy(entry, model.run)
+    if "mode" in entry.tags:
+        batches.write(entry, model.run, target)
+        facts["batches"] = True
     (target / "reference.json").write_text(json.dumps(facts, indent=1))
     return {"facts": facts, "sources": project_sources()}
 

@@ -1,0 +1,194 @@
+"""What the source document says of BatchNorm and of the mode, judged by rows of mistakes made on
+purpose. Pure: a table's rows in, findings out; ``claims`` makes judgements of them.
+
+A model's accuracy is that at its task. What is left of it is the least of what was answered two
+by two, one by one and in batches of 64, since a net that normalises by the batch at hand answers
+otherwise at each.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Iterable, Mapping, NamedTuple, Optional, Sequence
+
+Row = Mapping[str, Any]
+
+#: What one gets who forgets ``model.eval()``, each by a way of exporting.
+FORGOTTEN = (
+    "dynamo_left_in_train-ort",
+    "torchscript_left_in_train-ort",
+    "torchscript_preserve_train-ort",
+    "traced_in_train-ort",
+)
+EPSILON = ("manual_default_eps-tf",)
+CONVERTED, COPIED, DEFAULT = (
+    "manual-tf", "manual_copied_momentum-tf", "manual_default_momentum-tf",
+)  # fmt: skip
+MOMENTUM = (COPIED, DEFAULT)
+STATISTICS = ("manual_statistics_forgotten-tf", "manual_statistics_swapped-tf")
+MISTAKES = (*FORGOTTEN, "torchscript_training-ort", *EPSILON, *MOMENTUM, *STATISTICS)
+
+#: Accuracy lost that is no chance of a few images; what the document calls drops.
+LOST, FIVE, TWENTY, TO_67 = 0.01, 0.05, 0.20, 0.25
+
+#: Running statistics that are one, to float32's rounding over 100 steps.
+SAME = 1e-4
+
+#: Above which the document says: investigate.
+INVESTIGATE = 1e-3
+
+
+class Found(NamedTuple):
+    """``parts``: what the claim speaks of, and whether it holds there; empty where nothing was
+    measured, and ``figure`` says what is missing. ``rows``: those it rests on."""
+
+    parts: Mapping[str, bool]
+    figure: str
+    rows: Sequence[Row] = ()
+
+
+def left(row: Row) -> Optional[float]:
+    """The least accuracy that was measured of a cell, or None."""
+    known = [row.get(n) for n in ("task_accuracy", "batch1_accuracy", "batch64_accuracy")]
+    return min((one for one in known if one is not None), default=None)
+
+
+def lost(row: Row) -> Optional[float]:
+    """How much of torch's accuracy a cell lost, as a share of all examples, or None."""
+    native, own = row.get("task_accuracy_native"), left(row)
+    return None if native is None or own is None else native - own
+
+
+def _of(rows: Iterable[Row], routes: Sequence[str], *columns: str) -> list[Row]:
+    """The finished rows of ``routes`` that hold every one of ``columns``, routes in order."""
+    found = [
+        row for row in rows
+        if row["route"] in routes and (row.get("state") or "done") == "done"
+        and all(row.get(name) is not None for name in columns)
+    ]  # fmt: skip
+    return sorted(found, key=lambda row: routes.index(row["route"]))
+
+
+def _rated(rows: Iterable[Row], routes: Sequence[str]) -> list[Row]:
+    return [row for row in _of(rows, routes) if lost(row) is not None]
+
+
+def _said(row: Row) -> str:
+    """A cell's accuracy before and after, in per cent."""
+    before, after = 100 * row["task_accuracy_native"], 100 * left(row)
+    return f"{row['model']}-{row['route']} {before:.1f}% to {after:.1f}%"
+
+
+def _worst(rows: Sequence[Row]) -> Row:
+    return max(rows, key=lost)
+
+
+def forgetting_eval(rows: Sequence[Row]) -> Found:
+    """Each way of exporting apart: some model loses accuracy, and nothing was said. A way that
+    refuses is not silent."""
+    parts, figures, used = {}, [], []
+    for route in FORGOTTEN:
+        own = _rated(rows, (route,))
+        stopped = [r for r in _of(rows, (route,)) if r.get("verdict") in ("refused", "failed")]
+        if not own and not stopped:
+            continue
+        used += own or stopped
+        parts[route] = bool(own) and lost(_worst(own)) > LOST
+        if not own:
+            figures.append(f"{route} refuses")
+            continue
+        worst = _worst(own)
+        figure = _said(worst) if lost(worst) > 0 else f"{route} loses none in {len(own)} models"
+        one, many = worst.get("batch1_mse"), worst.get("batch64_mse")
+        if one is not None and many is not None:
+            figure += f" (mse {one:.2g} one by one, {many:.2g} at 64)"
+        figures.append(figure)
+    return Found(parts, "; ".join(figures) or "no table has models exported in train mode", used)
+
+
+def converted_momentum(rows: Sequence[Row]) -> Found:
+    """With Keras's momentum at 1 - torch's the running statistics move alike."""
+    columns = ("running_mean_error_100", "running_var_error_100", "running_var_biased_error_100")
+    own = _of(rows, (CONVERTED,), *columns)
+    if not own:
+        return Found({}, "no table has training steps in both frameworks")
+
+    def worst(route: str, column: str) -> float:
+        return max(row[column] for row in _of(rows, (route,), *columns))
+
+    mean, variance, biased = (worst(CONVERTED, column) for column in columns)
+    figure = (
+        f"with it, over {len(own)} models and 100 steps, the running mean is off by {mean:.2g} "
+        f"standard deviations at most, the running variance by {variance:.2g} of itself and, once "
+        f"torch's n/(n-1) is taken out, by {biased:.2g}"
+    )
+    used = list(own)
+    for route, said in ((COPIED, "torch's number copied"), (DEFAULT, "Keras's default")):
+        others = _of(rows, (route,), *columns)
+        used += others
+        if others:
+            figure += f"; {said}: {worst(route, columns[0]):.2g} and {worst(route, columns[1]):.2g}"
+    parts = {"the running mean": mean < SAME, "the running variance": variance < SAME}
+    return Found(parts, figure, used)
+
+
+def drop_to_67(rows: Sequence[Row]) -> Found:
+    """A drop as from 92% to 67% happens, and momentum is what causes it."""
+    rated, momentum = _rated(rows, MISTAKES), _rated(rows, MOMENTUM)
+    if not momentum:
+        return Found({}, "no table has twins with momentum left or copied")
+    dropped = sorted((r for r in rated if lost(r) >= TO_67), key=lost)
+    causes = [row for row in dropped if row["route"] in MOMENTUM]
+    figure = (
+        f"momentum costs {100 * lost(_worst(momentum)):.1f} points at most in {len(momentum)} "
+        f"cells; 25 points and more: {', '.join(map(_said, dropped)) or 'none'}"
+    )
+    return Found({"the drop": bool(dropped), "its cause": bool(causes)}, figure, rated)
+
+
+def conventions(rows: Sequence[Row]) -> Found:
+    """What the two frameworks say otherwise, epsilon and momentum, costs 20 points and more."""
+    chosen = {"epsilon": _rated(rows, EPSILON), "momentum": _rated(rows, MOMENTUM)}
+    chosen = {name: own for name, own in chosen.items() if own}
+    figures = [f"{name}: {', '.join(map(_said, own))}" for name, own in chosen.items()]
+    return Found(
+        {name: lost(_worst(own)) >= TWENTY for name, own in chosen.items()},
+        "; ".join(figures) or "no table has twins with another framework's defaults",
+        [row for own in chosen.values() for row in own],
+    )
+
+
+def adjusting_momentum(rows: Sequence[Row]) -> Found:
+    """Where accuracy drops by more than 5 points BatchNorm's parameters are at fault, and momentum
+    among them."""
+    named = {
+        "verify BatchNorm's parameters": _rated(rows, (*EPSILON, *STATISTICS)),
+        "adjust momentum": _rated(rows, MOMENTUM),
+    }
+    named = {name: own for name, own in named.items() if own}
+    dropped = {name: [r for r in own if lost(r) > FIVE] for name, own in named.items()}
+    figures = [
+        f"{name}: {len(dropped[name])} of {len(own)} cells with such a fault drop that far"
+        for name, own in named.items()
+    ]
+    return Found(
+        {name: bool(own) for name, own in dropped.items()},
+        "; ".join(figures) or "no table has mistakes with BatchNorm's parameters",
+        [row for own in named.values() for row in own],
+    )
+
+
+def investigating(rows: Sequence[Row]) -> Found:
+    """A mean squared error above 1e-3, over the batches of a test split, finds what costs
+    accuracy."""
+    own = [r for r in _of(rows, MISTAKES, "split_mse_mean") if lost(r) is not None]
+    costly = [row for row in own if lost(row) > LOST]
+    if not costly:
+        return Found({}, "no table has a mistake with BatchNorm that costs accuracy")
+    below = [row for row in costly if not row["split_mse_mean"] > INVESTIGATE]
+    above = [row for row in own if row["split_mse_mean"] > INVESTIGATE and row not in costly]
+    figure = (
+        f"{len(costly) - len(below)} of {len(costly)} mistakes that cost more than a point of "
+        f"accuracy have a mean above 1e-3, the least "
+        f"{min(row['split_mse_mean'] for row in costly):.2g}; {len(above)} more above it cost less"
+    )
+    return Found({"": not below}, figure, own)

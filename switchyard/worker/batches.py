@@ -1,0 +1,119 @@
+"""What a model answers batch by batch: 64 examples one by one and at once, and a task's whole test
+split in batches of 64.
+
+An artefact that normalises by the batch at hand answers otherwise at every batch size, which no
+probe of one size shows. Asked of models tagged ``mode``.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any, Callable, Dict, List, Mapping, Optional
+
+import numpy as np
+
+from switchyard import wire
+from switchyard.worker.agreement import as_float64
+from switchyard.worker.drawing import draw
+
+#: Examples of the large batch, and of each batch of the test split but its last.
+SIZE = 64
+
+#: Under which a reference keeps them; no probe's name has a hyphen.
+LARGE, SPLIT = "of-64", "test-split"
+
+Arrays = Mapping[str, np.ndarray]
+Run = Callable[[Arrays], Arrays]
+
+
+def write(entry: Any, run: Run, target: pathlib.Path) -> None:
+    """Put the examples and torch's answers beside a model's reference. The 64 are the task's
+    first where there is a task, else drawn as probes are."""
+    given = {"inputs": {}, "outputs": {}}
+    if entry.task is not None:
+        inputs, labels = entry.task.examples()
+        labels = np.asarray(labels)
+        given["inputs"] = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
+        given["outputs"] = _joined([run(part) for part in _parts(given["inputs"], SIZE)])
+        wire.save_tensors(target / f"{SPLIT}.inputs.tensors", given["inputs"])
+        wire.save_tensors(target / f"{SPLIT}.outputs.tensors", given["outputs"])
+        wire.save_tensors(target / f"{SPLIT}.labels.tensors", {"labels": labels})
+        large = {what: _slice(arrays, 0, SIZE) for what, arrays in given.items()}
+    else:
+        inputs = draw(entry, LARGE, {"batch": SIZE})
+        large = {"inputs": inputs, "outputs": run(inputs)}
+    for what, arrays in large.items():
+        wire.save_tensors(target / f"{LARGE}.{what}.tensors", arrays)
+
+
+def ask(run: Run, reference: Any, figures: List[dict]) -> Dict[str, Optional[float]]:
+    """The columns; what a batch size is not taken for stays empty. The mean squared error of
+    every batch of the split goes to ``figures``."""
+    given, wanted = reference.inputs(LARGE), reference.outputs(LARGE)
+    fields: Dict[str, Optional[float]] = {
+        "batch1_mse": _mean(_errors(run, given, wanted, 1)),
+        "batch64_mse": _mean(_errors(run, given, wanted, SIZE)),
+    }
+    labels = reference.folder / f"{SPLIT}.labels.tensors"
+    if not labels.exists():
+        return fields
+    right = wire.load_tensors(labels)["labels"]
+    given, wanted = reference.inputs(SPLIT), reference.outputs(SPLIT)
+    errors = _errors(run, given, wanted, SIZE)
+    for place, error in enumerate(errors or ()):
+        figures.append({"condition": f"{SPLIT}-{place:03d}", "metric": "mse", "value": error})
+    fields["split_mse_mean"] = _mean(errors)
+    fields["split_mse_worst"] = max(errors) if errors else None
+    fields["batch1_accuracy"] = _accuracy(run, given, right, 1)
+    fields["batch64_accuracy"] = _accuracy(run, given, right, SIZE)
+    return fields
+
+
+def _errors(run: Run, given: Arrays, wanted: Arrays, size: int) -> Optional[List[float]]:
+    """The mean squared error of each batch of ``size``, of the output where it is largest; None
+    where a batch is refused, answered in another shape, or with what is no number."""
+    errors = []
+    for start, part in zip(range(0, _length(given), size), _parts(given, size)):
+        try:
+            got = run(part)
+        except Exception:  # the probes have judged the artefact; the column stays empty
+            return None
+        right = _slice(wanted, start, size)
+        if set(got) != set(right) or any(got[p].shape != right[p].shape for p in right):
+            return None
+        gaps = [as_float64(got[path]) - as_float64(right[path]) for path in right]
+        errors.append(max(float(np.mean(gap * gap)) for gap in gaps))
+    return errors if np.isfinite(errors).all() else None
+
+
+def _accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int) -> Optional[float]:
+    """The share of labels that the argmax of the first output hits; NaN hits none."""
+    hits = 0
+    for start, part in zip(range(0, len(labels), size), _parts(given, size)):
+        try:
+            scores = next(iter(run(part).values()))
+        except Exception:
+            return None
+        chosen = scores.argmax(axis=-1) == labels[start : start + size]
+        hits += int(np.sum(chosen & ~np.isnan(scores).any(axis=-1)))
+    return hits / len(labels)
+
+
+def _mean(errors: Optional[List[float]]) -> Optional[float]:
+    return float(np.mean(errors)) if errors else None
+
+
+def _length(arrays: Arrays) -> int:
+    return len(next(iter(arrays.values())))
+
+
+def _slice(arrays: Arrays, start: int, size: int) -> Dict[str, np.ndarray]:
+    return {path: np.ascontiguousarray(a[start : start + size]) for path, a in arrays.items()}
+
+
+def _parts(arrays: Arrays, size: int) -> List[Dict[str, np.ndarray]]:
+    return [_slice(arrays, start, size) for start in range(0, _length(arrays), size)]
+
+
+def _joined(parts: List[Arrays]) -> Dict[str, np.ndarray]:
+    return {path: np.concatenate([part[path] for part in parts]) for path in parts[0]}

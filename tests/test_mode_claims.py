@@ -1,0 +1,120 @@
+"""What the document says of BatchNorm, judged by rows of mistakes made for it."""
+
+from __future__ import annotations
+
+import pandas
+import pytest
+
+from switchyard.compare import claims, silent, statistics, tallies
+from switchyard.hops import export_mistakes, twin_mistakes
+from switchyard.vocabulary import MISTAKES
+
+SET = "torch2.13-tf2.21"
+NO = "does not hold"
+
+
+def row(model, route, verdict="investigate", before=None, after=None, **more):
+    hops = ">".join(route.split("-")[:-1])
+    known = {} if before is None else {"task_accuracy_native": before, "task_accuracy": after}
+    return {"version_set": SET, "device": "cpu", "precision": "float32", "model": model,
+            "route": route, "hops": hops, "verdict": verdict, "state": "done", **known,
+            **more}  # fmt: skip
+
+
+def judged(name, rows):
+    (one,) = [one for one in claims.judge({SET: rows}) if one.claim == name]
+    return one
+
+
+def test_forgetting_eval_is_judged_by_each_way_of_exporting_apart():
+    plain = row("digits", "dynamo_left_in_train-ort", "excellent", 0.99, 0.99)
+    traced = row("digits", "traced_in_train-ort", before=0.99, after=0.99, batch1_accuracy=0.90,
+                 batch1_mse=1.25, batch64_mse=0.5)  # fmt: skip
+    assert judged("eval-mode", [plain]).verdict == NO
+    both = judged("eval-mode", [traced, plain])
+    assert both.verdict == "holds for traced_in_train-ort"
+    assert "99.0% to 90.0%" in both.figure and "1.2 one by one, 0.5 at 64" in both.figure
+    assert set(both.rows) == {"digits-traced_in_train-ort", "digits-dynamo_left_in_train-ort"}
+
+
+def test_a_converter_that_refuses_train_mode_breaks_nothing_silently():
+    found = judged("eval-mode", [row("digits", "traced_in_train-ort", "refused")])
+    assert found.verdict == NO and "refuses" in found.figure
+
+
+def trained(route, mean, variance, biased=0.0):
+    return row("digits", route, "excellent", running_mean_error_100=mean,
+               running_var_error_100=variance, running_var_biased_error_100=biased)  # fmt: skip
+
+
+@pytest.mark.parametrize("mean, variance, said", [
+    (1e-7, 1e-7, "holds"), (1e-7, 1e-2, "holds for the running mean"), (1e-2, 1e-2, NO),
+])  # fmt: skip
+def test_the_conversion_of_momentum_is_judged_by_mean_and_variance_apart(mean, variance, said):
+    rows = [trained("manual-tf", mean, variance, 3e-7),
+            trained("manual_copied_momentum-tf", 0.5, 0.25)]  # fmt: skip
+    found = judged("momentum", rows)
+    assert found.verdict == said
+    assert "3e-07" in found.figure and "copied: 0.5 and 0.25" in found.figure
+    assert len(found.rows) == 2
+
+
+def test_a_drop_that_momentum_does_not_cause_is_not_put_down_to_it():
+    harmless = row("digits", "manual_default_momentum-tf", "excellent", 0.99, 0.99)
+    forgotten = row("digits", "manual_statistics_forgotten-tf", before=0.99, after=0.14)
+    assert judged("momentum-67", [harmless]).verdict == NO
+    found = judged("momentum-67", [harmless, forgotten])
+    assert found.verdict == "holds for the drop" and "99.0% to 14.0%" in found.figure
+    guilty = row("digits", "manual_copied_momentum-tf", before=0.92, after=0.67)
+    assert judged("momentum-67", [harmless, guilty]).verdict == "holds"
+
+
+@pytest.mark.parametrize("after, said", [(0.70, "holds for epsilon"), (0.80, NO)])
+def test_twenty_points_by_a_convention(after, said):
+    rows = [row("a", "manual_default_eps-tf", before=0.99, after=after),
+            row("a", "manual_default_momentum-tf", "excellent", 0.99, 0.99)]  # fmt: skip
+    assert judged("conventions-20", rows).verdict == said
+
+
+def test_momentum_repairs_nothing_where_it_costs_nothing():
+    rows = [row("a", "manual_default_eps-tf", before=0.99, after=0.93),
+            row("a", "manual_default_momentum-tf", "excellent", 0.99, 0.99)]  # fmt: skip
+    assert judged("adjust-momentum", rows).verdict == "holds for verify BatchNorm's parameters"
+
+
+@pytest.mark.parametrize("error, said", [(2e-3, "holds"), (5e-4, NO)])
+def test_the_band_of_investigation_must_find_every_mistake_that_costs(error, said):
+    def one(model, after, error):
+        return row(model, "manual_default_eps-tf", before=0.99, after=after, split_mse_mean=error)
+
+    rows = [one("a", 0.9, error), one("b", 0.99, 1e-9)]
+    assert judged("mse-investigate", rows).verdict == said
+
+
+def test_the_least_accuracy_counts_whatever_the_batch_it_was_had_at():
+    for column in ("task_accuracy", "batch1_accuracy", "batch64_accuracy"):
+        one = row("a", "traced_in_train-ort", before=0.99, after=0.99) | {column: 0.5}
+        assert "99.0% to 50.0%" in judged("eval-mode", [one]).figure
+
+
+def test_mistakes_on_purpose_count_for_no_converter():
+    rows = [row("a", "torchscript_left_in_train-ort", "excellent", ratio_to_native=1.0),
+            row("a", "traced_in_train-ort"), row("a", "torchscript-ort", "excellent")]  # fmt: skip
+    assert [rate.route for rate in statistics.rates(rows)] == ["torchscript-ort"]
+    assert judged("export-rate", rows).rows == ("a-torchscript-ort",)
+    assert silent.silent_faults(rows) == {"": []}
+    assert judged("ort-as-fast", rows[:1]).verdict == "not measured"
+
+
+def test_the_list_of_mistakes_is_that_of_the_hops():
+    hops = [*export_mistakes.HOPS, *twin_mistakes.HOPS]
+    assert sorted(hop.name for hop in hops) == sorted(MISTAKES)
+    plain = {"name": "digits", "tags": [], "twin": True, "file": ""}
+    assert all(hop.takes({**plain, "tags": ["mode"]}) for hop in hops)
+    assert not any(hop.takes(plain) for hop in hops)
+
+
+def test_who_wins_where_is_no_question_to_mistakes():
+    rows = [row("a", "traced_in_train-ort"), row("a", "torchscript-ort", "excellent")]
+    routes, won = tallies.wins(pandas.DataFrame(rows))
+    assert routes == ["torchscript-ort"] and won.tolist() == [[0]]
