@@ -31,9 +31,9 @@ class Fault:
 def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
     """Family -> its faults, families in order of their names; one without any has an empty list.
 
-    The native baseline is no conversion, mistakes on purpose are no converter's faults, what stopped
-    at ``preprocess`` never came to one, and models count in their own precision alone. Where a kind
-    has no error (another shape or dtype), ``worst_mse`` is None.
+    The native baseline is no conversion, mistakes on purpose are no converter's faults, what
+    stopped at ``preprocess`` never came to one, and models count in their own precision alone.
+    Where a kind has no error (another shape or dtype), ``worst_mse`` is None.
     """
     order = {route: place for place, route in enumerate(route_order(rows))}
     found: dict[str, dict[tuple[str, str], list[Row]]] = {}

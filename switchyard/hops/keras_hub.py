@@ -63,7 +63,7 @@ class KerasHub(Hop):
     name = "keras-hub"
     source = "torch"
     targets = ("saved_model",)
-    tier = "full"
+    tier = "full-only"
     environment = "keras-hub"
     requires = ("torch", "transformers", "safetensors", "tensorflow", "keras_hub")
     refusals = (
@@ -75,7 +75,7 @@ class KerasHub(Hop):
     def takes(self, model: Mapping[str, Any]) -> bool:
         """The models that are built with transformers; of these the hop refuses by name what
         KerasHub has no converter for."""
-        return "transformers" in model["needs"]
+        return "transformers" in model.get("needs", ())
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises Refusal, UnmatchedWeights, and what KerasHub, safetensors and Keras raise."""

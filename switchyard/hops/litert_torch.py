@@ -29,7 +29,7 @@ class LiteRtTorch(Hop):
     name = "litert-torch"
     source = "torch"
     targets = ("tflite",)
-    tier = "full"
+    tier = "full-only"
     environment = "litert-torch"
     requires = ("torch", "litert_torch")
     refusals = (

@@ -44,7 +44,7 @@ class Nobuco(Hop):
     name = "nobuco"
     source = "torch"
     targets = ("saved_model",)
-    tier = "full"
+    tier = "full-only"
     environment = "nobuco"
     # Which imports torch and TensorFlow itself, in the one order that every set bears.
     requires = ("switchyard.worker.nobuco_ground",)

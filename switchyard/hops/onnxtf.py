@@ -42,7 +42,7 @@ class OnnxTf(Hop):
     name = "onnxtf"
     source = "onnx"
     targets = ("saved_model",)
-    tier = "full"
+    tier = "full-only"
     after = ("torchscript",)
     requires = ("onnx", "tensorflow", "onnx_tf.backend")
     refusals = (

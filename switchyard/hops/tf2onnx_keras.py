@@ -21,7 +21,7 @@ class Tf2OnnxKeras(Hop):
 
     source = "keras"
     targets = ("onnx",)
-    tier = "full"
+    tier = "full-only"
     after = ("manual",)
     requires = ("tensorflow", "keras.ops", "tf2onnx", "onnx")
     preloads = ("keras", "tf2onnx.convert")

@@ -55,7 +55,7 @@ class Torchax(Hop):
     name = "torchax"
     source = "torch"
     targets = ("saved_model",)
-    tier = "full"
+    tier = "full-only"
     environment = "torchax"
     # torchax itself can only be imported after ``declare``.
     requires = ("torch", "jax", "tensorflow")
