@@ -102,7 +102,8 @@ class LiteRt(Runtime):
              target: Target = Target()) -> Session:  # fmt: skip
         """Allocates as well, so that operators it lacks (``Flex...``) show at load.
 
-        Raises what LiteRT raises: ValueError or RuntimeError.
+        Raises what LiteRT raises: ValueError or RuntimeError; and RuntimeError where TensorFlow's
+        own operators would run only because TensorFlow is in this process too.
         """
         try:
             from ai_edge_litert.interpreter import Interpreter
@@ -120,7 +121,20 @@ class LiteRt(Runtime):
             # allocated again at the inputs' own sizes. An operator that is missing stays so.
             if _lacks_operator(error) or not _has_open_sizes(interpreter):
                 raise
+        _refuse_borrowed(interpreter)
         return _LiteRtSession(interpreter, threads)
+
+
+def _refuse_borrowed(interpreter: Any) -> None:
+    """An older LiteRT finds the Flex delegate of a TensorFlow that was imported beside it; where it
+    serves, and where it is measured, there is none."""
+    listed = getattr(interpreter, "_get_ops_details", list)()
+    borrowed = sorted({each["op_name"] for each in listed if each["op_name"].startswith("Flex")})
+    if borrowed:
+        raise RuntimeError(
+            "Select TensorFlow op(s), included in the given model, is(are) not supported by this "
+            f"interpreter alone: {', '.join(borrowed)}"
+        )
 
 
 def _lacks_operator(error: Exception) -> bool:
