@@ -6,10 +6,11 @@ import types
 
 from switchyard import hops, runtimes
 from switchyard.routes import named
+from switchyard.runner import yard
 from switchyard.runner.plan import Planned
 from switchyard.runner.workers import Finished
 from switchyard.runner.yard import Yard
-from switchyard.vocabulary import Cell, Outcome
+from switchyard.vocabulary import ROUTE_TIERS, Cell, Outcome
 
 
 class Crew:
@@ -50,3 +51,8 @@ def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
     assert asked["dynamo"] == known["dynamo"].preloads != ()
     assert asked["torch-compile"] == runs["torch-compile"].preloads != ()
     assert crew.jobs[0]["do"] == "reference" and len(crew.jobs) == 4
+
+
+def test_what_a_route_costs_most_is_started_first():
+    first = yard._Work(lambda: None, after=[yard._Work(lambda: None, tier) for tier in ROUTE_TIERS])
+    assert [work.tier for work in first.dearest_first()] == list(reversed(ROUTE_TIERS))
