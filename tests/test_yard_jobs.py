@@ -38,7 +38,7 @@ class Crew:
 
 def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
     known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
-    model = {"sources": {}, "file": "zoo.py", "inputs": {}, "classifier": False, "sizes": {}}
+    model = {"sources": {}, "file": "zoo.py", "inputs": {}, "classifier": False, "precision": "float32", "sizes": {}}
     yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None)
     try:
         yard.prepare([
