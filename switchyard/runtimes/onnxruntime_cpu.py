@@ -33,7 +33,12 @@ class OrtSession(Session):
 
     def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         session, binding = self._session, self._bind(feeds)
-        return lambda: session.run_with_iobinding(binding)
+
+        # Up to 1.20 a binding has an array's memory and does not hold the array: ``held`` does.
+        def once(held: Any = feeds) -> None:
+            session.run_with_iobinding(binding)
+
+        return once
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
         """Inputs bound where they lie; outputs allocated by the run, since their shapes may

@@ -1,0 +1,42 @@
+"""What is timed runs on the inputs it was given, also once nobody else holds them."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import types
+import weakref
+
+import numpy as np
+
+from switchyard.runtimes.onnxruntime_cpu import OrtSession
+
+
+class Array(np.ndarray):
+    """An array that a weak reference can point to."""
+
+
+class Binding:
+    def bind_ortvalue_input(self, name, value):
+        pass
+
+    def bind_output(self, name, device):
+        pass
+
+
+def test_a_prepared_call_holds_its_inputs(monkeypatch):
+    forgetful = types.SimpleNamespace(ortvalue_from_numpy=lambda array: object())
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(OrtValue=forgetful))
+    ran = []
+    session = OrtSession.__new__(OrtSession)
+    session._session = types.SimpleNamespace(
+        io_binding=Binding, run_with_iobinding=lambda binding: ran.append(alive())
+    )
+    session._names = ["output"]
+    array = np.ones(3, "float32").view(Array)
+    alive = weakref.ref(array)
+    once = session.prepare({"input": array})
+    del array
+    gc.collect()
+    once()
+    assert ran[0] is not None
