@@ -41,8 +41,8 @@ def run(bench, tmp_path_factory):
     cells = [f"{model}-torchscript-{change}-ort" for model, change in MUTATED.items()]
     cells += [f"{model}-torchscript-ort" for model in MUTATED]
     report = folder / "report.xml"
-    run = bench(*zoo, "--hop", PLANTED / "mutations.py", "--tier", "full", "--expectations",
-                folder, f"--junitxml={report}", *bench.only(*cells))  # fmt: skip
+    run = bench(*zoo, "--hop", PLANTED / "mutations.py", "--tier", "full", "--precision", "float32",
+                "--expectations", folder, f"--junitxml={report}", *bench.only(*cells))  # fmt: skip
     run.red = {
         re.search(r":([a-z0-9_]+-.*)\]", case.get("name")).group(1)
         for case in xml.etree.ElementTree.parse(report).iter("testcase")

@@ -29,7 +29,7 @@ def test_the_three_roads_are_routes_and_onnxtf_follows_one_exporter():
     found = routes.routes(known, runs)
     assert {"nobuco-tf", "keras-hub-tf", "torchscript-onnxtf-tf"} <= set(found)
     assert [name for name in found if "onnxtf" in name] == ["torchscript-onnxtf-tf"]
-    assert routes.named("torchscript11-onnxtf-tf", known, runs).tier == "full"
+    assert routes.named("torchscript11-onnxtf-tf", known, runs).tier == "full-only"
 
 
 @pytest.mark.parametrize("needs, taken", [((), False), (("transformers",), True)])

@@ -226,6 +226,10 @@ def leave_child_behind():
     subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 
 
+def narrow_inside(module, job):
+    return _wrapped(lambda net, x: net(x.float()).double())(module.float(), job)
+
+
 class Unsigned(Hop):
     """A SavedModel that nobody gave a signature to serve."""
 
@@ -250,7 +254,7 @@ HOPS = (
     Planted("all_zero", graph=all_zero),
     Planted("swapped", graph=swap_outputs),
     Planted("missing", graph=lose_output),
-    Planted("narrowed_inside", module=_wrapped(lambda net, x: net.float()(x.float()).double())),
+    Planted("narrowed_inside", module=narrow_inside),
     Planted("narrowed_output", module=_wrapped(lambda net, x: net(x).float())),
     Planted("nan_once", graph=nan_in_one_place),
     Planted("right_once", graph=right_once),
