@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.compare import statistics
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
 
@@ -90,7 +90,8 @@ def markdown_lines(rows: Sequence[Row]) -> list[str]:
         for route in method.routes:
             lines.append(f"| {method.name} | {said} | {_cells(measured(rows, route))} |")
             told.add(route)
-    for route in statistics.route_order(rows):
+    honest = [row for row in rows if not is_mistake(row.get("hops"))]
+    for route in statistics.route_order(honest):
         if route.endswith(_ENDS) and route not in told:
             lines.append(f"| other | | {_cells(measured(rows, route))} |")
     return lines
