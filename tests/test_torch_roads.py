@@ -196,3 +196,9 @@ def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(tmp
     outcome = done["outcome"]
     assert (outcome["stage"], outcome["verdict"]) == ("build", "unavailable")
     assert outcome["kind"] == "missing-dependency"
+
+
+@pytest.mark.parametrize("name", ["litert-torch", "torchax"])
+def test_what_both_roads_share_is_part_of_their_artefacts_keys(name):
+    names = {file.rpartition("/")[2] for file in hops.builtin()[name].files}
+    assert "torch_program.py" in names and len(names) == 2
