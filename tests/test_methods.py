@@ -46,3 +46,8 @@ def test_an_exact_answer_has_the_error_zero():
 ])  # fmt: skip
 def test_every_method_and_every_other_road_to_tensorflow_has_a_line(line):
     assert line in markdown_lines(ROWS)
+
+
+def test_a_mistake_on_purpose_is_no_road_to_tensorflow():
+    mistake = row("a", "manual_default_eps-tf", "investigate", hops="manual_default_eps")
+    assert not any("default_eps" in line for line in markdown_lines([*ROWS, mistake]))
