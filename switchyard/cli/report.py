@@ -27,11 +27,18 @@ def add(commands) -> None:
     parser.add_argument("--methods", metavar="FILE",
                         help="write the source document's four methods and every other road to "
                         "TensorFlow as measured, as Markdown; - is standard output")  # fmt: skip
+    parser.add_argument("--mistakes", metavar="FILE",
+                        help="write what each mistake made on purpose with the mode or with "
+                        "BatchNorm costs, as Markdown; - is standard output")  # fmt: skip
+    parser.add_argument("--preprocessing", metavar="FILE",
+                        help="write how far the two ecosystems' own preprocessing of a picture "
+                        "lies apart, as Markdown; - is standard output")  # fmt: skip
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_markdown, bands, methods, rendering, silent
+    from switchyard.compare import as_markdown, bands, rendering
+    from switchyard.compare import methods, mistakes, preprocessing, silent
     from switchyard.runner.summary import run_again
     from switchyard.tables import opening, reading
 
@@ -39,6 +46,8 @@ def run(options: argparse.Namespace) -> int:
         "--markdown": options.markdown,
         "--silent": options.silent,
         "--methods": options.methods,
+        "--mistakes": options.mistakes,
+        "--preprocessing": options.preprocessing,
     }
     targets = [(option, name) for option, name in asked.items() if name]
     try:
@@ -53,6 +62,8 @@ def run(options: argparse.Namespace) -> int:
         "--markdown": lambda: as_markdown.run_lines(rows, str(place)),
         "--silent": lambda: silent.markdown_lines(rows),
         "--methods": lambda: methods.markdown_lines(rows),
+        "--mistakes": lambda: mistakes.markdown_lines(rows),
+        "--preprocessing": lambda: preprocessing.markdown_lines(rows),
     }
     try:
         for option, name in targets:
