@@ -37,8 +37,15 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import as_markdown, bands, rendering
-    from switchyard.compare import methods, mistakes, preprocessing, silent
+    from switchyard.compare import (
+        as_markdown,
+        bands,
+        methods,
+        mistakes,
+        preprocessing,
+        rendering,
+        silent,
+    )
     from switchyard.runner.summary import run_again
     from switchyard.tables import opening, reading
 
