@@ -225,8 +225,10 @@ def _run(folder: pathlib.Path) -> _Written:
 
         failure: Optional[BaseException] = None
         model = None
-        # Releases for Keras 2 leave the SavedModel without a signature unless told otherwise.
-        for options in ({}, {"output_signaturedefs": True}):
+        # Releases for Keras 2 leave the SavedModel without a signature, or leave it out where
+        # writing it so fails (they then speak of a grouped convolution), unless told otherwise.
+        told = {"output_signaturedefs": True}
+        for options in ({}, told):
             try:
                 model = onnx2tf.convert(
                     input_onnx_file_path="model.onnx",
@@ -237,9 +239,9 @@ def _run(folder: pathlib.Path) -> _Written:
                 )
             except (Exception, SystemExit) as error:
                 failure = error
-            if failure is not None or not _unsigned(out / "saved_model"):
+            if failure is not None or options is told or _signed(out / "saved_model"):
                 break
-            shutil.rmtree(out)
+            shutil.rmtree(out, ignore_errors=True)
             shutil.copy(folder / "before.onnx", folder / "model.onnx")
     said = _COLOURS.sub("", printed.getvalue())
     lite = out / "saved_model" / "model_float32.tflite"
@@ -264,15 +266,15 @@ def _run(folder: pathlib.Path) -> _Written:
     return _Written(model, simplified, reasons)
 
 
-def _unsigned(folder: pathlib.Path) -> bool:
-    """Whether a SavedModel is there and nobody can call it by a signature."""
+def _signed(folder: pathlib.Path) -> bool:
+    """Whether a SavedModel is there that can be called by a signature."""
     if not (folder / "saved_model.pb").exists():
         return False
     try:
         tensorflow_saved_model.read_signature(folder)
     except KeyError:
-        return True
-    return False
+        return False
+    return True
 
 
 @contextlib.contextmanager
