@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from switchyard.hops import onnx2tf as hop
+from switchyard.hops import onnx2tf_call
 
 UNSIGNED, SIGNED, NONE = "unsigned", "signed", None
 
@@ -37,11 +37,11 @@ def asked(tmp_path, monkeypatch):
                 raise KeyError("serving_default")
 
         monkeypatch.setitem(sys.modules, "onnx2tf", types.SimpleNamespace(convert=convert))
-        monkeypatch.setattr(hop, "_surroundings", lambda folder: contextlib.nullcontext())
-        monkeypatch.setattr(hop.tensorflow_saved_model, "read_signature", read_signature)
+        monkeypatch.setattr(onnx2tf_call, "_surroundings", lambda folder: contextlib.nullcontext())
+        monkeypatch.setattr(onnx2tf_call.tensorflow_saved_model, "read_signature", read_signature)
         for name in ("before.onnx", "model.onnx"):
             (tmp_path / name).write_text("")
-        return calls, hop._run(tmp_path), tmp_path / "out"
+        return calls, onnx2tf_call.call(tmp_path), tmp_path / "out"
 
     return ask
 
