@@ -1,4 +1,7 @@
-"""Operators with a kernel of their own on a GPU: a Triton kernel behind ``torch.library``."""
+"""Operators with a kernel of their own on a GPU, behind ``torch.library``: one in Triton, and one
+in CUDA C++ that is built in place."""
+
+import functools
 
 import torch
 from torch import nn
@@ -61,3 +64,75 @@ def triton_swish():
     # Opaque to every exporter; torch runs one kernel on the CPU and another on the card.
     register_swish()
     return UseSwish()
+
+
+#: float32 alone, which is all that its model asks of it.
+SQUAREPLUS = r"""
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAStream.h>
+
+__global__ void kernel(const float* x, float* y, int64_t n) {
+  int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x;
+  if (i < n) y[i] = 0.5f * (x[i] + sqrtf(x[i] * x[i] + 4.0f));
+}
+
+torch::Tensor squareplus(torch::Tensor x) {
+  x = x.contiguous();
+  auto y = torch::empty_like(x);
+  const int64_t n = x.numel(), block = 256;
+  if (n > 0) {
+    kernel<<<(n + block - 1) / block, block, 0, c10::cuda::getCurrentCUDAStream()>>>(
+        x.data_ptr<float>(), y.data_ptr<float>(), n);
+    C10_CUDA_KERNEL_LAUNCH_CHECK();
+  }
+  return y;
+}
+"""
+
+
+def squareplus(x: torch.Tensor) -> torch.Tensor:
+    """What the kernel computes, on the CPU: the reference. Barron, 2021 (arXiv 2112.11687)."""
+    return 0.5 * (x + torch.sqrt(x * x + 4))
+
+
+@functools.lru_cache(maxsize=None)
+def _extension():
+    """Built by nvcc when it is first called on a card, and kept where torch keeps extensions."""
+    from torch.utils import cpp_extension
+
+    if cpp_extension.CUDA_HOME is None or not cpp_extension.is_ninja_available():
+        wanted = "a CUDA toolkit with nvcc" if cpp_extension.CUDA_HOME is None else "ninja"
+        raise ModuleNotFoundError(f"no {wanted}, with which this operator's kernel is built")
+    return cpp_extension.load_inline(
+        "switchyard_squareplus",
+        cpp_sources="torch::Tensor squareplus(torch::Tensor x);",
+        cuda_sources=SQUAREPLUS,
+        functions=["squareplus"],
+    )
+
+
+def register_squareplus():
+    """Once a process, as ``register_swish``."""
+    if hasattr(torch.ops.switchyard, "built_squareplus"):
+        return
+    operator = torch.library.custom_op(
+        "switchyard::built_squareplus", squareplus, mutates_args=(), device_types="cpu"
+    )
+    operator.register_kernel("cuda")(lambda x: _extension().squareplus(x))
+    operator.register_fake(torch.empty_like)
+
+
+class UseSquareplus(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.before, self.after = nn.Linear(37, 64), nn.Linear(64, 11)
+
+    def forward(self, x):
+        return self.after(torch.ops.switchyard.built_squareplus(self.before(x)))
+
+
+@model(x=Tensor("batch", 37), exercises=("custom_operator", "cuda_extension"), tags=("gpu",))
+def built_extension():
+    # As ``triton_swish``; beside it one sees whether it is the operator or its language.
+    register_squareplus()
+    return UseSquareplus()
