@@ -114,10 +114,18 @@ def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
     process = Process(vary=no, leak=Ended("timeout", "no end after 300 s"))
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "from_host"])
-    assert watch.found.series == {"from_host": [0.002]}
+    assert watch.found.series == {"from_host": [0.002], "graph": [0.002]}
     assert watch.found.messages == ["leak: timeout: no end after 300 s",
                                     "varied: device-oom: CUDA out of memory"]  # fmt: skip
     assert set(watch.found.memory) == {"import", "after_runs", "released"}
+
+
+def test_the_graph_is_asked_for_when_all_memory_was_read_and_none_offered_is_no_series():
+    nothing = {"durations_s": [], "message": "tf offers no CUDA graphs"}
+    watch = Watch(Card(QUIET), process := Process(graph=nothing))
+    watch.others(5, ["resident"])
+    assert [do for do, _ in process.asked][-2:] == ["release", "graph"]
+    assert watch.found.series == {} and watch.found.messages == ["graph: tf offers no CUDA graphs"]
 
 
 def test_memory_is_kept_at_every_point_with_what_nvml_says():
@@ -133,7 +141,7 @@ def test_memory_is_kept_at_every_point_with_what_nvml_says():
 
 def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
     found = OnDevice(
-        series={"device": [0.001, 0.003, 0.002], "from_host": [0.004]},
+        series={"device": [0.001, 0.003, 0.002], "from_host": [0.004], "graph": [0.0005]},
         memory={
             "after_runs": {"allocated_mib": 6, "slack": 0.25, "process_mib": 600},
             "varied": {"external_fragmentation": 0.5}, "released": {"allocated_mib": 0},
@@ -145,6 +153,7 @@ def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
         schema.checked(name, value)
     assert columns["latency_device_median_ms"] == pytest.approx(2)
     assert columns["latency_from_host_median_ms"] == pytest.approx(4)
+    assert columns["latency_graph_median_ms"] == pytest.approx(0.5)
     assert (columns["gpu_slack"], columns["gpu_external_fragmentation"]) == (0.25, 0.5)
     assert (columns["gpu_leak_bytes"], columns["gpu_kept_mib"]) == (0, 0)
     assert columns["gpu_requested_mib"] is None  # not said, so empty

@@ -89,15 +89,19 @@ graph = helper.make_graph([helper.make_node("Sin", ["x"], ["s"], name="first"),
                           "g", [value("x")], [value("y")])
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
           "model.onnx")
-cuda._providers = lambda target, provider: [provider]
+cuda._providers = lambda target, provider, graph=False: [provider]
 cuda.DEVICE = "cpu"
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
 session = cuda.CudaSession("model.onnx", Target("cuda"), cuda.CPU)
 called = {name: call() for name, call in session.series(feeds).items()}
+replay = session.graphed(feeds)
+replay()
+outputs = replay.__defaults__[0][1]
 said = {"series": sorted(called), "run": session.run(feeds)["y"].shape,
+        "graphed": float(abs(outputs["y"].numpy() - session.run(feeds)["y"]).max()),
         "placement": session.placement(feeds), "lacks": cuda.lacks(cuda.CUDA)}
 try:
-    cuda._providers = lambda target, provider: [cuda.CPU]
+    cuda._providers = lambda target, provider, graph=False: [cuda.CPU]
     cuda._session("model.onnx", Target("cuda"), cuda.CUDA)
 except Exception as error:
     said["fallback"] = [error.kind, error.stage, str(error)]
@@ -121,6 +125,7 @@ def in_default_set(code, tmp_path):
 def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_failure(tmp_path):
     said = in_default_set(PROFILED, tmp_path)
     assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
+    assert said["graphed"] == 0  # into the outputs that were bound once
     assert said["placement"]["nodes_on_cpu"] == 2 and said["placement"]["share_on_cpu"] == 1
     assert said["placement"]["placement_message"] == "on the CPU: Cos, Sin"
     assert "has no CUDAExecutionProvider" in said["lacks"]

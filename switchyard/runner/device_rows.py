@@ -44,7 +44,8 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
         for column, at in _MEMORY.items()
     }
     for series, column in (("device", "latency_device_median_ms"),
-                           ("from_host", "latency_from_host_median_ms")):  # fmt: skip
+                           ("from_host", "latency_from_host_median_ms"),
+                           ("graph", "latency_graph_median_ms")):  # fmt: skip
         found[column] = _middle(good, lambda one, series=series: _median_ms(one, series))
     found["sm_clock_mhz"] = _middle(good, lambda one: one.sample.sm_clock_mhz)
     found["gpu_temperature"] = _middle(good, lambda one: one.sample.temperature_c)

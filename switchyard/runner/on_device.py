@@ -142,7 +142,8 @@ class Watch:
             found.retaken += 1
 
     def others(self, count: int, known: List[str]) -> None:
-        """The other series, and memory and leak after them; see the module's docstring."""
+        """The other series, memory and leak after them, and the CUDA graph at the end, since it
+        holds memory of its own; see the module's docstring."""
         for name in OTHER_SERIES:
             if name in known:
                 reply = self._ask(f"series {name}", do="burst", n=count, series=name)
@@ -153,6 +154,11 @@ class Watch:
         self.found.leak_bytes = (reply or {}).get("leak_bytes")
         self._point("varied", do="vary")
         self._point("released", do="release")
+        reply = self._ask("graph", do="graph", n=count)
+        if reply and reply["durations_s"]:
+            self.found.series["graph"] = reply["durations_s"]
+        elif reply:
+            self.found.messages.append(f"graph: {reply['message']}")
 
     def _point(self, point: str, **job: Any) -> None:
         reply = self._ask(point, **job)

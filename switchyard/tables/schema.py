@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -152,6 +152,7 @@ COLUMNS: tuple[Column, ...] = (
     _float(
         "latency_from_host_median_ms", "as latency_median_ms, inputs in host memory each call", "ms"
     ),
+    _float("latency_graph_median_ms", "as latency_median_ms, replayed from a CUDA graph", "ms"),
     _integer("launches", "fresh processes that measured"),
     _float("ratio_to_native", "median latency over torch-eager's in this run; below 1 is faster"),
     # memory of a fresh process

@@ -13,7 +13,7 @@ import ctypes
 import gc
 import os
 import time
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from switchyard import wire
 
@@ -55,6 +55,28 @@ def memory_now() -> Dict[str, Optional[float]]:
     return found
 
 
+#: Replays before those that count.
+WARM_REPLAYS = 5
+
+
+def timed(call: Callable[[], Any], n: int, itself: bool = False) -> List[float]:
+    """Seconds of ``n`` calls by ``perf_counter_ns``, collector off meanwhile; ``itself``: the
+    call's own answer is its seconds."""
+    clock, durations = time.perf_counter_ns, []
+    gc.collect()
+    gc.disable()
+    try:
+        if itself:
+            return [call() for _ in range(n)]
+        for _ in range(n):
+            started = clock()
+            call()
+            durations.append(clock() - started)
+    finally:
+        gc.enable()
+    return [ns / 1e9 for ns in durations]
+
+
 class Measured:
     """What the process holds between frames."""
 
@@ -82,26 +104,13 @@ class Measured:
 
     def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Load, prepare the example's inputs, call once; memory after each."""
-        from switchyard import runtimes
-        from switchyard.manifest import Artefact
         from switchyard.worker.reference import Reference
 
-        points, runtime = {}, self._runtime
+        points = {}
         started = time.perf_counter()
-        model, artefact = None, None
-        if runtime.format == "torch":
-            from switchyard.worker.building import build
-
-            model = build(job["file"], job["model"], job.get("precision", ""))
-        else:
-            artefact = Artefact.read(job["artefact"])
-        target = runtimes.Target.of_job(job)
-        self.on_device = target.device != "cpu"
-        if job.get("record"):
-            runtime.record()
-        self._session = runtimes.loaded(runtime, artefact, model, target)
+        self._job = job
+        self._session = self._loaded()
         self._reference = Reference.read(job["reference"])
-        self._manifest = artefact and artefact.manifest.for_format(runtime.format)
         self._series = self._session.series(self._feeds("example"))
         load_seconds = time.perf_counter() - started
         points["load"] = memory_now()
@@ -121,6 +130,26 @@ class Measured:
             },
         }
 
+    def _loaded(self) -> Any:
+        """A session of the job; the manifest of what it was loaded from is kept."""
+        from switchyard import runtimes
+        from switchyard.manifest import Artefact
+
+        job, runtime = self._job, self._runtime
+        model, artefact = None, None
+        if runtime.format == "torch":
+            from switchyard.worker.building import build
+
+            model = build(job["file"], job["model"], job.get("precision", ""))
+        else:
+            artefact = Artefact.read(job["artefact"])
+        target = runtimes.Target.of_job(job)
+        self.on_device = target.device != "cpu"
+        if job.get("record"):
+            runtime.record()
+        self._manifest = artefact and artefact.manifest.for_format(runtime.format)
+        return runtimes.loaded(runtime, artefact, model, target)
+
     def _feeds(self, probe: str) -> Mapping[str, Any]:
         inputs = self._reference.inputs(probe)
         return self._manifest.feeds(inputs) if self._manifest else inputs
@@ -129,20 +158,17 @@ class Measured:
         """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile; those of
         the series ``device`` by the device's own clock."""
         series = job.get("series", "resident")
-        call, clock = self._series[series], time.perf_counter_ns
-        durations = []
-        gc.collect()
-        gc.disable()
-        try:
-            if series == "device":
-                return {"durations_s": [call() for _ in range(job["n"])]}
-            for _ in range(job["n"]):
-                started = clock()
-                call()
-                durations.append(clock() - started)
-        finally:
-            gc.enable()
-        return {"durations_s": [ns / 1e9 for ns in durations]}
+        return {"durations_s": timed(self._series[series], job["n"], itself=series == "device")}
+
+    def graph(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """``n`` durations of the example replayed from a CUDA graph; none where the runtime
+        offers no graphs. The model is loaded once more for it: what a graph holds, and what a
+        capture that failed leaves, is in no other figure."""
+        call = self._loaded().graphed(self._feeds("example"))
+        if call is None:
+            return {"durations_s": [], "message": f"{self._runtime.name} offers no CUDA graphs"}
+        timed(call, WARM_REPLAYS)
+        return {"durations_s": timed(call, job["n"])}
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         return memory_now()
@@ -195,8 +221,9 @@ class Measured:
         return {}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="switchyard.worker.measuring")
+def serve(measured: Any, program: str) -> None:
+    """Answer frames by the methods of ``measured`` that they name, until the pipe ends."""
+    parser = argparse.ArgumentParser(prog=program)
     parser.add_argument("--read", type=int, required=True)
     parser.add_argument("--write", type=int, required=True)
     options = parser.parse_args()
@@ -205,7 +232,6 @@ def main() -> None:
     keep_orphans()
     # Its pipe's end is noticed between two frames only; a call that hangs needs the kernel.
     die_with(os.getppid())
-    measured = Measured()
     while True:
         job = wire.receive(options.read)
         if job is None:
@@ -221,4 +247,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(Measured(), "switchyard.worker.measuring")
