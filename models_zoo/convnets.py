@@ -65,7 +65,7 @@ class ResNet(nn.Module):
     exercises=("conv2d", "batch_norm", "max_pool2d", "adaptive_avg_pool2d"),
     tier="smoke",
     classifier=True,
-    tags=("mode",),
+    tags=("mode", "sharing"),
 )
 def resnet18():
     return ResNet(widths=(10, 14, 18, 22), depths=(2, 2, 2, 2), classes=7)

@@ -31,8 +31,9 @@ PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 NO_FAMILIES = ("__init__", "entry", "preprocessing")
 
 #: ``gpu``: only planned in runs on a CUDA device. ``mode``: also sent through the hops that make a
-#: mistake with BatchNorm or the mode, and asked at batch 1 and 64.
-TAGS = ("gpu", "mode")
+#: mistake with BatchNorm or the mode, and asked at batch 1 and 64. ``sharing``: on a CUDA device
+#: also held by torch and TensorFlow at once.
+TAGS = ("gpu", "mode", "sharing")
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 

@@ -64,7 +64,7 @@ class ResNet50(nn.Module):
     exercises=("conv2d", "batch_norm"),
     tier="full",
     classifier=True,
-    tags=("gpu",),
+    tags=("gpu", "sharing"),
 )
 def resnet50():
     return ResNet50()
@@ -96,7 +96,7 @@ class FullUNet(nn.Module):
     image=Tensor("batch", 3, 256, 192),
     exercises=("conv_transpose2d", "cat"),
     tier="full",
-    tags=("gpu",),
+    tags=("gpu", "sharing"),
 )
 def unet_full():
     return FullUNet()
@@ -118,7 +118,7 @@ class Pooled(nn.Module):
     exercises=("embedding", "scaled_dot_product_attention", "layer_norm"),
     tier="full",
     needs=("transformers",),
-    tags=("gpu",),
+    tags=("gpu", "sharing"),
 )
 def bert_base():
     # The configuration's defaults are BERT-base's: 12 layers of 768, 12 heads.

@@ -69,8 +69,8 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     eager, ort = rows["tiny_mlp-torch-eager"], rows["tiny_mlp-torchscript-ort"]
     assert {row["device"] for row in rows.values()} == {"cuda"}
     for name in ("latency_median_ms", "latency_device_median_ms", "latency_from_host_median_ms",
-                 "sm_clock_mhz", "gpu_temperature", "gpu_used_mib", "gpu_leak_bytes",
-                 "gpu_kept_mib"):  # fmt: skip
+                 "latency_graph_median_ms", "sm_clock_mhz", "gpu_temperature", "gpu_used_mib",
+                 "gpu_leak_bytes", "gpu_kept_mib"):  # fmt: skip
         assert eager[name], (name, said)
     assert (eager["gpu_slack"], eager["gpu_internal_fragmentation"]) == ("0.25", "0.5")
     assert eager["gpu_external_fragmentation"] == "0.25"
@@ -78,6 +78,7 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     # Every node is on the CPU here, and the row does not hide it.
     assert (ort["placement_kind"], ort["share_on_cpu"]) == ("cpu-fallback", "1.0")
     assert ort["verdict"] == "excellent" and ort["latency_from_host_median_ms"]
+    assert ort["latency_graph_median_ms"]
     (folder,) = on_fake_card.results.iterdir()
     assert [path.name for path in (folder / "memory").iterdir()] == [
         "tiny_mlp-torch-eager.float32.pickle"
@@ -87,12 +88,15 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
 
 
 def test_a_session_that_fell_back_has_failed_at_load_and_a_busy_card_is_noisy(on_fake_card):
-    status, said, rows = on_fake_card(*ROUTES, FAKE_FOREIGN="1")
+    status, said, rows = on_fake_card(*ROUTES, FAKE_FOREIGN="1", FAKE_NO_CAPTURE="1")
     ort, eager = rows["tiny_mlp-torchscript-ort"], rows["tiny_mlp-torch-eager"]
     assert (ort["stage"], ort["kind"], ort["verdict"]) == ("load", "provider-fallback", "failed")
     assert "CPUExecutionProvider" in ort["message"] and not ort["latency_median_ms"], said
     assert (eager["measure_kind"], eager["gpu_samples_retaken"]) == ("noisy", "3")
     assert eager["verdict"] == "excellent" and eager["latency_median_ms"], said
+    # A model that cannot be captured has no figure of it, says why, and keeps all others.
+    assert eager["latency_graph_median_ms"] == "" and eager["gpu_kept_mib"]
+    assert "not permitted when stream is capturing" in eager["gpu_message"]
 
 
 def test_packages_without_cuda_make_their_routes_unavailable_with_the_reason(on_fake_card):
@@ -112,6 +116,25 @@ def test_packages_without_cuda_make_their_routes_unavailable_with_the_reason(on_
     litert = rows["tiny_mlp-torchscript17-onnx2tf-litert"]
     assert litert["message"] == "LiteRT has no CUDA backend"
     assert litert["convert_seconds"] == ""  # nothing was converted for it
+
+
+def test_frameworks_that_share_the_card_have_a_row_for_each_arrangement(on_fake_card):
+    """Of a model of the zoo with a Keras twin: the planted ones have none."""
+    status, said, rows = on_fake_card(
+        "--zoo", "builtin", "--model", "resnet18", "--route", "manual-tf", "-k", "sharing",
+        FAKE_PROVIDER="1",
+    )  # fmt: skip
+    assert status == 0, said
+    (table,) = on_fake_card.results.glob("*/sharing.csv")
+    with open(table, newline="") as file:
+        found = {row["arrangement"]: row for row in csv.DictReader(file)}
+    capped = "1-process emptied expandable cap-50%"
+    assert set(found) == {"alone torch-eager", "alone tf", capped, "2-process"}
+    assert {(row["turns_done"], row["kind"]) for row in found.values()} == {("20", "")}
+    assert found[capped]["torch_cap_mib"] == "4.0" and found[capped]["tensorflow_cap_mib"] == "2.5"
+    assert found["2-process"]["torch_slack"] == "0.25"
+    assert found["alone tf"]["tensorflow_peak_mib"] == "5.0"
+    assert not found["alone tf"]["torch_slack"]
 
 
 def test_without_a_card_it_is_a_usage_error_that_says_what_was_looked_for(bench):

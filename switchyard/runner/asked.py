@@ -10,7 +10,7 @@ from typing import List, Optional
 
 import pytest
 
-from switchyard.runner import training
+from switchyard.runner import sharing, training
 from switchyard.runner.expectations import AsExpected, Expectation
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import (
@@ -22,12 +22,16 @@ from switchyard.vocabulary import (
 )
 
 #: The suites in the order in which a cell goes through them.
-SUITES = ("conversion", "accuracy", "latency", "memory", "training")
+SUITES = ("conversion", "accuracy", "latency", "memory", "training", "sharing")
+
+#: Suites that have a question for some cells alone.
+_ONLY_FOR = {"training": training.applies, "sharing": sharing.applies}
 
 
 def asks(suite: str, planned: Planned) -> bool:
     """Whether a suite has a question for a cell."""
-    return suite != "training" or training.applies(planned)
+    applies = _ONLY_FOR.get(suite)
+    return applies is None or applies(planned)
 
 
 def run_again(planned: Planned, default_set: str) -> str:
@@ -100,6 +104,11 @@ class CellUnderTest:
         if None in found.values():
             pytest.skip("not trained before the run was interrupted")
         return found
+
+    def shared(self) -> List[dict]:
+        """A row of texts for every arrangement of torch and TensorFlow on the card."""
+        self._only_after_accuracy()
+        return sharing.share(self._run, self._planned)
 
     def _outcome(self) -> Outcome:
         return self._run.answer(self._planned)

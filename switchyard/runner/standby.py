@@ -26,7 +26,8 @@ class Ended(Exception):
 class MeasuredProcess:
     """One measured process and the frames to and from it."""
 
-    def __init__(self, environment, variables, log: pathlib.Path, limits: Limits):
+    def __init__(self, environment, variables, log: pathlib.Path, limits: Limits,
+                 module: str = "switchyard.worker.measuring"):  # fmt: skip
         theirs_read, self._write = os.pipe()
         self._read, theirs_write = os.pipe()
         self._limits = limits
@@ -34,7 +35,7 @@ class MeasuredProcess:
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "wb") as out:
             self._popen = subprocess.Popen(
-                [environment.python, "-m", "switchyard.worker.measuring",
+                [environment.python, "-m", module,
                  "--read", str(theirs_read), "--write", str(theirs_write)],
                 env=variables,
                 cwd=log.parent,

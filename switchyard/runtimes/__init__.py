@@ -23,14 +23,22 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True)
 class Target:
     """What a model is loaded for: ``cpu`` or ``cuda`` (the one device that the process sees),
-    and whether float32 may be computed in TF32 there."""
+    whether float32 may be computed in TF32 there, the MiB that this framework may take of the
+    device (None: all), and whether it takes them as it needs them (TensorFlow alone asks)."""
 
     device: str = "cpu"
     tf32: bool = False
+    memory_limit_mib: Optional[float] = None
+    memory_growth: bool = True
 
     @classmethod
     def of_job(cls, job: Mapping[str, Any]) -> "Target":
-        return cls(job.get("device", "cpu"), job.get("precision") == "tf32")
+        return cls(
+            job.get("device", "cpu"),
+            job.get("precision") == "tf32",
+            job.get("memory_limit_mib"),
+            job.get("memory_growth", True),
+        )
 
 
 class DeviceUnavailable(RuntimeError):
@@ -79,6 +87,16 @@ class Session:
         waits for the device; ``from_host`` begins with inputs in host memory, and ``device``
         returns the seconds between two events on the device around one inference."""
         return {"resident": self.prepare(feeds)}
+
+    def outputs(self, feeds: Mapping[str, np.ndarray]) -> Any:
+        """One inference, waited for; its outputs where the runtime leaves them, which holds
+        their memory for as long as somebody keeps them."""
+        return self.run(feeds)
+
+    def graphed(self, feeds: Mapping[str, np.ndarray]) -> Optional[Callable[[], Any]]:
+        """``resident``, replayed from a CUDA graph; None where the runtime offers none. Raises
+        what capturing raises, above all for a model that waits for the device meanwhile."""
+        return None
 
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         """The row's columns of where ``feeds`` are computed. Raises what asking raises."""

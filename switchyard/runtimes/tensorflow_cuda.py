@@ -24,7 +24,9 @@ def lacks() -> str:
 
 
 def set_up(target: Target) -> Dict[str, Any]:
-    """Before TensorFlow starts: let it take memory as it needs it, and fix TF32.
+    """Before TensorFlow starts: how it takes memory, and TF32.
+
+    A limit and growth exclude each other: TensorFlow takes a limit's memory at once.
 
     Raises ProviderFallback where it sees no GPU although its build has CUDA: then a library
     or the driver did not load, which TensorFlow says in its log alone.
@@ -37,10 +39,17 @@ def set_up(target: Target) -> Dict[str, Any]:
             f"a GPU was asked for, and tensorflow {tf.__version__} sees none although it is built "
             f"with CUDA: a CUDA library or the driver did not load\n{native_words()}"
         )
-    # Otherwise it reserves nearly the whole card, and its figures say nothing of the model.
-    tf.config.experimental.set_memory_growth(found[0], True)
+    limit = target.memory_limit_mib
+    growth = target.memory_growth and limit is None
+    if limit is None:
+        # Without growth it reserves nearly the whole card, and its figures say nothing of the
+        # model.
+        tf.config.experimental.set_memory_growth(found[0], growth)
+    else:
+        logical = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
+        tf.config.set_logical_device_configuration(found[0], [logical])
     tf.config.experimental.enable_tensor_float_32_execution(target.tf32)
-    return {"memory_growth": True, "tf32": target.tf32}
+    return {"memory_growth": growth, "memory_limit_mib": limit, "tf32": target.tf32}
 
 
 def memory() -> Dict[str, Optional[float]]:
@@ -78,6 +87,13 @@ def session_on_gpu(loaded: Any, signature: Any, facts: Mapping[str, Any]) -> Any
                 wait(call(**given))
 
             return {"resident": once, "from_host": from_host}
+
+        def outputs(self, feeds: Mapping[str, np.ndarray]) -> Any:
+            import tensorflow as tf
+
+            found = self._signature(**self._constants(feeds))
+            _waiting(tf)(found)
+            return found
 
         def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
             from switchyard.worker.placement import from_devices

@@ -4,6 +4,7 @@ Where a version set's process imports Switchyard's CUDA runtimes, the device's n
 the CPU's, and what would ask the card is answered by hand. No figure here was measured.
 """
 
+import contextlib
 import importlib.abc
 import importlib.machinery
 import os
@@ -26,6 +27,19 @@ def torch_cuda(module):
         def elapsed_time(self, later):
             return (later.at - self.at) * 1e3
 
+    class Stream:
+        def wait_stream(self, other):
+            pass
+
+    class CUDAGraph:
+        def replay(self):
+            time.sleep(0)
+
+    def graph(which):
+        if os.environ.get("FAKE_NO_CAPTURE"):
+            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        return contextlib.nullcontext()
+
     def written(path):
         with open(path, "w") as out:
             out.write("what torch would write")
@@ -38,11 +52,19 @@ def torch_cuda(module):
         "get_device_name": lambda *given: "Fake Card",
         "synchronize": lambda *given: None,
         "empty_cache": lambda: None,
+        "mem_get_info": lambda *given: (70 * MIB, 80 * MIB),
+        "set_per_process_memory_fraction": lambda share: None,
         "Event": Event,
+        "Stream": Stream,
+        "current_stream": Stream,
+        "stream": contextlib.nullcontext,
+        "CUDAGraph": CUDAGraph,
+        "graph": graph,
         "memory_stats": lambda *given: {
             "allocated_bytes.all.current": 6 * MIB,
             "allocated_bytes.all.peak": 7 * MIB,
             "reserved_bytes.all.current": 8 * MIB,
+            "reserved_bytes.all.peak": 8 * MIB,
             "requested_bytes.all.current": 3 * MIB,
         },
         "memory_snapshot": lambda *given: [
@@ -61,29 +83,50 @@ def onnxruntime_cuda(module):
     """As if the package had the provider; whether a session gets it is ``FAKE_PROVIDER``'s."""
     module.DEVICE = "cpu"
     module.lacks = lambda provider: ""
-    module._providers = lambda target, provider: [module.CPU]
+    module._providers = lambda target, provider, graph=False: [module.CPU]
     if os.environ.get("FAKE_PROVIDER"):
         module.load.__defaults__ = (module.CPU,)
 
 
+def tensorflow_cuda(module):
+    module.DEVICE = module.HOST
+    module.lacks = lambda: ""
+    module.set_up = lambda target: {"memory_growth": target.memory_growth}
+    module.memory = lambda: {"allocated_mib": 2.0, "peak_mib": 5.0}
+
+
+def arrangements(module):
+    """Of more than twenty, each of which imports two frameworks, one of each sort."""
+    module.ARRANGEMENTS = (
+        *module.ALONE,
+        module.Arrangement(between="emptied", expandable=True, cap=0.5),
+        module.Arrangement(processes=2),
+    )
+
+
+#: In the processes of a version set, and in the runner.
 FAKED = {
     "switchyard.runtimes.torch_cuda": torch_cuda,
     "switchyard.runtimes.onnxruntime_cuda": onnxruntime_cuda,
+    "switchyard.runtimes.tensorflow_cuda": tensorflow_cuda,
 }
+IN_RUNNER = {"switchyard.runner.arrangements": arrangements}
 
 
 class Finder(importlib.abc.MetaPathFinder):
     """Lets a module be what it is, and then changes it."""
 
     def find_spec(self, name, path, target=None):
-        if name not in FAKED:
+        if name not in FAKED and name not in IN_RUNNER:
             return None
         spec = importlib.machinery.PathFinder.find_spec(name, path)
         execute = spec.loader.exec_module
 
         def exec_module(module):
             execute(module)
-            if any("worker" in word for word in sys.orig_argv):
+            if name in IN_RUNNER:
+                IN_RUNNER[name](module)
+            elif any("worker" in word for word in sys.orig_argv):
                 FAKED[name](module)
 
         spec.loader.exec_module = exec_module

@@ -1,0 +1,16 @@
+"""Can torch and TensorFlow hold this model on one card, and what does sharing it cost?
+
+Every arrangement is a row of ``sharing.csv``; one that runs out of memory is a finding there and no
+failure. What fails is a framework that does not run alone.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.suite("sharing")
+
+
+def test_sharing(cell):
+    alone = [row for row in cell.shared() if row["arrangement"].startswith("alone")]
+    assert alone
+    for row in alone:
+        assert row["turns_done"] == row["turns_asked"], f"{row['arrangement']}: {row['message']}"

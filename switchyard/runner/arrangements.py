@@ -1,0 +1,153 @@
+"""The ways in which torch and TensorFlow are put on one card, and the table of how each went:
+pure, but for the file that the table is.
+
+A cap is a share of what a framework needs alone: the most that its allocator held there.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import pathlib
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+TORCH, TENSORFLOW = "torch-eager", "tf"
+BOTH = (TORCH, TENSORFLOW)
+
+#: Shares of what the model needs alone that the capped card leaves.
+CAPS = (1.0, 0.5, 0.25)
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrangement:
+    """``tenants``: runtimes, in turn. ``growth``: TensorFlow takes memory as it needs it, not
+    nearly all at once. ``between``: what is done before the other framework is called, nothing,
+    ``deleted`` (the outputs, and collected) or ``emptied`` (and the framework's cache).
+    ``expandable``: torch's expandable segments. ``cap``: of ``CAPS``, or None."""
+
+    tenants: Tuple[str, ...] = BOTH
+    processes: int = 1
+    growth: bool = True
+    between: str = ""
+    expandable: bool = False
+    cap: Optional[float] = None
+
+    @property
+    def name(self) -> str:
+        parts = ["alone" if len(self.tenants) == 1 else f"{self.processes}-process"]
+        parts += self.tenants if len(self.tenants) == 1 else []
+        parts += [] if self.growth else ["no-growth"]
+        parts += [self.between] if self.between else []
+        parts += ["expandable"] if self.expandable else []
+        parts += [] if self.cap is None else [f"cap-{100 * self.cap:g}%"]
+        return " ".join(parts)
+
+    def of_process(self, number: int) -> Tuple[str, ...]:
+        """The tenants of one of the processes."""
+        return self.tenants if self.processes == 1 else (self.tenants[number],)
+
+
+#: What each needs alone stands first: the caps are shares of it.
+ALONE = (Arrangement((TORCH,)), Arrangement((TENSORFLOW,)))
+
+ARRANGEMENTS: Tuple[Arrangement, ...] = (
+    *ALONE,
+    Arrangement((TENSORFLOW,), growth=False),
+    Arrangement(),
+    Arrangement(between="deleted"),
+    Arrangement(between="emptied"),
+    Arrangement(expandable=True),
+    Arrangement(growth=False),
+    Arrangement(growth=False, between="deleted"),
+    Arrangement(processes=2),
+    Arrangement(processes=2, growth=False),
+    *(Arrangement(cap=cap, between=done) for cap in CAPS for done in ("", "deleted", "emptied")),
+    *(Arrangement(cap=cap, expandable=True) for cap in CAPS),
+    *(Arrangement(processes=2, cap=cap) for cap in CAPS),
+)
+
+#: Turns that a tenant is asked for.
+TURNS = 20
+
+#: Columns of ``sharing.csv``. MiB, milliseconds; empty where it was not measured or not said.
+COLUMNS = (
+    "version_set", "model", "route", "precision", "arrangement", "processes", "growth", "between",
+    "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked", "turns_done", "kind",
+    "message", "turn_median_ms", "card_mib", "torch_allocated_mib", "torch_reserved_mib",
+    "torch_reserved_peak_mib", "torch_slack", "torch_external_fragmentation", "torch_alloc_retries",
+    "tensorflow_allocated_mib", "tensorflow_peak_mib",
+)  # fmt: skip
+
+#: Column -> (tenant, what its allocator calls it).
+SAID: Dict[str, Tuple[str, str]] = {
+    "torch_allocated_mib": (TORCH, "allocated_mib"),
+    "torch_reserved_mib": (TORCH, "reserved_mib"),
+    "torch_reserved_peak_mib": (TORCH, "reserved_peak_mib"),
+    "torch_slack": (TORCH, "slack"),
+    "torch_external_fragmentation": (TORCH, "external_fragmentation"),
+    "torch_alloc_retries": (TORCH, "alloc_retries"),
+    "tensorflow_allocated_mib": (TENSORFLOW, "allocated_mib"),
+    "tensorflow_peak_mib": (TENSORFLOW, "peak_mib"),
+}
+
+#: Tenant -> the figure that says what it needs: what torch's allocator took of the card, and
+#: the most that TensorFlow's handed out, since it does not say what it took.
+NEEDS = {TORCH: "torch_reserved_peak_mib", TENSORFLOW: "tensorflow_peak_mib"}
+
+
+def limits(arrangement: Arrangement, needs: Mapping[str, Optional[float]]) -> Dict[str, float]:
+    """MiB that each tenant may take; none without a cap. Raises KeyError, with the tenant, where
+    what it needs alone is not known."""
+    if arrangement.cap is None:
+        return {}
+    unknown = [tenant for tenant in arrangement.tenants if not needs.get(tenant)]
+    if unknown:
+        raise KeyError(unknown[0])
+    return {tenant: arrangement.cap * needs[tenant] for tenant in arrangement.tenants}
+
+
+def variables(arrangement: Arrangement) -> Dict[str, str]:
+    """Settings of torch's allocator, under its name of today and the one up to torch 2.8."""
+    if not arrangement.expandable:
+        return {}
+    told = "expandable_segments:True"
+    return {"PYTORCH_ALLOC_CONF": told, "PYTORCH_CUDA_ALLOC_CONF": told}
+
+
+class SharingTable:
+    """``sharing.csv`` in a run's folder: a row an arrangement and cell, there as soon as it has
+    ended."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.path = folder / "sharing.csv"
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Raises ValueError for a column that the table does not have."""
+        self._write([row], "a" if self.path.exists() else "w")
+
+    def rows(self, **wanted: str) -> List[Dict[str, str]]:
+        """Those with these values, all texts."""
+        if not self.path.exists():
+            return []
+        with open(self.path, newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
+
+    def forget(self, **wanted: str) -> None:
+        """Take out those with these values: what an interrupted run had of a cell."""
+        gone = self.rows(**wanted)
+        if gone:
+            self._write([row for row in self.rows() if row not in gone], "w")
+
+    def _write(self, rows: Sequence[Mapping[str, Any]], mode: str) -> None:
+        with open(self.path, mode, newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+            if mode == "w":
+                writer.writeheader()
+            for row in rows:
+                writer.writerow({n: "" if value is None else value for n, value in row.items()})
+
+
+def said(device: Sequence[Mapping[str, Mapping[str, Any]]]) -> Dict[str, Any]:
+    """The columns of what the allocators said, in one process or two."""
+    of = {tenant: figures for each in device for tenant, figures in each.items()}
+    return {column: of.get(tenant, {}).get(name) for column, (tenant, name) in SAID.items()}

@@ -1,0 +1,152 @@
+"""torch and TensorFlow on one card: every arrangement once, in processes of its own.
+
+What stops an arrangement is a row of its table, never the run's end: to find out which of them
+run out of memory is what it is for.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any, Dict, List, Optional
+
+from switchyard.runner import arrangements
+from switchyard.runner.arrangements import ALONE, ARRANGEMENTS, NEEDS, TURNS, Arrangement
+from switchyard.runner.plan import Planned
+from switchyard.runner.rows import without_paths
+from switchyard.runner.standby import Ended, MeasuredProcess
+
+if TYPE_CHECKING:
+    from switchyard.runner.session import Run
+
+MODULE = "switchyard.worker.sharing"
+
+
+def applies(planned: Planned) -> bool:
+    """Whether a cell is asked for it: on a CUDA device, its route ends in TensorFlow, and its
+    model is tagged ``sharing``."""
+    tags = planned.model.get("tags", ())
+    cell = planned.cell
+    return (
+        cell.device == "cuda"
+        and planned.route.runtime == arrangements.TENSORFLOW
+        and "sharing" in tags
+        and cell.precision == "float32"
+    )
+
+
+def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
+    """Try every arrangement; the cell's rows of ``sharing.csv``, all texts. None are tried for
+    a cell that was done before the run was taken up again."""
+    cell = planned.cell
+    table = arrangements.SharingTable(run.folder.path)
+    own = {"version_set": cell.version_set, "model": cell.model, "route": cell.route}
+    if cell in run.resumed:
+        return table.rows(**own)
+    table.forget(**own)
+    needs: Dict[str, Optional[float]] = {}
+    for arrangement in ARRANGEMENTS:
+        done = run.progress.watch(f"{cell.short}  sharing: {arrangement.name}")
+        try:
+            with run.crew.gate.alone():
+                row = _tried(run, planned, arrangement, needs)
+        finally:
+            done()
+        if arrangement in ALONE:
+            (tenant,) = arrangement.tenants
+            needs[tenant] = row.get(NEEDS[tenant])
+        table.add({
+            **own, "precision": cell.precision, "arrangement": arrangement.name,
+            "processes": arrangement.processes, "growth": arrangement.growth,
+            "between": arrangement.between, "expandable": arrangement.expandable,
+            "cap": arrangement.cap, "turns_asked": TURNS, "turns_done": 0, **row,
+        })  # fmt: skip
+    return table.rows(**own)
+
+
+def _tried(
+    run: Run, planned: Planned, arrangement: Arrangement, needs: Dict[str, Optional[float]]
+) -> Dict[str, Any]:
+    try:
+        limits = arrangements.limits(arrangement, needs)
+    except KeyError as unknown:
+        words = f"what {unknown.args[0]} needs alone is not known"
+        return {"message": words}
+    row: Dict[str, Any] = {
+        "torch_cap_mib": limits.get(arrangements.TORCH),
+        "tensorflow_cap_mib": limits.get(arrangements.TENSORFLOW),
+    }
+    before = run.card.sample().used_mib
+    processes: List[MeasuredProcess] = []
+    try:
+        for number in range(arrangement.processes):
+            processes.append(_process(run, planned, arrangement, number))
+        for number, process in enumerate(processes):
+            jobs = {t: _job(run, planned, t, arrangement, limits)
+                    for t in arrangement.of_process(number)}  # fmt: skip
+            _ok(process.ask(do="enter", tenants=jobs))
+        seconds, stopped = _turns(processes, arrangement)
+        row["turns_done"] = len(seconds)
+        if seconds:
+            row["turn_median_ms"] = statistics.median(seconds) * 1e3
+        device = [_ok(process.ask(do="memory"))["device"] for process in processes]
+        row.update(arrangements.said(device))
+        after = run.card.sample().used_mib
+        row["card_mib"] = None if None in (before, after) else after - before
+        if stopped:
+            row.update(kind=stopped["kind"], message=without_paths(stopped["message"]))
+    except Ended as ended:
+        kind, message = ended.args
+        row.update(kind=kind, message=without_paths(message))
+    finally:
+        for process in processes:
+            process.close()
+    return row
+
+
+def _process(
+    run: Run, planned: Planned, arrangement: Arrangement, number: int
+) -> MeasuredProcess:
+    crew, words = run.crew, arrangement.name.replace(" ", "-")
+    environment = crew.environment(planned.cell.version_set, "core")
+    log = crew.logs / f"sharing-{planned.cell.short}-{words}-{number}.log"
+    settings = {**crew.variables(environment), **arrangements.variables(arrangement)}
+    return MeasuredProcess(environment, settings, log, crew.limits, MODULE)
+
+
+def _job(
+    run: Run, planned: Planned, tenant: str, arrangement: Arrangement, limits: Dict[str, float]
+) -> Dict[str, Any]:
+    artefact = run.yard.converted(planned)
+    return {
+        "file": planned.model["file"],
+        "model": planned.cell.model,
+        "artefact": str(artefact.folder) if tenant == arrangements.TENSORFLOW else None,
+        "reference": str(run.yard.reference(planned).folder),
+        "device": planned.cell.device,
+        "precision": planned.cell.precision,
+        "memory_growth": arrangement.growth,
+        "memory_limit_mib": limits.get(tenant),
+    }
+
+
+def _turns(processes: List[MeasuredProcess], arrangement: Arrangement):
+    """Seconds of the turns that all tenants finished, and what stopped the rest, or None. Two
+    processes take turns as two services behind one request do."""
+    if len(processes) == 1:
+        reply = _ok(processes[0].ask(do="turns", n=TURNS, between=arrangement.between))
+        return reply["seconds"], reply["outcome"]
+    finished: List[float] = []
+    for _ in range(TURNS):
+        replies = [_ok(one.ask(do="turns", n=1, between=arrangement.between)) for one in processes]
+        stopped = next((reply["outcome"] for reply in replies if reply["outcome"]), None)
+        if stopped:
+            return finished, stopped
+        finished.append(sum(reply["seconds"][0] for reply in replies))
+    return finished, None
+
+
+def _ok(reply: Dict[str, Any]) -> Dict[str, Any]:
+    if not reply["ok"]:
+        outcome = reply["outcome"]
+        raise Ended(outcome["kind"], outcome["message"])
+    return reply

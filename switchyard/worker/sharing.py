@@ -1,0 +1,101 @@
+"""A process in which one framework or two hold a model each on one CUDA device, in turn.
+
+It answers as ``measuring`` does: ``enter`` loads the tenants, ``turns`` asks them one after the
+other, ``memory`` says what each framework's allocator holds.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from switchyard.worker import measuring
+
+
+class Tenant(NamedTuple):
+    """``feeds``: the example's and, where the model declares one, another size's."""
+
+    runtime: Any
+    session: Any
+    feeds: List[Mapping[str, Any]]
+
+
+class Tenants:
+    """What the process holds between frames. ``on_device`` decides how errors are told."""
+
+    on_device = True
+
+    def __init__(self) -> None:
+        self._tenants: Dict[str, Tenant] = {}
+        self._held: Dict[str, Any] = {}
+
+    def enter(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Load ``tenants``: runtime -> what ``measuring`` is given to load it, with its limit."""
+        for name, load in job["tenants"].items():
+            self._tenants[name] = entered(name, load)
+        return {}
+
+    def turns(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """``n`` times every tenant in turn, each at all its sizes. Seconds of the turns that
+        were finished, and what stopped the rest.
+
+        A tenant's outputs are kept until its own next turn, as a variable of a serving loop
+        keeps them. ``between``: ``deleted`` lets them go, and collects, before the other
+        framework is called, ``emptied`` also gives back what the framework caches.
+        """
+        seconds: List[float] = []
+        stopped: Optional[Dict[str, Any]] = None
+        try:
+            for _ in range(job["n"]):
+                began = time.perf_counter()
+                for name, tenant in self._tenants.items():
+                    self._turn(name, tenant, job.get("between", ""))
+                seconds.append(time.perf_counter() - began)
+        except Exception as error:
+            from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
+
+            stopped = outcome_of(error, "run", ON_DEVICE_RULES).as_dict()
+        return {"seconds": seconds, "outcome": stopped}
+
+    def _turn(self, name: str, tenant: Tenant, between: str) -> None:
+        for feeds in tenant.feeds:
+            self._held[name] = tenant.session.outputs(feeds)
+        if between:
+            del self._held[name]
+            gc.collect()
+        if between == "emptied":
+            tenant.runtime.release()
+
+    def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        return {"device": {n: one.runtime.device_memory() for n, one in self._tenants.items()}}
+
+
+def entered(name: str, job: Mapping[str, Any]) -> Tenant:
+    from switchyard import hops, runtimes
+    from switchyard.manifest import Artefact
+    from switchyard.worker.drawing import RESIZED
+    from switchyard.worker.reference import Reference
+
+    runtime, target = runtimes.builtin()[name], runtimes.Target.of_job(job)
+    for package in runtime.requires:
+        hops.import_required(package)
+    model, artefact, manifest = None, None, None
+    if runtime.format == "torch":
+        from switchyard.worker.building import build
+
+        model = build(job["file"], job["model"], job.get("precision", ""))
+    else:
+        artefact = Artefact.read(job["artefact"])
+        manifest = artefact.manifest.for_format(runtime.format)
+    reference = Reference.read(job["reference"])
+    # An artefact that fixed its sizes has the example's alone.
+    free = manifest is None or manifest.facts.get("dynamic", "declared") == "declared"
+    probes = ["example", *([RESIZED] if free and RESIZED in reference.probes else [])]
+    inputs = [reference.inputs(probe) for probe in probes]
+    feeds = [manifest.feeds(each) if manifest else each for each in inputs]
+    return Tenant(runtime, runtimes.loaded(runtime, artefact, model, target), feeds)
+
+
+if __name__ == "__main__":
+    measuring.serve(Tenants(), "switchyard.worker.sharing")

@@ -1,0 +1,198 @@
+"""torch and TensorFlow on one card: the arrangements, their table, and how they are tried, with a
+card and processes that answer from a script. No figure here was measured."""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import types
+
+import pytest
+
+from switchyard.runner import arrangements, sharing
+from switchyard.runner.arrangements import ALONE, ARRANGEMENTS, CAPS, TENSORFLOW, TORCH, Arrangement
+from switchyard.runner.nvml import Sample
+from switchyard.runner.standby import Ended
+
+
+def test_every_arrangement_has_a_name_of_its_own_and_needs_are_measured_before_caps():
+    names = [one.name for one in ARRANGEMENTS]
+    assert len(set(names)) == len(names)
+    assert ARRANGEMENTS[: len(ALONE)] == ALONE
+    for cap in CAPS:
+        ways = [one for one in ARRANGEMENTS if one.cap == cap]
+        assert {one.processes for one in ways} == {1, 2}
+        assert {one.between for one in ways} == {"", "deleted", "emptied"}
+        assert any(one.expandable for one in ways)
+
+
+def test_a_name_says_what_is_done():
+    assert Arrangement((TORCH,)).name == "alone torch-eager"
+    one = Arrangement(between="emptied", expandable=True, cap=0.25)
+    assert one.name == "1-process emptied expandable cap-25%"
+    assert Arrangement(processes=2, growth=False).name == "2-process no-growth"
+
+
+def test_a_cap_is_a_share_of_what_each_needs_alone():
+    needs = {TORCH: 400.0, TENSORFLOW: 100.0}
+    assert arrangements.limits(Arrangement(), needs) == {}
+    assert arrangements.limits(Arrangement(cap=0.5), needs) == {TORCH: 200.0, TENSORFLOW: 50.0}
+    with pytest.raises(KeyError, match=TENSORFLOW):
+        arrangements.limits(Arrangement(cap=0.5), {TORCH: 400.0, TENSORFLOW: None})
+
+
+def test_the_table_keeps_what_is_not_of_a_cell_that_is_tried_again(tmp_path):
+    table = arrangements.SharingTable(tmp_path)
+    table.forget(model="a")
+    assert table.rows() == []
+    for model in ("a", "b"):
+        table.add({"model": model, "kind": None, "turns_done": 3})
+    assert table.rows(model="a")[0]["kind"] == "" and table.rows()[1]["turns_done"] == "3"
+    table.forget(model="a")
+    assert [row["model"] for row in table.rows()] == ["b"]
+    with pytest.raises(ValueError, match="unheard"):
+        table.add({"unheard": 1})
+
+
+class Script:
+    """Processes by what a function answers to their frames."""
+
+    def __init__(self, answer):
+        self.answer, self.made = answer, []
+
+    def __call__(self, environment, variables, log, limits, module):
+        process = types.SimpleNamespace(asked=[], closed=False, log=log, variables=variables)
+
+        def ask(do, **job):
+            process.asked.append((do, job))
+            reply = self.answer(process, do, job)
+            if isinstance(reply, Exception):
+                raise reply
+            return {"ok": True, **reply}
+
+        process.ask = ask
+        process.close = lambda: setattr(process, "closed", True)
+        self.made.append(process)
+        assert module == sharing.MODULE
+        return process
+
+
+FIGURES = {TORCH: {"reserved_peak_mib": 400, "slack": 0.25}, TENSORFLOW: {"peak_mib": 100}}
+
+
+def well(process, do, job):
+    """Answers as where nothing runs out."""
+    if do == "enter":
+        process.tenants = job["tenants"]
+    if do == "turns":
+        return {"seconds": [0.5] * job["n"], "outcome": None}
+    if do == "memory":
+        return {"device": {name: FIGURES[name] for name in process.tenants}}
+    return {}
+
+
+@pytest.fixture
+def tried(tmp_path, monkeypatch):
+    """Try arrangements with processes that answer by a function: rows by arrangement, and the
+    processes."""
+    cell = types.SimpleNamespace(
+        version_set="current", model="tiny", route="manual-tf", precision="float32",
+        device="cuda", short="tiny-manual-tf",
+    )  # fmt: skip
+    planned = types.SimpleNamespace(cell=cell, model={"file": "zoo.py", "tags": ["sharing"]})
+    found = types.SimpleNamespace(folder=pathlib.Path("somewhere"))
+    crew = types.SimpleNamespace(
+        gate=types.SimpleNamespace(alone=contextlib.nullcontext), logs=tmp_path, limits=None,
+        environment=lambda *of: None, variables=lambda of: {"A": "1"},
+    )  # fmt: skip
+    used = iter(range(0, 100_000, 50))
+    run = types.SimpleNamespace(
+        folder=types.SimpleNamespace(path=tmp_path), resumed=(), crew=crew,
+        progress=types.SimpleNamespace(watch=lambda words: lambda: None),
+        yard=types.SimpleNamespace(converted=lambda of: found, reference=lambda of: found),
+        card=types.SimpleNamespace(sample=lambda: Sample(used_mib=float(next(used)))),
+    )  # fmt: skip
+
+    def attempt(answer, *which):
+        script = Script(answer)
+        monkeypatch.setattr(sharing, "MeasuredProcess", script)
+        monkeypatch.setattr(sharing, "ARRANGEMENTS", which or ARRANGEMENTS)
+        rows = sharing.share(run, planned)
+        assert all(process.closed for process in script.made)
+        return {row["arrangement"]: row for row in rows}, script.made
+
+    return attempt
+
+
+def test_all_are_tried_and_caps_come_from_what_was_seen_alone(tried):
+    rows, processes = tried(well)
+    assert list(rows) == [one.name for one in ARRANGEMENTS]
+    assert {row["turns_done"] for row in rows.values()} == {str(arrangements.TURNS)}
+    assert {row["card_mib"] for row in rows.values()} == {"50.0"}
+    capped = rows["1-process cap-50%"]
+    assert (capped["torch_cap_mib"], capped["tensorflow_cap_mib"]) == ("200.0", "50.0")
+    assert capped["torch_slack"] == "0.25" and capped["kind"] == ""
+    assert rows["2-process"]["turn_median_ms"] == "1000.0"  # of both, one after the other
+    enters = [job["tenants"] for one in processes for do, job in one.asked if do == "enter"]
+    limits = {(name, job["memory_limit_mib"]) for each in enters for name, job in each.items()}
+    assert (TORCH, 100.0) in limits and (TENSORFLOW, None) in limits
+    assert len(processes) == sum(one.processes for one in ARRANGEMENTS)
+    expandable = [one for one in processes if "PYTORCH_ALLOC_CONF" in one.variables]
+    assert len(expandable) == sum(one.expandable for one in ARRANGEMENTS)
+
+
+def test_one_that_runs_out_of_memory_is_a_row_and_the_next_is_tried(tried):
+    out = {"kind": "device-oom", "message": "CUDA out of memory in /some/where/x.py"}
+
+    def capped(process, do, job):
+        reply = well(process, do, job)
+        if do == "turns" and process.tenants.get(TORCH, {}).get("memory_limit_mib"):
+            return {"seconds": [0.5] * 3, "outcome": out}
+        return reply
+
+    rows, _ = tried(capped, *ALONE, Arrangement(cap=0.5), Arrangement())
+    stopped = rows["1-process cap-50%"]
+    assert (stopped["turns_done"], stopped["kind"]) == ("3", "device-oom")
+    assert stopped["message"] == "CUDA out of memory in x.py"
+    assert rows["1-process"]["turns_done"] == str(arrangements.TURNS)
+
+
+@pytest.mark.parametrize("end", [
+    {"ok": False, "outcome": {"kind": "device-oom", "message": "at loading"}},
+    Ended("crash", "the measured process ended with status -6"),
+])  # fmt: skip
+def test_one_that_cannot_even_enter_is_a_row_and_what_it_needs_stays_unknown(tried, end):
+    def refused(process, do, job):
+        reply = well(process, do, job)
+        return end if do == "enter" and TENSORFLOW in job["tenants"] else reply
+
+    rows, _ = tried(refused, *ALONE, Arrangement(cap=1.0))
+    assert rows["alone tf"]["kind"] in ("device-oom", "crash") and rows["alone tf"]["message"]
+    capped = rows["1-process cap-100%"]
+    assert (capped["turns_done"], capped["kind"]) == ("0", "")
+    assert capped["message"] == "what tf needs alone is not known"
+
+
+def test_two_processes_stop_where_one_of_them_does(tried):
+    def second_turn(process, do, job):
+        reply = well(process, do, job)
+        turns = sum(asked == "turns" for asked, _ in process.asked)
+        if do == "turns" and TENSORFLOW in process.tenants and turns == 2:
+            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+        return reply
+
+    rows, _ = tried(second_turn, Arrangement(processes=2))
+    assert (rows["2-process"]["turns_done"], rows["2-process"]["kind"]) == ("1", "device-oom")
+
+
+@pytest.mark.parametrize("change, asked", [
+    ({}, True), ({"device": "cpu"}, False), ({"precision": "float16"}, False),
+    ({"runtime": "ort"}, False), ({"tags": []}, False),
+])  # fmt: skip
+def test_only_tensorflows_cells_of_tagged_models_on_a_card_are_asked(change, asked):
+    has = {"device": "cuda", "precision": "float32", "runtime": "tf", "tags": ["sharing"], **change}
+    planned = types.SimpleNamespace(
+        cell=types.SimpleNamespace(device=has["device"], precision=has["precision"]),
+        route=types.SimpleNamespace(runtime=has["runtime"]), model={"tags": has["tags"]},
+    )  # fmt: skip
+    assert sharing.applies(planned) is asked
