@@ -14,7 +14,7 @@ from switchyard.cli import main
 from switchyard.vocabulary import Cell
 
 ROOT = Path(__file__).resolve().parents[1]
-REAL = max(ROOT.glob("results/*-quick"))
+REAL = max(ROOT.glob("results/*-torch2.13-tf2.21-cpu-quick"))
 REAL_CELLS = json.loads((REAL / "run.json").read_text())["rows"]
 NATIVE = "torch-eager"
 

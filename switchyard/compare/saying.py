@@ -16,11 +16,11 @@ Row = Mapping[str, Any]
 TITLES = {
     "broke": "passing before, and not now",
     "gone": "there before, and missing or not finished now",
-    "changed-failure": "failing before and now, each time otherwise",
+    "changed-failure": "passing neither before nor now, each time otherwise",
     "less-accurate": "less accurate",
     "slower": "slower against torch eager",
     "more-memory": "more memory",
-    "fixed": "failing before, and passing now",
+    "fixed": "not passing before, and passing now",
     "more-accurate": "more accurate",
     "faster": "faster against torch eager",
     "less-memory": "less memory",

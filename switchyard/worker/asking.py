@@ -5,48 +5,19 @@ One session, each probe twice. The other sizes decide the column ``dynamic`` alo
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional
 
 import numpy as np
 
 from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
-from switchyard.manifest import Artefact
 from switchyard.vocabulary import PASSING, Outcome, cast_to, signature_of
-from switchyard.worker import agreement, batches, placement, stochastic
+from switchyard.worker import agreement, batches, loading, placement, stochastic
 from switchyard.worker.drawing import RESIZED
+from switchyard.worker.loading import Loaded
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
 
 Arrays = Dict[str, np.ndarray]
-
-
-class Asked:
-    """A loaded session with its manifest: model paths in, model paths out."""
-
-    def __init__(self, session, manifest):
-        self.session = session
-        self.manifest = manifest
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> Arrays:
-        if self.manifest is None:
-            return self.session.run(inputs)
-        return self.manifest.results(self.session.run(self.feeds(inputs)))
-
-    def feeds(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        return inputs if self.manifest is None else self.manifest.feeds(inputs)
-
-
-def _loaded(job: Mapping[str, Any]) -> Tuple[Asked, Any, Optional[Artefact]]:
-    """The session, the built model (for torch only) and the artefact (for all others)."""
-    runtime, target = runtimes.builtin()[job["runtime"]], runtimes.Target.of_job(job)
-    if runtime.format == "torch":
-        from switchyard.worker.building import build
-
-        model = build(job["file"], job["model"], job["precision"])
-        return Asked(runtimes.loaded(runtime, None, model, target), None), model, None
-    artefact = Artefact.read(job["artefact"])
-    session = runtimes.loaded(runtime, artefact, None, target)
-    return Asked(session, artefact.manifest.for_format(runtime.format)), None, artefact
 
 
 def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -54,14 +25,14 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     with the stage on the exception."""
     reference = Reference.read(job["reference"])
     try:
-        asked, model, artefact = _loaded(job)
+        asked = loading.load(runtimes.builtin()[job["runtime"]], job)
     except Exception as error:
         error.stage = getattr(error, "stage", "load")
         raise
+    artefact = asked.artefact
     fields: Dict[str, Any] = {}
     if artefact is not None:
-        manifest = artefact.manifest.for_format(runtimes.builtin()[job["runtime"]].format)
-        fields["layout_basis"] = manifest.layout_basis
+        fields["layout_basis"] = asked.manifest.layout_basis
         fields["opset"] = artefact.manifest.facts.get("opset")
         fields["artefact_bytes"] = artefact.size_bytes
     result = {"fields": fields, "facts": dict(asked.session.facts), "figures": []}
@@ -86,7 +57,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     fields["worst_probe"] = judged.worst_probe
     if "task_accuracy" in reference.facts:
         fields["task_accuracy_native"] = reference.facts["task_accuracy"]
-        fields["task_accuracy"] = _task(asked, model, job)
+        fields["task_accuracy"] = _task(asked, job)
     result["outcome"] = Outcome(
         stage="compare",
         verdict=judged.verdict,
@@ -97,7 +68,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     return result
 
 
-def _judge_probes(asked: Asked, reference: Reference, job, figures: List[dict]):
+def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict]):
     """The judgement over every probe that decides, and what was answered to each."""
     probes = [probe for probe in reference.probes if probe != RESIZED]
     wanted = {probe: reference.outputs(probe) for probe in probes}
@@ -131,7 +102,7 @@ def _limit(job: Mapping[str, Any]) -> Optional[float]:
     return agreement.TF32_LIMIT if job["precision"] == "tf32" else None
 
 
-def _judge_spread(asked: Asked, reference: Reference):
+def _judge_spread(asked: Loaded, reference: Reference):
     inputs = reference.inputs("example")
     try:
         runs = [asked.run(inputs) for _ in range(STOCHASTIC_RUNS)]
@@ -155,7 +126,7 @@ def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job,
     return dataclasses.replace(judged, kind=found.kind, message=found.why)
 
 
-def _dynamic(asked: Asked, reference: Reference, job) -> str:
+def _dynamic(asked: Loaded, reference: Reference, job) -> str:
     """Whether other sizes work: see DYNAMIC in the vocabulary."""
     if not job["dynamic"]:
         return "not-declared"
@@ -169,13 +140,13 @@ def _dynamic(asked: Asked, reference: Reference, job) -> str:
     return "ok" if agreement.band(found, _limit(job))[0] in PASSING else "wrong"
 
 
-def _task(asked: Asked, model, job) -> Optional[float]:
+def _task(asked: Loaded, job) -> Optional[float]:
     """Task accuracy of the converted model, or None where its sizes do not fit the batch."""
     from switchyard.worker.building import import_zoo_file
     from switchyard.worker.casting import cast_entry
 
-    if model is not None:
-        entry = model.entry
+    if asked.model is not None:
+        entry = asked.model.entry
     else:
         entry = next(one for one in import_zoo_file(job["file"]) if one.name == job["model"])
         entry = cast_entry(entry, cast_to(entry.precision, job["precision"]))

@@ -92,7 +92,7 @@ class Measured:
         points = {"start": memory_now()}
         started = time.perf_counter()
         from switchyard import hops, runtimes
-        from switchyard.manifest import Artefact  # noqa: F401  ``load`` wants it, and numpy
+        from switchyard.worker import loading  # noqa: F401  ``load`` wants it, and numpy
         from switchyard.worker.reference import Reference  # noqa: F401
 
         self._runtime = runtimes.builtin()[job["runtime"]]
@@ -104,14 +104,18 @@ class Measured:
 
     def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Load, prepare the example's inputs, call once; memory after each."""
+        from switchyard.worker import loading
         from switchyard.worker.reference import Reference
 
         points = {}
         started = time.perf_counter()
         self._job = job
-        self._session = self._loaded()
+        self.on_device = job.get("device", "cpu") != "cpu"
+        if job.get("record"):
+            self._runtime.record()
+        self._loaded = loading.load(self._runtime, job)
         self._reference = Reference.read(job["reference"])
-        self._series = self._session.series(self._feeds("example"))
+        self._series = self._loaded.session.series(self._feeds("example"))
         load_seconds = time.perf_counter() - started
         points["load"] = memory_now()
         device = {"load": self._device_memory()}
@@ -130,29 +134,8 @@ class Measured:
             },
         }
 
-    def _loaded(self) -> Any:
-        """A session of the job; the manifest of what it was loaded from is kept."""
-        from switchyard import runtimes
-        from switchyard.manifest import Artefact
-
-        job, runtime = self._job, self._runtime
-        model, artefact = None, None
-        if runtime.format == "torch":
-            from switchyard.worker.building import build
-
-            model = build(job["file"], job["model"], job.get("precision", ""))
-        else:
-            artefact = Artefact.read(job["artefact"])
-        target = runtimes.Target.of_job(job)
-        self.on_device = target.device != "cpu"
-        if job.get("record"):
-            runtime.record()
-        self._manifest = artefact and artefact.manifest.for_format(runtime.format)
-        return runtimes.loaded(runtime, artefact, model, target)
-
     def _feeds(self, probe: str) -> Mapping[str, Any]:
-        inputs = self._reference.inputs(probe)
-        return self._manifest.feeds(inputs) if self._manifest else inputs
+        return self._loaded.feeds(self._reference.inputs(probe))
 
     def burst(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile; those of
@@ -164,7 +147,10 @@ class Measured:
         """``n`` durations of the example replayed from a CUDA graph; none where the runtime
         offers no graphs. The model is loaded once more for it: what a graph holds, and what a
         capture that failed leaves, is in no other figure."""
-        call = self._loaded().graphed(self._feeds("example"))
+        from switchyard.worker import loading
+
+        again = loading.load(self._runtime, self._job)
+        call = again.session.graphed(again.feeds(self._reference.inputs("example")))
         if call is None:
             return {"durations_s": [], "message": f"{self._runtime.name} offers no CUDA graphs"}
         timed(call, WARM_REPLAYS)
@@ -205,12 +191,12 @@ class Measured:
         both = [self._feeds("example"), self._feeds(RESIZED)]
         for _ in range(10):
             for feeds in both:
-                self._session.run(feeds)
+                self._loaded.session.run(feeds)
         return {"device": self._device_memory()}
 
     def release(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Let the model go, and what the framework caches; memory afterwards."""
-        self._series, self._session = {}, None
+        self._series, self._loaded = {}, None
         gc.collect()
         self._runtime.release()
         return {"device": self._device_memory()}

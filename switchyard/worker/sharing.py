@@ -72,29 +72,22 @@ class Tenants:
 
 
 def entered(name: str, job: Mapping[str, Any]) -> Tenant:
+    """What ``loading.load`` raises, and where a package of the runtime is missing."""
     from switchyard import hops, runtimes
-    from switchyard.manifest import Artefact
+    from switchyard.worker import loading
     from switchyard.worker.drawing import RESIZED
     from switchyard.worker.reference import Reference
 
-    runtime, target = runtimes.builtin()[name], runtimes.Target.of_job(job)
+    runtime = runtimes.builtin()[name]
     for package in runtime.requires:
         hops.import_required(package)
-    model, artefact, manifest = None, None, None
-    if runtime.format == "torch":
-        from switchyard.worker.building import build
-
-        model = build(job["file"], job["model"], job.get("precision", ""))
-    else:
-        artefact = Artefact.read(job["artefact"])
-        manifest = artefact.manifest.for_format(runtime.format)
-    reference = Reference.read(job["reference"])
+    loaded, reference = loading.load(runtime, job), Reference.read(job["reference"])
     # An artefact that fixed its sizes has the example's alone.
-    free = manifest is None or manifest.facts.get("dynamic", "declared") == "declared"
+    facts = loaded.manifest.facts if loaded.manifest else {}
+    free = facts.get("dynamic", "declared") == "declared"
     probes = ["example", *([RESIZED] if free and RESIZED in reference.probes else [])]
-    inputs = [reference.inputs(probe) for probe in probes]
-    feeds = [manifest.feeds(each) if manifest else each for each in inputs]
-    return Tenant(runtime, runtimes.loaded(runtime, artefact, model, target), feeds)
+    feeds = [loaded.feeds(reference.inputs(probe)) for probe in probes]
+    return Tenant(runtime, loaded.session, feeds)
 
 
 if __name__ == "__main__":
