@@ -170,6 +170,12 @@ def check_name(what: str, given: str) -> str:
     return given
 
 
+def by_version(name: str) -> list[tuple[int, str]]:
+    """A key that sorts names as versions are ordered: ``torch2.5`` before ``torch2.13``."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
 def is_mistake(hops: str | None) -> bool:
     """Whether hops joined by ``>``, as a table has them, hold one that is a mistake on purpose."""
     return not set(MISTAKES).isdisjoint((hops or "").split(">"))

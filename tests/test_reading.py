@@ -211,3 +211,13 @@ def test_the_newest_whole_run_is_by_start_and_whole(tmp_path):
         reading.newest_whole_run(tmp_path, "torch9")
     with pytest.raises(reading.MissingTable, match="no whole run of torch2.13-tf2.21 cuda"):
         reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", device="cuda")
+
+
+def test_sets_with_whole_runs_stand_in_the_order_of_versions(tmp_path):
+    names = ["torch2.0-tf2.13", "torch2.5-tf2.18", "torch2.13-tf2.21"]
+    for hours, name in enumerate(reversed(names)):
+        run = new_run(tmp_path, STARTED + datetime.timedelta(hours=hours), version_sets=[name])
+        run.plan([cell("a")])
+        finish(run, "a")
+        run.close(whole=True)
+    assert reading.sets_with_whole_runs(tmp_path) == names

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-import re
 from pathlib import Path
 from typing import Any, Mapping
 
-from switchyard.vocabulary import UnknownName
+from switchyard.vocabulary import UnknownName, by_version
 
 CURRENT = "current"
 SETS = Path(__file__).resolve().parents[2] / "version_sets"
@@ -79,7 +78,8 @@ def version_sets(folder: Path | None = None) -> dict[str, VersionSet]:
         import tomli as tomllib
     why = "the interpreter that runs pytest, with the packages it has"
     found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
-    for path in sorted((folder or SETS).glob("*/set.toml"), key=_natural):
+    files = (folder or SETS).glob("*/set.toml")
+    for path in sorted(files, key=lambda path: by_version(path.parent.name)):
         try:
             found[path.parent.name] = _declared(path.parent, tomllib.loads(path.read_text("utf-8")))
         except KeyError as error:
@@ -87,12 +87,6 @@ def version_sets(folder: Path | None = None) -> dict[str, VersionSet]:
         except (ValueError, TypeError, AttributeError) as error:  # TOML's own is a ValueError
             raise ValueError(f"{path}: {error}") from error
     return found
-
-
-def _natural(path: Path) -> list[tuple[int, str]]:
-    """The order of versions: 2.5 before 2.13."""
-    parts = re.findall(r"\d+|\D+", path.parent.name)
-    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:

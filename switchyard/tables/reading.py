@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable, Mapping
 
 from switchyard.tables import journal, schema, writing
+from switchyard.vocabulary import by_version
 
 if TYPE_CHECKING:
     import pandas
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 #: cell as it stands in the CSV. A column that is new is empty without being added here.
 MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     1: lambda frame: frame,  # 2 added what is asked of a GPU, which 1 never ran on
-    2: lambda frame: frame,  # 3 added preprocessing, precision, batches, training and what an export
-    # changes, none of which was measured before
+    # 3 added preprocessing, precision, batches, training and what an export changes, none of
+    # which was measured before
+    2: lambda frame: frame,
     3: lambda frame: frame,  # 4 added CUDA graphs
 }
 
@@ -356,7 +358,7 @@ def newest_whole_run(
 
 
 def sets_with_whole_runs(results: str | Path) -> list[str]:
-    """The version sets that ``newest_whole_run`` finds something for, by name."""
+    """The version sets that ``newest_whole_run`` finds something for, oldest first."""
     found: set[str] = set()
     for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
         try:
@@ -365,7 +367,7 @@ def sets_with_whole_runs(results: str | Path) -> list[str]:
             continue
         if about["state"] == "done" and about.get("whole") is True:
             found.update(about.get("version_sets", ()))
-    return sorted(found)
+    return sorted(found, key=by_version)
 
 
 def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
