@@ -13,6 +13,7 @@ from switchyard.runner import arrangements, sharing
 from switchyard.runner.arrangements import ALONE, ARRANGEMENTS, CAPS, TENSORFLOW, TORCH, Arrangement
 from switchyard.runner.nvml import Sample
 from switchyard.runner.standby import Ended
+from switchyard.worker.sharing import Tenant, Tenants
 
 
 def test_every_arrangement_has_a_name_of_its_own_and_needs_are_measured_before_caps():
@@ -196,3 +197,48 @@ def test_only_tensorflows_cells_of_tagged_models_on_a_card_are_asked(change, ask
         route=types.SimpleNamespace(runtime=has["runtime"]), model={"tags": has["tags"]},
     )  # fmt: skip
     assert sharing.applies(planned) is asked
+
+
+class Frameworks:
+    """Two tenants whose outputs say when they are let go, and what was done in which order."""
+
+    def __init__(self, fails=False):
+        self.done = []
+
+        class Output:
+            def __init__(self, name):
+                self.name = name
+
+            def __del__(output):
+                self.done.append(f"free {output.name}")
+
+        def tenant(name):
+            def outputs(feeds):
+                if fails:
+                    raise MemoryError("no room")
+                self.done.append(f"call {name}")
+                return Output(name)
+
+            session = types.SimpleNamespace(outputs=outputs)
+            runtime = types.SimpleNamespace(release=lambda: self.done.append(f"empty {name}"))
+            return Tenant(runtime, session, [{}])
+
+        self.tenants = Tenants()
+        self.tenants._tenants = {"a": tenant("a"), "b": tenant("b")}
+
+
+@pytest.mark.parametrize("between, order", [
+    ("", ["call a", "call b", "call a", "free a", "call b", "free b"]),
+    ("deleted", ["call a", "free a", "call b", "free b"] * 2),
+    ("emptied", ["call a", "free a", "empty a", "call b", "free b", "empty b"] * 2),
+])  # fmt: skip
+def test_outputs_live_until_their_own_next_turn_or_are_let_go_between(between, order):
+    both = Frameworks()
+    reply = both.tenants.turns({"n": 2, "between": between})
+    assert both.done == order
+    assert len(reply["seconds"]) == 2 and reply["outcome"] is None
+
+
+def test_what_stops_a_turn_is_told_and_not_raised():
+    reply = Frameworks(fails=True).tenants.turns({"n": 2})
+    assert reply["seconds"] == [] and reply["outcome"]["message"].endswith("no room")
