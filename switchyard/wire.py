@@ -96,8 +96,8 @@ def _read_exactly(descriptor: int, count: int) -> bytes:
     return b"".join(parts)
 
 
-def save_tensors(path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays to ``path`` at once: a reader sees the old file or the whole new one."""
+def tensor_bytes(tensors: Mapping[str, np.ndarray]) -> bytes:
+    """Named arrays as the content of a tensor file."""
     import numpy as np
 
     arrays = {name: np.asarray(array) for name, array in tensors.items()}
@@ -107,33 +107,42 @@ def save_tensors(path, tensors: Mapping[str, np.ndarray]) -> None:
             for name, array in arrays.items()
         ]
     }
+    contents = (np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    return b"".join([pack(header), *contents])
+
+
+def tensors_in(content: bytes, where: str = "the message") -> Dict[str, np.ndarray]:
+    """The arrays that ``tensor_bytes`` wrote, each its own copy. Raises BrokenFrame, which names
+    ``where``, for less than all of it."""
+    import numpy as np
+
+    position = _LENGTH.size
+    if len(content) < position:
+        raise BrokenFrame(f"{where} is empty" if not content else f"{where} ends in its length")
+    position += _LENGTH.unpack_from(content)[0]
+    if position > len(content):
+        raise BrokenFrame(f"{where} ends inside its list of tensors")
+    tensors = {}
+    for entry in parse(content[_LENGTH.size : position])["tensors"]:
+        dtype = dtype_named(entry["dtype"])
+        count = int(np.prod(entry["shape"], dtype=np.int64))
+        if position + count * dtype.itemsize > len(content):
+            raise BrokenFrame(f"{where} ends inside tensor {entry['name']!r}")
+        flat = np.frombuffer(content, dtype, count, position)
+        tensors[entry["name"]] = flat.reshape(entry["shape"]).copy()
+        position += count * dtype.itemsize
+    return tensors
+
+
+def save_tensors(path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays to ``path`` at once: a reader sees the old file or the whole new one."""
     partial = f"{path}.{os.getpid()}.partial"
     with open(partial, "wb") as out:
-        out.write(pack(header))
-        for array in arrays.values():
-            out.write(np.ascontiguousarray(array).tobytes())
+        out.write(tensor_bytes(tensors))
     os.replace(partial, path)
 
 
 def load_tensors(path) -> Dict[str, np.ndarray]:
     """Read what ``save_tensors`` wrote. Raises BrokenFrame for a truncated file."""
-    import numpy as np
-
     with open(path, "rb") as source:
-        header = receive(source.fileno())
-        if header is None:
-            raise BrokenFrame(f"{path} is empty")
-        # The frame was read past the buffer, so the position below is the file's own.
-        offset = os.lseek(source.fileno(), 0, os.SEEK_CUR)
-        content = os.pread(source.fileno(), os.fstat(source.fileno()).st_size - offset, offset)
-    tensors, position = {}, 0
-    for entry in header["tensors"]:
-        dtype = dtype_named(entry["dtype"])
-        count = int(np.prod(entry["shape"], dtype=np.int64))
-        end = position + count * dtype.itemsize
-        if end > len(content):
-            raise BrokenFrame(f"{path} ends inside tensor {entry['name']!r}")
-        flat = np.frombuffer(content[position:end], dtype=dtype)
-        tensors[entry["name"]] = flat.reshape(entry["shape"]).copy()
-        position = end
-    return tensors
+        return tensors_in(source.read(), str(path))

@@ -17,6 +17,7 @@ ROWS = [
     row("c", "manual-tf", "investigate", mse=7.0, convert_seconds=9.0),
     row("d", "manual-tf", "unavailable"),
     row("a", "torchax-tf", "refused"),
+    row("a", "hybrid-tf", "excellent", mse=0.0),
 ]
 
 
@@ -41,7 +42,7 @@ def test_an_exact_answer_has_the_error_zero():
     "| Manual recreation | 100% | `manual-tf` | 2 of 3 | 67%, 21 to 94% | 3.0 (4) "
     "| 1.0e-04 | 7.0e+00 |",
     "| Weight transfer | 60% | `weight-transfer-tf` | not attempted | | | |  |",
-    "| Hybrid deployment | 100% | no route: not measured | | | | | |",
+    "| Hybrid deployment | 100% | `hybrid-tf` | 1 of 1 | 100%, 21 to 100% |  | 0.0e+00 | 0.0e+00 |",
     "| other | | `torchax-tf` | 0 of 1 | 0%, 0 to 79% |  |  |  |",
 ])  # fmt: skip
 def test_every_method_and_every_other_road_to_tensorflow_has_a_line(line):

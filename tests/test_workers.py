@@ -436,3 +436,18 @@ def test_a_truncated_tensor_file_is_refused(tmp_path):
     os.truncate(path, path.stat().st_size - 1)
     with pytest.raises(wire.BrokenFrame, match="scalar"):
         wire.load_tensors(path)
+
+
+def test_tensors_keep_dtype_and_shape_and_less_than_all_of_them_is_refused():
+    import numpy
+
+    sent = {"x": numpy.arange(6.0).reshape(2, 3), "none": numpy.zeros((0, 3), "int64"),
+            "scalar": numpy.float16(2), "mask": numpy.array([True, False])}  # fmt: skip
+    content = wire.tensor_bytes(sent)
+    got = wire.tensors_in(content)
+    assert {n: (a.dtype, a.shape, a.tolist()) for n, a in got.items()} == {
+        n: (a.dtype, a.shape, a.tolist()) for n, a in sent.items()
+    }
+    for length in range(len(content)):
+        with pytest.raises(wire.BrokenFrame, match="the message"):
+            wire.tensors_in(content[:length])

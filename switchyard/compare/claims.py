@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from switchyard.compare import mode_claims, statistics
+from switchyard.compare import hybrid_claim, mode_claims, statistics
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -257,7 +257,7 @@ def _by_route(route: str) -> Callable[[Row], bool]:
     return lambda row: row["route"] == route
 
 
-def _of_mode(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
+def _found(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
     def judge(version_set: str, tables: Tables) -> Judgement:
         found = find(tables[version_set])
         if not found.parts:
@@ -265,10 +265,6 @@ def _of_mode(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
         return Judgement(_for(found.parts), found.figure, _named(found.rows))
 
     return judge
-
-
-def _unmeasured(why: str) -> Judge:
-    return lambda version_set, tables: _not_measured(why)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -283,7 +279,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "hybrid", "Hybrid deployment: 100% success, 2x memory, 2 to 5 ms a request",
-        _unmeasured("no table has a hybrid deployment"),
+        _found(hybrid_claim.hybrid),
     ),
     Claim(
         "ort-as-fast", "ONNX Runtime: 90-110% of native framework performance",
@@ -314,29 +310,29 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "eval-mode", "Forgetting model.eval() silently breaks accuracy",
-        _of_mode(mode_claims.forgetting_eval),
+        _found(mode_claims.forgetting_eval),
     ),
     Claim(
         "momentum", "tf_momentum = 1 - pytorch_momentum",
-        _of_mode(mode_claims.converted_momentum),
+        _found(mode_claims.converted_momentum),
     ),
     Claim(
         "momentum-67", "92% accuracy drops to 67% after conversion: different momentum conventions",
-        _of_mode(mode_claims.drop_to_67),
+        _found(mode_claims.drop_to_67),
     ),
     Claim(
         "conventions-20",
         "Batch normalization: different parameter conventions cause 20%+ accuracy drops",
-        _of_mode(mode_claims.conventions),
+        _found(mode_claims.conventions),
     ),
     Claim(
         "adjust-momentum",
         "Accuracy drops > 5%: verify batch norm parameters, adjust momentum values",
-        _of_mode(mode_claims.adjusting_momentum),
+        _found(mode_claims.adjusting_momentum),
     ),
     Claim(
         "mse-investigate", "MSE > 1e-3: investigate batch normalization",
-        _of_mode(mode_claims.investigating),
+        _found(mode_claims.investigating),
     ),
     Claim(
         "preprocessing", "Input preprocessing: framework-specific normalization differences",

@@ -39,10 +39,13 @@ _LOOKING = frozenset(
         "evidence",
         "keras_norms",
         "layers",
+        "loading",
         "fragmentation",
         "measuring",
         "placement",
+        "sharing",
         "stochastic",
+        "torch_service",
         "trace_replay",
         "training",
     )

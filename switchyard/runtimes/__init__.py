@@ -10,7 +10,7 @@ import dataclasses
 import importlib
 import os
 import pkgutil
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple, Union
 
 from switchyard.manifest import Artefact
 
@@ -41,6 +41,16 @@ class Target:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What a model of the zoo is built from, in any process: a zoo file, a name in it, and the
+    precision it is cast to (empty: its own)."""
+
+    file: str
+    model: str
+    precision: str = ""
+
+
 class DeviceUnavailable(RuntimeError):
     """This environment's packages cannot use the device that was asked for at all."""
 
@@ -69,9 +79,11 @@ def native_words(limit: int = 4000) -> str:
 
 
 class Session:
-    """One loaded model. ``facts`` goes into the row (providers, threads)."""
+    """One loaded model. ``facts`` goes into the row (providers, threads). ``companions`` are the
+    processes that it lives in beside this one: their memory is the model's too."""
 
     facts: Dict[str, Any] = {}
+    companions: Tuple[int, ...] = ()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """One inference: artefact input names to arrays, artefact output names to arrays."""
@@ -105,7 +117,8 @@ class Session:
 
 class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
-    a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others."""
+    a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others. ``apart``:
+    it has the model built in a process of its own, and is given a Recipe in its place."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -115,6 +128,7 @@ class Runtime:
     preloads: ClassVar[Tuple[str, ...]] = ()
     devices: ClassVar[Tuple[str, ...]] = ("cpu", "cuda")
     elsewhere: ClassVar[str] = ""
+    apart: ClassVar[bool] = False
 
     def lacks(self, target: Target) -> str:
         """Why the installed packages cannot run on ``target``, empty where they can. Asked for
@@ -124,7 +138,7 @@ class Runtime:
     def load(
         self,
         artefact: Optional[Artefact],
-        model: Optional["BuiltModel"],
+        model: Union["BuiltModel", Recipe, None],
         target: Target = Target(),
     ) -> Session:
         """Load for ``target``. Raises whatever the runtime raises, and ProviderFallback where

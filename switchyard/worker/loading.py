@@ -16,8 +16,8 @@ from switchyard.manifest import Artefact, Manifest
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A session that takes and gives the model's own paths. ``model`` is there for torch,
-    ``artefact`` and its ``manifest`` for all others."""
+    """A session that takes and gives the model's own paths. ``model`` is there where torch has it
+    in this process, ``artefact`` and its ``manifest`` where something was converted."""
 
     session: runtimes.Session
     model: Optional[BuiltModel] = None
@@ -39,9 +39,12 @@ def load(runtime: runtimes.Runtime, job: Mapping[str, Any]) -> Loaded:
     ``Target.of_job`` takes. Raises what building or loading raises."""
     target = runtimes.Target.of_job(job)
     if runtime.format == "torch":
+        recipe = runtimes.Recipe(job["file"], job["model"], job.get("precision", ""))
+        if runtime.apart:
+            return Loaded(runtimes.loaded(runtime, None, recipe, target))
         from switchyard.worker.building import build
 
-        model = build(job["file"], job["model"], job.get("precision", ""))
+        model = build(recipe.file, recipe.model, recipe.precision)
         return Loaded(runtimes.loaded(runtime, None, model, target), model=model)
     artefact = Artefact.read(job["artefact"])
     session = runtimes.loaded(runtime, artefact, None, target)

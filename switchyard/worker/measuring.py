@@ -13,7 +13,7 @@ import ctypes
 import gc
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from switchyard import wire
 
@@ -41,18 +41,24 @@ def heap_free_mib() -> Optional[float]:
     return mallinfo2().fordblks / _MIB
 
 
-def memory_now() -> Dict[str, Optional[float]]:
-    """Resident set and its peak, MiB (proc(5), VmRSS and VmHWM), and the heap's free part."""
-    found: Dict[str, Optional[float]] = {}
-    with open("/proc/self/status") as status:
-        for line in status:
-            key, _, rest = line.partition(":")
-            if key == "VmRSS":
-                found["rss_mib"] = int(rest.split()[0]) / 1024
-            elif key == "VmHWM":
-                found["peak_mib"] = int(rest.split()[0]) / 1024
-    found["heap_free_mib"] = heap_free_mib()
+def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
+    """Resident set and its peak, MiB (proc(5), VmRSS and VmHWM), and the heap's free part.
+
+    With ``companions``, process ids, the sums over all; the peaks need not have been at one
+    time, so that theirs is a bound. Of the heap only a process itself can tell.
+    """
+    found: Dict[str, Optional[float]] = {"rss_mib": 0.0, "peak_mib": 0.0}
+    for process in ("self", *companions):
+        with open(f"/proc/{process}/status") as status:
+            for line in status:
+                key, _, rest = line.partition(":")
+                if key in _IN_STATUS:
+                    found[_IN_STATUS[key]] += int(rest.split()[0]) / 1024
+    found["heap_free_mib"] = None if companions else heap_free_mib()
     return found
+
+
+_IN_STATUS = {"VmRSS": "rss_mib", "VmHWM": "peak_mib"}
 
 
 #: Replays before those that count.
@@ -117,12 +123,12 @@ class Measured:
         self._reference = Reference.read(job["reference"])
         self._series = self._loaded.session.series(self._feeds("example"))
         load_seconds = time.perf_counter() - started
-        points["load"] = memory_now()
+        points["load"] = self._memory()
         device = {"load": self._device_memory()}
         started = time.perf_counter()
         self._series["resident"]()
         first_seconds = time.perf_counter() - started
-        points["first_call"] = memory_now()
+        points["first_call"] = self._memory()
         device["first_call"] = self._device_memory()
         return {
             "memory": points,
@@ -157,7 +163,10 @@ class Measured:
         return {"durations_s": timed(call, job["n"])}
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        return memory_now()
+        return self._memory()
+
+    def _memory(self) -> Dict[str, Optional[float]]:
+        return memory_now(self._loaded.session.companions)
 
     def _device_memory(self) -> Dict[str, Optional[float]]:
         """What the framework says of the device's memory; of the CPU nothing is asked."""

@@ -1,0 +1,53 @@
+"""What the source document says of the hybrid deployment, judged by rows of ``hybrid-tf``: that it
+always works, takes twice the memory, and adds 2 to 5 ms to a request. Pure: a table's rows in, a
+finding out."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Mapping, Optional, Sequence
+
+from switchyard.compare import statistics
+from switchyard.compare.mode_claims import Found
+from switchyard.vocabulary import PASSING
+
+Row = Mapping[str, Any]
+
+ROUTE, NATIVE = "hybrid-tf", "torch-eager"
+
+#: The document's overhead of a request, ms; and twice the memory, to the nearest whole number.
+OVERHEAD_MS, TWICE = (2.0, 5.0), (1.5, 2.5)
+
+
+def hybrid(rows: Sequence[Row]) -> Found:
+    """Success: every model. Memory and latency, beside torch eager's in the same table: where
+    the middle half of the models lies in what the document says."""
+    own = [row for row in rows if row["route"] == ROUTE and statistics.is_counted(row)]
+    if not own:
+        return Found({}, "no hybrid deployment in this table")
+    native = {(r["model"], r["precision"]): r for r in rows if r["route"] == NATIVE}
+    passed = [row for row in own if row["verdict"] in PASSING]
+    parts = {"100% success": len(passed) == len(own)}
+    said = [f"{len(passed)} of {len(own)} models pass"]
+
+    def beside(column: str, how: Callable[[float, float], float]) -> list[float]:
+        pairs = [(r, native.get((r["model"], r["precision"]), {})) for r in passed]
+        return [
+            how(row[column], other[column])
+            for row, other in pairs
+            if row.get(column) is not None and other.get(column)
+        ]
+
+    def middle_half(name: str, values: list[float], band: tuple[float, float]) -> Optional[str]:
+        if not values:
+            return None
+        low, middle, high = (statistics.quantile(values, q) for q in (0.25, 0.5, 0.75))
+        parts[name] = band[0] <= low and high <= band[1]
+        return f"{middle:.1f} (middle half {low:.1f} to {high:.1f})"
+
+    memory = beside("memory_steady_mib", lambda both, alone: both / alone)
+    if figures := middle_half("2x memory", memory, TWICE):
+        said.append(f"memory over torch eager's: {figures}")
+    added = beside("latency_median_ms", lambda both, alone: both - alone)
+    if figures := middle_half("2 to 5 ms", added, OVERHEAD_MS):
+        said.append(f"ms added to a request: {figures}")
+    return Found(parts, "; ".join(said), own)
