@@ -54,29 +54,32 @@ class Nobuco(Hop):
         """Raises Refusal (``unsupported-operator``), and what nobuco and Keras raise."""
         outputs = job.model.run(job.example)
         args, kwargs = job.model.arguments(job.example)
+        # Before nobuco traces: it leaves every forward wrapped, and then none has its names.
+        tensors = _by_name(job, args, kwargs)
         import nobuco  # only now: see switchyard.worker.nobuco_ground
 
         dynamic = any(isinstance(dim, str) for dims in job.dims.values() for dim in dims)
         facts: Dict[str, Any] = {"dynamic": "declared"}
         path = job.target / SAVED_MODEL
         try:
-            self._export(nobuco, job, (args, kwargs), list(outputs), path, dynamic)
+            self._export(nobuco, job, (args, kwargs), tensors, list(outputs), path, dynamic)
         except Exception as error:
             if not dynamic or isinstance(error, Refusal):
                 raise
             facts = {"dynamic": "specialised", "dynamic_reason": f"{type(error).__name__}: {error}"}
             facts["dynamic_reason"] = facts["dynamic_reason"][:500]
         if facts["dynamic"] == "specialised":  # outside, since what this raises has another cause
-            self._export(nobuco, job, (args, kwargs), list(outputs), path, False)
+            self._export(nobuco, job, (args, kwargs), tensors, list(outputs), path, False)
         return manifest(job, outputs, read_signature(path), facts)
 
     def _export(self, nobuco: Any, job: Conversion, arguments: Tuple[tuple, Mapping[str, Any]],
-                outputs: Sequence[str], path: Any, dynamic: bool) -> None:  # fmt: skip
-        """Convert and save; ``dynamic``: named dimensions are, and shapes are traced."""
+                tensors: Mapping[str, Any], outputs: Sequence[str], path: Any,
+                dynamic: bool) -> None:  # fmt: skip
+        """Convert and save; ``dynamic``: named dimensions are, and shapes are traced.
+        ``tensors``: the arguments by the names of the model's inputs."""
         import tensorflow as tf
 
         args, kwargs = arguments
-        tensors = _by_name(job, args, kwargs)
         shapes = {
             tensor: [dim if isinstance(dim, int) else None for dim in job.dims[name]]
             for name, tensor in tensors.items()
