@@ -6,6 +6,8 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -89,6 +91,46 @@ def test_nobucos_unimplemented_nodes_are_refused_by_name():
     assert "torch.erfinv" in said.message
     other = ValueError("something else")
     assert nobuco.explained(other, PRINTED) is other
+
+
+def test_sizes_fixed_after_a_trace_that_failed_are_still_those_of_the_named_inputs(monkeypatch):
+    """nobuco leaves every forward it traced wrapped, without the names of its arguments."""
+    tensorflow, asked = MagicMock(), []
+    module = SimpleNamespace(forward=lambda x, scale: x * scale)
+    x, scale = np.zeros((2, 3)), np.zeros(3)
+
+    def pytorch_to_keras(module, args, kwargs, input_shapes, **rest):
+        module.forward = lambda *args, **kwargs: None
+        asked.append(input_shapes and list(input_shapes.values()))
+        if input_shapes:
+            raise ValueError("a size that is no number")
+        return SimpleNamespace(inputs=[SimpleNamespace(shape=t.shape, dtype=t.dtype) for t in args])
+
+    class Array(np.ndarray):  # what nobuco is given is a key: a tensor is one, an array is not
+        __hash__ = object.__hash__
+
+    class Model:
+        def __init__(self):
+            self.module = module
+
+        def run(self, example):
+            return {"output": x}
+
+        def arguments(self, example):
+            return (x.view(Array), scale.view(Array)), {}
+
+    order = SimpleNamespace(TENSORFLOW="last")
+    fake = SimpleNamespace(pytorch_to_keras=pytorch_to_keras, ChannelOrder=order)
+    monkeypatch.setitem(sys.modules, "nobuco", fake)
+    monkeypatch.setitem(sys.modules, "tensorflow", tensorflow)
+    monkeypatch.setattr(nobuco, "read_signature", lambda p: signature(["x", "scale"], ["output"]))
+    dims = {"x": ("batch", 3), "scale": (3,)}
+    job = Conversion(target=pathlib.Path(), model_name="m", example={"x": x, "scale": scale},
+                     dims=dims, model=Model())  # fmt: skip
+    said = nobuco.HOPS[0].convert(job)
+    assert asked == [[[None, 3], [3]], None]
+    assert said.facts["dynamic"] == "specialised"
+    assert [call.args[2] for call in tensorflow.TensorSpec.call_args_list] == ["x", "scale"]
 
 
 def test_keras_3_is_not_what_nobuco_imports(tmp_path):
