@@ -75,6 +75,19 @@ def test_inputs_come_in_the_order_of_forwards_parameters():
     assert torch_program.argument_order(object(), ["b", "a"]) == ["b", "a"]  # a scripted one
 
 
+def test_an_output_that_holds_nothing_is_no_dynamic_file():
+    """What litert-torch writes where a lowering took the open batch for a number, and LiteRT then
+    fails on; fixed sizes are tried next."""
+    full, empty = np.zeros((2, 5)), np.zeros((0, 5))
+    litert_torch.require_sizes([("output_0", "float32", (None, 5))], {"output": full})
+    litert_torch.require_sizes([("output_0", "float32", (0, 5))], {"output": empty})
+    with pytest.raises(ValueError, match="output_1 is written with a size of 0"):
+        litert_torch.require_sizes(
+            [("output_0", "float32", (2, 5)), ("output_1", "float32", (0, 5))],
+            {"output_0": full, "output_1": full},
+        )
+
+
 def test_litert_torch_names_arguments_by_place_and_outputs_by_place_or_key():
     assert litert_torch.input_names(["a", "b", "c"], 2) == {"a": "args_0", "b": "args_1", "c": "c"}
 

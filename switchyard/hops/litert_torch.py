@@ -5,16 +5,22 @@ https://github.com/google-ai-edge/litert-torch; what is said of it here was read
 * layouts stay: NCHW goes in and comes out (``to_channel_last_io`` is for who asks);
 * without ``enable_x64``, its default, 64-bit tensors become 32-bit ones, inputs and outputs too,
   and only a log says so;
+* where a lowering takes an open size for a number it goes on with 0, and writes outputs that hold
+  nothing, without a word;
 * the signature's inputs are ``args_0`` and on for positional arguments, else forward's names; its
   outputs ``output_0`` and on, or a dict's keys.
 """
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
+
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.hops import Conversion, Hop
 from switchyard.hops.channels_last import matched
+from switchyard.hops.onnx_io import Declared
 from switchyard.hops.torch_program import argument_order, dynamic_or_fixed, narrowed, notes
 from switchyard.manifest import Manifest
 from switchyard.runtimes import litert
@@ -55,9 +61,14 @@ class LiteRtTorch(Hop):
             litert_torch.convert(
                 job.model.module, args, sample_kwargs=kwargs or None, dynamic_shapes=shapes
             ).export(str(path))
+            if shapes is not None:
+                require_sizes(signature()["outputs"], outputs)
+
+        def signature() -> Dict[str, List[Declared]]:
+            return litert.read_signature(Interpreter(model_path=str(path)))
 
         facts = dynamic_or_fixed(job.dims, export)
-        found = litert.read_signature(Interpreter(model_path=str(path)))
+        found = signature()
         order = argument_order(job.model.module.forward, list(job.example))
         sides = {
             "inputs": (job.example, input_names(order, positional)),
@@ -73,6 +84,15 @@ class LiteRtTorch(Hop):
             *(notes(arrays, names, found[side]) for side, (arrays, names) in sides.items()),
             facts,
         )
+
+
+def require_sizes(found: Sequence[Declared], outputs: Mapping[str, np.ndarray]) -> None:
+    """Raises ValueError where an output of the file can hold nothing and none of torch's is so."""
+    if any(0 in array.shape for array in outputs.values()):
+        return
+    for name, _, dims in found:
+        if 0 in dims:
+            raise ValueError(f"with open sizes {name} is written with a size of 0")
 
 
 def input_names(order: Sequence[str], positional: int) -> Dict[str, str]:
