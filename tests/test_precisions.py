@@ -172,6 +172,16 @@ def test_a_runtime_without_the_dtype_is_blamed_for_it_and_in_float32_is_not(erro
     assert operator_of(str(error)) == operator
 
 
+@pytest.mark.parametrize("said", [
+    "Non-zero status code returned while running LSTM node. Name:'node_lstm__2' Status Message: "
+    "LSTM operator does not support double yet",
+    "No corresponding Numpy type for Tensor Type. bfloat16",
+])  # fmt: skip
+def test_half_a_kernel_and_an_answer_that_numpy_cannot_hold_are_the_dtypes_too(said):
+    assert kind_of(RuntimeError(said), "run", DTYPE_RULES) == "unsupported-dtype"
+    assert kind_of(RuntimeError(said), "run") == "unexplained"
+
+
 class KerasConfig:
     """The four functions of ``keras.config`` that are used."""
 

@@ -121,14 +121,17 @@ ON_DEVICE_RULES: Sequence[Rule] = (
 )
 
 #: Of a cell in another precision than float32 only: what ONNX Runtime says of a type that ONNX does
-#: not let an operator have, and of one that it has no kernel for (it knows every operator that the
-#: exporters write in float32), and TensorFlow of the latter.
+#: not let an operator have, of one that it has no kernel for (it knows every operator that the
+#: exporters write in float32) or only half of one, and TensorFlow of a missing kernel.
 DTYPE_RULES: Sequence[Rule] = (
     ("", "Type Error: Type 'tensor(bfloat16)'", "unsupported-dtype"),
     ("", "Type Error: Type 'tensor(float16)'", "unsupported-dtype"),
     ("", "Type Error: Type 'tensor(double)'", "unsupported-dtype"),
     ("NotImplemented", "Could not find an implementation for", "unsupported-dtype"),
     ("", "No OpKernel was registered to support Op", "unsupported-dtype"),
+    ("", "does not support double yet", "unsupported-dtype"),
+    # ONNX Runtime's Python hands its answers over as numpy's, which has no bfloat16.
+    ("", "No corresponding Numpy type for Tensor Type", "unsupported-dtype"),
 )
 
 _HOST = re.compile(r"\bhostname=\S+")
