@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from switchyard.compare import claims
+from switchyard.runtimes import Recipe, hybrid
+from switchyard.worker.blame import outcome_of
 
 SERVED = Path(__file__).parent / "planted" / "served.py"
 
@@ -51,6 +54,16 @@ def test_a_quick_run_has_it_of_the_models_tagged_smoke(bench):
     listed = bench("--collect-only", "-q", files=["bench/test_accuracy.py"]).output
     cells = [line for line in listed.splitlines() if line.endswith("-hybrid-tf]")]
     assert len(cells) == 15
+
+
+def test_packages_without_grpc_cannot_host_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    with pytest.raises(ModuleNotFoundError) as caught:
+        hybrid.TorchService(Recipe(str(SERVED), "of_many_types"))
+    said = outcome_of(caught.value, caught.value.stage)
+    assert (said.stage, said.kind, said.verdict) == (
+        "import", "missing-dependency", "unavailable",
+    )  # fmt: skip
 
 
 def row(model, route, **more):

@@ -1,9 +1,9 @@
 """The hybrid deployment: TensorFlow in front and torch behind it, each in a process of its own.
 
 Nothing is converted. A ``tf.function`` hands its tensors through ``tf.numpy_function`` to a gRPC
-call on a Unix socket, and the torch service (``worker/torch_service.py``) answers. Latency is what the
-caller of the function waits; memory is that of both processes, so that the service, torch's import
-included, counts as what the model adds.
+call on a Unix socket, and the torch service (``worker/torch_service.py``) answers. Latency is what
+the caller of the function waits; memory is that of both processes, so that the service, torch's
+import included, counts as what the model adds.
 """
 
 from __future__ import annotations
@@ -37,23 +37,25 @@ class ServiceFailed(RuntimeError):
     """The torch process could not answer; its own words."""
 
 
-class NotBuilt(ServiceFailed):
-    """The model could not be built there. ``kind`` is what that process says of why."""
+class NotServed(ServiceFailed):
+    """The torch process did not come up; stage, kind and message are what it says of why."""
 
-    stage = "build"
-
-    def __init__(self, message: str, kind: str):
-        super().__init__(message)
-        self.kind = kind
+    def __init__(self, outcome: Mapping[str, Any]):
+        super().__init__(outcome["message"])
+        self.stage, self.kind = outcome["stage"], outcome["kind"]
 
 
 class TorchService:
     """The process that holds the model, and the line to it. Ends with this object."""
 
     def __init__(self, recipe: Recipe):
-        """Raises NotBuilt, ServiceEnded where it ended before it could say so, ModuleNotFoundError
-        where there is no gRPC."""
-        hops.import_required("grpc")
+        """Raises NotServed, ServiceEnded where it ended before it could say why, and
+        ModuleNotFoundError where there is no gRPC."""
+        try:
+            hops.import_required("grpc")
+        except ModuleNotFoundError as error:
+            error.stage = "import"
+            raise
         folder = tempfile.mkdtemp(prefix="switchyard-")  # nobody else's: mode 0700
         try:
             socket = os.path.join(folder, "torch")
@@ -104,8 +106,7 @@ def _started(recipe: Recipe, socket: str):
         raise ServiceEnded(_last_word(process))
     if not said["ok"]:
         _end(process)
-        outcome = said["outcome"]
-        raise NotBuilt(outcome["message"], outcome["kind"])
+        raise NotServed(said["outcome"])
     return process, said["facts"]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
-from typing import Any, Dict, Tuple
+from typing import Any
 
 from switchyard import wire
 
@@ -21,14 +21,10 @@ SERVICE, METHOD = "switchyard.TorchService", "Infer"
 UNLIMITED = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
 
 
-def listen(options: argparse.Namespace) -> Tuple[Any, Dict[str, Any]]:
-    """The server, and what there is to say of it. Raises what building the model raises."""
+def listen(model: Any, socket: str) -> Any:
+    """A server that answers for ``model``, a BuiltModel. Raises RuntimeError where ``socket``
+    cannot be listened on: its path is too long, say."""
     import grpc
-    import torch
-
-    from switchyard.worker.building import build
-
-    model = build(options.file, options.model, options.precision)
 
     def infer(request: bytes, context: Any) -> bytes:
         try:
@@ -42,9 +38,9 @@ def listen(options: argparse.Namespace) -> Tuple[Any, Dict[str, Any]]:
     )
     server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), options=UNLIMITED)
     server.add_generic_rpc_handlers((handler,))
-    server.add_insecure_port(f"unix:{options.socket}")
+    server.add_insecure_port(f"unix:{socket}")
     server.start()
-    return server, {"threads": torch.get_num_threads()}
+    return server
 
 
 def main() -> None:
@@ -56,14 +52,21 @@ def main() -> None:
     from switchyard.worker.server import die_with
 
     die_with(os.getppid())
+    stage = "build"
     try:
-        server, facts = listen(options)
+        import torch
+
+        from switchyard.worker.building import build
+
+        model = build(options.file, options.model, options.precision)
+        stage = "load"
+        server = listen(model, options.socket)
     except Exception as error:
         from switchyard.worker.blame import outcome_of
 
-        wire.send(options.ready, {"ok": False, "outcome": outcome_of(error, "build").as_dict()})
+        wire.send(options.ready, {"ok": False, "outcome": outcome_of(error, stage).as_dict()})
         return
-    wire.send(options.ready, {"ok": True, "facts": facts})
+    wire.send(options.ready, {"ok": True, "facts": {"threads": torch.get_num_threads()}})
     os.close(options.ready)
     while os.read(0, 1):
         pass
