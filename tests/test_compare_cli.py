@@ -205,6 +205,13 @@ def test_a_sets_name_is_its_newest_whole_run_of_the_others_tier(said, tmp_path):
     assert status == 2 and "twice is one run" in err
 
 
+def test_a_run_is_found_by_its_name_alone_where_results_lie(said, tmp_path):
+    before = a_run(tmp_path, {A: GOOD})
+    after = a_run(tmp_path / "runs", {A: BAD}, hours=1)
+    status, out, _ = said("compare", before.name, after.name, "--results", tmp_path)
+    assert status == 1 and f"before  {before}" in out and f"after   {after}" in out
+
+
 def test_a_cells_csv_brings_its_run_json_and_a_lone_one_does_not(said, tmp_path):
     before = a_run(tmp_path, {A: GOOD})
     after = a_run(tmp_path, {A: GOOD}, hours=1)

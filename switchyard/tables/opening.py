@@ -37,7 +37,8 @@ class Found:
 
 
 def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Found:
-    """A path where there is one, else a version set's newest whole run under ``results``.
+    """A path where there is one, else a run of that name in ``results`` or its ``runs``, else a
+    version set's newest whole run under ``results``.
 
     A ``cells.csv`` beside its ``run.json`` means the whole folder. Raises MissingTable.
     """
@@ -54,6 +55,9 @@ def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Fo
             f"{word or 'an empty name'} does not exist; give a run's folder, a "
             f"{writing.CELLS_NAME} or a version set's name"
         )
+    for parent in (Path(results), Path(results) / "runs"):
+        if (parent / word).is_dir():
+            return Found(parent / word, parent / word)
     folder = reading.newest_whole_run(results, word, tier=tier, device=device)
     return Found(folder, folder, word)
 
