@@ -98,8 +98,10 @@ def test_longer_roads_are_no_export():
 
 @pytest.mark.parametrize("ratio, said", [(1.0, "holds"), (0.3, NO), (2, NO)])
 def test_as_fast_as_native_is_a_band_on_both_sides(ratio, said):
-    table = [row(f"m{i}", "dynamo-ort", ratio_to_native=ratio + i / 1000) for i in range(9)]
+    table = [row(f"m{i}", "dynamo-ort", ratio_to_native=ratio + i / 1000, launches=5)
+             for i in range(9)]  # fmt: skip
     assert verdict("ort-as-fast", table) == said
+    assert verdict("ort-as-fast", [{**one, "launches": 1} for one in table]) == "not measured"
 
 
 def test_the_band_fails_where_a_small_error_answers_wrongly():

@@ -74,9 +74,9 @@ def row(model, route, **more):
 def pair(model, overhead, times, verdict="excellent"):
     """A model's two rows: ``overhead`` ms more in ``times`` the memory."""
     return [
-        row(model, "torch-eager", latency_median_ms=10.0, memory_steady_mib=400.0),
+        row(model, "torch-eager", latency_median_ms=10.0, memory_steady_mib=400.0, launches=5),
         row(model, "hybrid-tf", latency_median_ms=10.0 + overhead, memory_steady_mib=400.0 * times,
-            verdict=verdict),
+            launches=5, verdict=verdict),
     ]  # fmt: skip
 
 
@@ -84,6 +84,11 @@ def judged(*pairs):
     rows = [row for both in pairs for row in both]
     (found,) = [one for one in claims.judge({"s": rows}) if one.claim == "hybrid"]
     return found
+
+
+def test_one_launch_says_nothing_of_latency():
+    found = judged([{**one, "launches": 1} for one in pair("a", 30.0, 2.0)])
+    assert found.verdict == "holds" and "ms" not in found.figure
 
 
 def test_the_claim_holds_where_all_three_do():

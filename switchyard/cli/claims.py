@@ -91,7 +91,8 @@ def _markdown(judgements, said) -> str:
 
     heads = ("the document says", "version set", "verdict", "measured")
     rows = [(said[j.claim], j.version_set or "-", j.verdict, j.figure) for j in judgements]
-    return "\n".join(table(heads, rows, 0)) + "\n"
+    title = "# What the source document says, judged\n\nWritten by `switchyard claims`.\n\n"
+    return title + "\n".join(table(heads, rows, 0)) + "\n"
 
 
 def _json(judgements, said) -> str:

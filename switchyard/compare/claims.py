@@ -134,9 +134,10 @@ def _as_fast_as_native(version_set: str, tables: Tables) -> Judgement:
     rows = [
         row for row in tables[version_set]
         if _is_export(row) and _passes(row) and row.get("ratio_to_native")
+        and statistics.is_timed(row)
     ]  # fmt: skip
     if not rows:
-        return _not_measured("no latency beside torch eager's in this table")
+        return _not_measured("no latency of several launches beside torch eager's in this table")
     low, high = _AS_FAST
     parts, figures = {}, []
     for route in dict.fromkeys(row["route"] for row in rows):

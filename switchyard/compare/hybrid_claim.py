@@ -19,8 +19,9 @@ OVERHEAD_MS, TWICE = (2.0, 5.0), (1.5, 2.5)
 
 
 def hybrid(rows: Sequence[Row]) -> Found:
-    """Success: every model. Memory and latency, beside torch eager's in the same table: where
-    the middle half of the models lies in what the document says."""
+    """Success: every model. Memory and, where there are several launches, latency, beside torch
+    eager's in the same table: where the middle half of the models lies in what the document says.
+    """
     own = [row for row in rows if row["route"] == ROUTE and statistics.is_counted(row)]
     if not own:
         return Found({}, "no hybrid deployment in this table")
@@ -47,7 +48,8 @@ def hybrid(rows: Sequence[Row]) -> Found:
     memory = beside("memory_steady_mib", lambda both, alone: both / alone)
     if figures := middle_half("2x memory", memory, TWICE):
         said.append(f"memory over torch eager's: {figures}")
-    added = beside("latency_median_ms", lambda both, alone: both - alone)
+    timed = all(map(statistics.is_timed, passed))
+    added = beside("latency_median_ms", lambda both, alone: both - alone) if timed else []
     if figures := middle_half("2 to 5 ms", added, OVERHEAD_MS):
         said.append(f"ms added to a request: {figures}")
     return Found(parts, "; ".join(said), own)

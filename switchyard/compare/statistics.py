@@ -125,6 +125,12 @@ def geometric_mean(ratios: Iterable[float]) -> float:
     return math.exp(math.fsum(logs) / len(logs))
 
 
+def is_timed(row: Row) -> bool:
+    """Whether a cell's latency may be judged: launch medians of identical code spread by 18 to 41%
+    on a shared machine, so that one launch says nothing."""
+    return (row.get("launches") or 0) > 1
+
+
 def is_counted(row: Row) -> bool:
     """Whether the cell counts for or against its route: finished, judged, neither ``unavailable``
     nor ``void``, no mistake on purpose, and not stopped at ``preprocess``, where no converter has
