@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from compared_runs import BAD, GOOD, NATIVE, REAL, REAL_CELLS, ROOT, A, B, a_run, said  # noqa: F401
+from made_tables import MACHINE
 
 from switchyard.cli import main
 from switchyard.tables import schema
@@ -45,6 +46,14 @@ def test_the_packages_that_differ_stand_at_the_top_and_torch_first(said, tmp_pat
     after = a_run(tmp_path, {A: GOOD}, provenance=with_packages(torch="2.13.0", absl="2"))
     _, out, _ = said("compare", before, after)
     assert "Packages that differ (2): torch 2.12.0 → 2.13.0, absl 1 → 2.\n" in out
+
+
+@pytest.mark.parametrize("boots, noted", [(("a", "b"), 1), (("a", "a"), 0), (("a", None), 0)])
+def test_another_start_of_a_machine_is_said(said, tmp_path, boots, noted):
+    runs = [a_run(tmp_path, {A: GOOD}, hours=hours, provenance={"machine": {**MACHINE, "boot": boot}})
+            for hours, boot in enumerate(boots)]  # fmt: skip
+    status, out, _ = said("compare", *runs)
+    assert status == 0 and " ".join(out.split()).count("the machine was started anew") == noted
 
 
 def test_two_runs_of_several_launches_are_timed(said, tmp_path):

@@ -48,6 +48,7 @@ def test_provenance_is_plain_and_says_what_matters(collected):
     assert collected["started"] == "2026-11-22T20:45:00+00:00"
     assert collected["whole_selection"] is True and "ended" not in collected
     assert collected["machine"]["cores_usable"] >= 1 and collected["machine"]["ram_mib"] > 100
+    assert len(collected["machine"]["boot"]) == 12
     assert collected["runner"]["packages"]["pytest"] == pytest.__version__
     assert collected["sets"]["s"]["packages"] == {"torch": "2.13.0+cpu"}
     assert collected["options"]["model"] == ["b", "a"]

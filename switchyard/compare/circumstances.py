@@ -101,7 +101,8 @@ def _environments(about: About | None, set_name: str) -> dict[str, dict[str, str
 
 
 def other_conditions(before: About | None, after: About | None) -> list[str]:
-    """What else may explain a difference: sources, environment variables, the driver."""
+    """What else may explain a difference: sources, environment variables, the driver, and
+    whether it was one start of one machine: two of the same make are not equally fast."""
     if not before or not after:
         return []
     found = []
@@ -117,6 +118,9 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
         was, now = (side.get(name, "unset") for side in variables)
         if was != now:
             found.append(f"{name} differs: {was} → {now}")
+    boots = [(about.get("machine") or {}).get("boot") for about in (before, after)]
+    if boots[0] != boots[1] and all(boots):
+        found.append("the machine was started anew in between, or is another of the same make")
     drivers = [(about.get("gpus") or {}).get("driver") for about in (before, after)]
     if drivers[0] != drivers[1] and all(drivers):
         found.append(f"the GPU driver differs: {drivers[0]} → {drivers[1]}")
