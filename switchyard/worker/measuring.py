@@ -41,6 +41,10 @@ def heap_free_mib() -> Optional[float]:
     return mallinfo2().fordblks / _MIB
 
 
+#: proc(5)'s names, and ours.
+_IN_STATUS = {"VmRSS": "rss_mib", "VmHWM": "peak_mib"}
+
+
 def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
     """Resident set and its peak, MiB (proc(5), VmRSS and VmHWM), and the heap's free part.
 
@@ -56,9 +60,6 @@ def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
                     found[_IN_STATUS[key]] += int(rest.split()[0]) / 1024
     found["heap_free_mib"] = None if companions else heap_free_mib()
     return found
-
-
-_IN_STATUS = {"VmRSS": "rss_mib", "VmHWM": "peak_mib"}
 
 
 #: Replays before those that count.
