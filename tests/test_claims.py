@@ -84,11 +84,32 @@ def test_what_never_works_is_refuted_by_one_that_does():
     assert verdict("grid-sample", both) == "does not hold"
 
 
-def test_a_loop_that_is_right_at_its_own_length_alone_does_not_work():
-    table = [row("loop_over_length", "torchscript-ort", dynamic="wrong")]
-    assert verdict("variable-loops", table) == "holds"
+@pytest.mark.parametrize("dynamic", ["wrong", "failed", "specialised"])
+def test_a_loop_that_is_right_at_its_own_length_alone_does_not_work(dynamic):
+    table = [row("loop_over_length", "torchscript-ort", dynamic=dynamic)]
+    (one,) = judged("variable-loops", {SET: table})
+    assert one.verdict == "holds"
+    assert ("at another size alone" in one.figure) is (dynamic == "wrong")
     table = [row("loop_over_length", "torchscript-ort", dynamic="ok")]
     assert verdict("variable-loops", table) == "does not hold"
+
+
+def test_pairs_of_preprocessing_that_were_not_measured_are_named_and_do_not_hold():
+    def picture(model, **more):
+        return row(model, "manual-tf", "unavailable", family="pictures", **more)
+
+    apart = picture("resized", stage="preprocess", preprocess_mse=0.1)
+    agrees = picture("shifted", stage="compare", preprocess_mse=0.0)
+    assert verdict("preprocessing", [apart]) == "holds"
+    assert verdict("preprocessing", [apart, agrees]) == "holds for resized"
+    (one,) = judged("preprocessing", {SET: [apart, picture("scaled", stage="import")]})
+    assert one.verdict == "holds for resized" and "not measured: scaled" in one.figure
+
+
+def test_a_set_that_did_not_measure_a_claim_says_so_beside_one_that_did():
+    tables = {SET: [row("a", "torch-eager")], "torch2.1-tf2.15": rows("manual-tf", 3, 0)}
+    said = {one.version_set: one.verdict for one in judged("manual-rate", tables)}
+    assert said == {SET: "not measured", "torch2.1-tf2.15": "holds"}
 
 
 def test_longer_roads_are_no_export():
@@ -111,38 +132,6 @@ def test_the_band_fails_where_a_small_error_answers_wrongly():
     (one,) = judged("bands", {SET: bad})
     assert one.verdict == "does not hold" and "c-dynamo-ort (precision)" in one.figure
     assert "1 of 2" in one.figure
-
-
-def test_a_claim_about_one_package_rests_on_the_set_that_swaps_it_alone():
-    before = [row("a", "dynamo-ort"), row("b", "dynamo-ort", "failed"), row("c", "dynamo-ort")]
-    after = [row("a", "dynamo-ort", "failed"), row("b", "dynamo-ort", "failed"),
-             row("c", "dynamo-ort")]  # fmt: skip
-    tables = {SET: before, f"{SET}+torch==2.1.2": after, f"{SET}+onnx==1.15.0": before,
-              "torch2.1-tf2.15": after}  # fmt: skip
-    (one,) = judged("torch-2.1", tables)
-    assert (one.version_set, one.verdict) == (f"{SET}+torch==2.1.2", "holds")
-    assert one.rows == ("a-dynamo-ort",) and "1 of 3" in one.figure
-    verdicts = {one.version_set: one.verdict for one in judged("minor-updates", tables)}
-    assert verdicts == {
-        f"{SET}+torch==2.1.2": "holds",
-        f"{SET}+onnx==1.15.0": "does not hold",
-    }
-
-
-@pytest.mark.parametrize("pins, verdict", [
-    ("torch==2.1.2+torchvision==0.16.2", "holds"),  # the one is built for the other
-    ("onnx==1.15.0+torch==2.1.2", "not measured"),  # which of them broke it?
-    ("torchvision==0.16.2", "not measured"),  # it is no torch
-])  # fmt: skip
-def test_what_is_built_for_one_torch_is_swapped_with_it_and_nothing_else_is(pins, verdict):
-    tables = {SET: [row("a", "dynamo-ort")], f"{SET}+{pins}": [row("a", "dynamo-ort", "failed")]}
-    (one,) = judged("torch-2.1", tables)
-    assert one.verdict == verdict
-
-
-def test_a_swapped_set_without_its_base_is_not_judged():
-    (one,) = judged("torch-2.1", {f"{SET}+torch==2.1.2": [row("a", "dynamo-ort")]})
-    assert one.verdict == "not measured" and SET in one.figure
 
 
 def test_the_two_halves_of_the_opset_claim_are_judged_apart():
@@ -169,10 +158,27 @@ def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_i
                  "--json", str(files["json"])]) == 0  # fmt: skip
     printed = " ".join(capsys.readouterr().out.split())
     assert "grid_sample: 0% success rate torch2.13-tf2.21: does not hold 1 of 1 exports" in printed
+    assert f"torch2.13-tf2.21: {run.path.name}: 1 cells" in printed
+    assert f"- `torch2.13-tf2.21`: {run.path.name}: 1 cells" in files["markdown"].read_text()
     assert "| grid_sample: 0% success rate | torch2.13-tf2.21 |" in files["markdown"].read_text()
     found = json.loads(files["json"].read_text())
     (one,) = [one for one in found if one["claim"] == "grid-sample"]
-    assert one["rows"] == ["grid_sample-dynamo-ort"]
+    assert one["rows"] == ["grid_sample-dynamo-ort"] and one["run"] == run.path.name
+
+
+@pytest.mark.parametrize("devices, what", [(("cpu",), "count twice"), (("cpu", "cuda"), "device")])
+def test_what_would_count_a_model_twice_is_refused(tmp_path, capsys, devices, what):
+    for times in range(2 if len(devices) == 1 else 1):
+        run = new_run(tmp_path)
+        for device in devices:
+            cell = Cell("torch2.13-tf2.21", device, "float32", "grid_sample", "dynamo-ort")
+            run.plan({cell: {"family": "sampling", "hops": "dynamo"}})
+            run.update(cell, verdict="excellent", mse=1e-13)
+            run.state(cell, "done")
+        run.close(whole=True)
+    folders = [str(path.parent) for path in sorted(tmp_path.rglob("cells.csv"))]
+    assert main(["claims", *folders]) == 2
+    assert what in capsys.readouterr().err
 
 
 def test_no_table_is_an_error_and_not_an_empty_page(tmp_path, capsys):

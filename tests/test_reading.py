@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from run_folders import ROOT, STARTED, cell, finish, new_run, run  # noqa: F401
 
-from switchyard.tables import reading, schema
+from switchyard.tables import reading, schema, whole_runs
 from switchyard.tables.writing import RunFolder
 
 # what is refused
@@ -183,6 +183,27 @@ def test_a_table_of_the_first_schema_is_read_with_the_new_columns_empty(run, tmp
     assert list(frame["mse"]) == [1e-13] * 3 and list(frame["verdict"]) == ["excellent"] * 3
 
 
+@pytest.mark.parametrize("column, word, near", [
+    ("verdict", "excelent", "did you mean excellent"),
+    ("stage", "Compare", "did you mean compare"),
+    ("state", "don", "did you mean done"),
+])  # fmt: skip
+def test_a_word_that_a_closed_column_does_not_know_is_refused(run, column, word, near):
+    finish(run, "a", "b")
+    run.close(whole=True)
+    path = run.path / "cells.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows[1][column] = word
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, schema.NAMES, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    with pytest.raises(reading.DamagedTable, match=near) as caught:
+        reading.read_cells(run.path)
+    assert word in str(caught.value) and "cells.csv" in str(caught.value)
+
+
 # the newest whole run
 
 
@@ -205,12 +226,12 @@ def test_the_newest_whole_run_is_by_start_and_whole(tmp_path):
     new_run(tmp_path, STARTED + datetime.timedelta(hours=9))._journal.close()
     (tmp_path / "stray").mkdir()
     (tmp_path / "stray" / "run.json").write_text("{")
-    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21") == wanted != first
-    assert reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", tier="full") == full
+    assert whole_runs.newest_whole_run(tmp_path, "torch2.13-tf2.21") == wanted != first
+    assert whole_runs.newest_whole_run(tmp_path, "torch2.13-tf2.21", tier="full") == full
     with pytest.raises(reading.MissingTable, match="torch2.0-tf2.13, torch2.13-tf2.21"):
-        reading.newest_whole_run(tmp_path, "torch9")
+        whole_runs.newest_whole_run(tmp_path, "torch9")
     with pytest.raises(reading.MissingTable, match="no whole run of torch2.13-tf2.21 cuda"):
-        reading.newest_whole_run(tmp_path, "torch2.13-tf2.21", device="cuda")
+        whole_runs.newest_whole_run(tmp_path, "torch2.13-tf2.21", device="cuda")
 
 
 def test_sets_with_whole_runs_stand_in_the_order_of_versions(tmp_path):
@@ -220,4 +241,4 @@ def test_sets_with_whole_runs_stand_in_the_order_of_versions(tmp_path):
         run.plan([cell("a")])
         finish(run, "a")
         run.close(whole=True)
-    assert reading.sets_with_whole_runs(tmp_path) == names
+    assert whole_runs.sets_with_whole_runs(tmp_path) == names

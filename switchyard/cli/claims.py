@@ -14,8 +14,8 @@ def add(commands) -> None:
         "claims",
         help="judge the source document's claims by tables of results",
         description="Judge each claim of the source document by the newest whole run of every "
-        "version set under --results, or by the runs that are named. Nothing is judged that no "
-        "table measured.",
+        "version set under --results (a smoke run only where there is no other), or by the runs "
+        "that are named. Nothing is judged that no table measured.",
         epilog="exit status: 0, and 2 where no table could be read",
     )
     parser.add_argument("tables", nargs="*", metavar="RUN",
@@ -36,65 +36,130 @@ def run(options: argparse.Namespace) -> int:
     asked = {"--markdown": options.markdown, "--json": options.json}
     targets = [(option, name) for option, name in asked.items() if name]
     try:
-        inputs, tables = _tables(options)
+        tables = _tables(options)
     except (TableError, OSError) as error:
         return screen.complain(str(error))
-    if problem := screen.conflict(targets, inputs):
+    if problem := screen.conflict(targets, tables.inputs):
         return screen.complain(problem)
-    judgements = claims.judge(tables)
+    judgements = claims.judge(tables.rows, tables.packages)
     said = {claim.name: claim.said for claim in claims.CLAIMS}
     written = {"--markdown": _markdown, "--json": _json}
     try:
         for option, name in targets:
-            screen.write(name, [written[option](judgements, said).encode()])
+            screen.write(name, [written[option](judgements, said, tables).encode()])
     except BrokenPipeError:
         screen.show([])
     except OSError as error:
         return screen.complain(f"the report cannot be written: {error}")
     if not any(name == "-" for _, name in targets):
-        screen.show(_lines(judgements, said, screen.terminal()))
+        screen.show(_lines(judgements, said, tables, screen.terminal()))
     return 0
 
 
-def _tables(options: argparse.Namespace):
-    """The places that are read, and version set -> rows. Raises TableError."""
-    from switchyard.tables import opening, reading
+@dataclasses.dataclass(frozen=True)
+class Tables:
+    """What the claims are judged by: by version set its rows, what it was made with, and the run
+    it is of. ``inputs``: the places that were read."""
 
-    words = options.tables or reading.sets_with_whole_runs(options.results)
+    rows: dict[str, list]
+    packages: dict[str, dict[str, str]]
+    runs: dict[str, str]
+    inputs: list
+
+    def described(self, name: str) -> str:
+        return f"{self.runs[name]}: {len(self.rows[name])} cells"
+
+
+def _tables(options: argparse.Namespace) -> Tables:
+    """Raises TableError, also where two tables are of one set: each model would count twice."""
+    from switchyard.tables import opening, reading, whole_runs
+
+    words = options.tables or whole_runs.sets_with_whole_runs(options.results)
     if not words:
         raise reading.MissingTable(
             f"no whole run under {options.results}: run `pytest bench/` first, or name a run"
         )
-    inputs, tables = [], {}
-    for found in (opening.find(word, options.results) for word in words):
-        inputs.append(found.folder or found.path)
-        for row in reading.rows_of(found.cells()):
-            tables.setdefault(row["version_set"], []).append(row)
-    return inputs, tables
+    tables = Tables({}, {}, {}, [])
+    for word in words:
+        found = opening.find(word, options.results, not_tier="smoke")
+        about = found.about() or {}
+        rows = reading.rows_of(found.cells())
+        tables.inputs.append(found.folder or found.path)
+        devices = sorted({row["device"] for row in rows})
+        if len(devices) > 1:
+            raise reading.TableError(
+                f"{word} is of {' and '.join(devices)}, and each model would count once a device: "
+                "judge runs of one device"
+            )
+        for name in dict.fromkeys(row["version_set"] for row in rows):
+            if name in tables.rows:
+                raise reading.TableError(
+                    f"{word} and {tables.runs[name]} are both of {name}, and each model would "
+                    "count twice: give one table a version set"
+                )
+            tables.rows[name] = [row for row in rows if row["version_set"] == name]
+            tables.packages[name] = _packages(about, name)
+            tables.runs[name] = (found.folder or found.path).resolve().name
+    return tables
 
 
-def _lines(judgements, said, terminal) -> list:
+def _packages(about: dict, name: str) -> dict[str, str]:
+    """What a set's table was made with; where several environments have a package, the core's."""
+    environments = about.get("sets", {}).get(name, {}).get("environments", {})
+    known: dict[str, str] = {}
+    for one in sorted(environments, key=lambda name: name == "core"):
+        known.update(environments[one].get("packages", {}))
+    return known
+
+
+def _grouped(judgements) -> list:
+    """Judgements with their version sets as one text: sets for which a claim was not measured for
+    the same reason stand together, behind those for which it was."""
+    found = {}
+    for one in judgements:
+        measured = one.verdict != "not measured"
+        key = (one.claim, one.version_set if measured else one.figure)
+        found.setdefault(key, []).append(one)
+    lines = [
+        dataclasses.replace(own[0], version_set=", ".join(one.version_set for one in own))
+        for own in found.values()
+    ]
+    order = list(dict.fromkeys(one.claim for one in judgements))
+    return sorted(lines, key=lambda j: (order.index(j.claim), j.verdict == "not measured"))
+
+
+def _lines(judgements, said, tables, terminal) -> list:
     styles = {"holds": "good", "does not hold": "bad", "not measured": "quiet"}
     lines, before = [], None
-    for one in judgements:
+    for name in tables.rows:
+        lines += terminal.wrap(f"{name}: {tables.described(name)}")
+    for one in _grouped(judgements):
         if one.claim != before:
             lines += ["", *terminal.wrap(said[one.claim], style="heading")]
         before = one.claim
         where = f"{one.version_set}: " if one.version_set else ""
         lines += terminal.wrap(where + one.verdict, "  ", styles.get(one.verdict, "wrong"))
         lines += terminal.wrap(one.figure, "    ")
-    return lines[1:]
+    return lines
 
 
-def _markdown(judgements, said) -> str:
-    from switchyard.compare.as_markdown import table
+def _markdown(judgements, said, tables) -> str:
+    from switchyard.compare.as_markdown import code, table
 
     heads = ("the document says", "version set", "verdict", "measured")
-    rows = [(said[j.claim], j.version_set or "-", j.verdict, j.figure) for j in judgements]
-    title = "# What the source document says, judged\n\nWritten by `switchyard claims`.\n\n"
-    return title + "\n".join(table(heads, rows, 0)) + "\n"
+    rows = [
+        (said[j.claim], j.version_set or "-", j.verdict, j.figure) for j in _grouped(judgements)
+    ]
+    page = ["# What the source document says, judged", "",
+            "Written by `switchyard claims`, from these tables:", ""]  # fmt: skip
+    page += [f"- {code(name)}: {tables.described(name)}" for name in tables.rows]
+    return "\n".join([*page, "", *table(heads, rows, 0)]) + "\n"
 
 
-def _json(judgements, said) -> str:
-    found = [{**dataclasses.asdict(one), "said": said[one.claim]} for one in judgements]
+def _json(judgements, said, tables) -> str:
+    runs = tables.runs
+    found = [
+        {**dataclasses.asdict(one), "said": said[one.claim], "run": runs.get(one.version_set)}
+        for one in judgements
+    ]
     return json.dumps(found, indent=1) + "\n"

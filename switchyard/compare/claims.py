@@ -12,7 +12,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from switchyard.compare import hybrid_claim, mode_claims, statistics
+from switchyard.compare import hybrid_claim, mode_claims, statistics, swap_claims
+from switchyard.compare.swap_claims import Packages
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -38,12 +39,12 @@ class Judgement:
     claim: str = ""
 
 
-Judge = Callable[[str, Tables], Judgement]
+Judge = Callable[[str, Tables, Packages], Judgement]
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """``said`` is the document's; ``judge(version_set, tables)`` judges it."""
+    """``said`` is the document's; ``judge(version_set, tables, packages)`` judges it."""
 
     name: str
     said: str
@@ -66,12 +67,22 @@ def _counted(rows: Iterable[Row]) -> list[Row]:
     return [row for row in rows if statistics.is_counted(row)]
 
 
-def _for(parts: Mapping[str, bool]) -> str:
-    """The verdict over several things that a claim speaks of at once."""
+def _alone(judge: Callable[[Sequence[Row]], Judgement]) -> Judge:
+    """Of a claim that the set's own table says all of."""
+    return lambda version_set, tables, packages: judge(tables[version_set])
+
+
+def _for(parts: Mapping[str, bool], missing: Sequence[str] = ()) -> str:
+    """The verdict over several things that a claim speaks of at once, ``missing`` being those that
+    no row measured: what was not measured does not hold."""
     good = [name for name, holds in parts.items() if holds]
-    if len(good) == len(parts):
+    if len(good) == len(parts) and not missing:
         return HOLDS
     return f"holds for {', '.join(good)}" if good else DOES_NOT_HOLD
+
+
+def _with_missing(figure: str, missing: Sequence[str]) -> str:
+    return f"{figure}; not measured: {', '.join(missing)}" if missing else figure
 
 
 def _is_export(row: Row) -> bool:
@@ -85,8 +96,8 @@ def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
     """The share of models that a route carries is ``share``: that lies in the route's 95%
     interval (Wilson). A claim of all of them holds only where none failed."""
 
-    def judge(version_set: str, tables: Tables) -> Judgement:
-        rows = _counted(row for row in tables[version_set] if chosen(row))
+    def judge(table: Sequence[Row]) -> Judgement:
+        rows = _counted(row for row in table if chosen(row))
         if not rows:
             return _not_measured(f"no route of {what} in this table")
         parts, figures = {}, []
@@ -101,38 +112,43 @@ def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
             )
         return Judgement(_for(parts), "; ".join(figures), _named(rows))
 
-    return judge
+    return _alone(judge)
 
 
 def _never(models: Sequence[str]) -> Judge:
-    """No export carries any of ``models``, also at another size where one is declared."""
+    """No export carries any of ``models``, also at another size where one is declared: an export
+    of one fixed size carries none of what varies with it."""
 
-    def judge(version_set: str, tables: Tables) -> Judgement:
-        rows = _counted(r for r in tables[version_set] if r["model"] in models and _is_export(r))
+    def judge(table: Sequence[Row]) -> Judgement:
+        rows = _counted(r for r in table if r["model"] in models and _is_export(r))
         if not rows:
             return _not_measured("none of these models in this table")
-        carried = [r for r in rows if _passes(r) and r.get("dynamic") not in ("wrong", "failed")]
-        silent = [r for r in rows if r.get("verdict") == "investigate"]
+        fixed = ("wrong", "failed", "specialised")
+        carried = [r for r in rows if _passes(r) and r.get("dynamic") not in fixed]
+        own = [r for r in rows if r.get("verdict") == "investigate"]
+        other = [r for r in rows if _passes(r) and r.get("dynamic") == "wrong"]
         here = dict.fromkeys(row["model"] for row in rows)
         parts = {model: all(row["model"] != model for row in carried) for model in here}
         figure = f"{len(carried)} of {len(rows)} exports pass"
         if carried:
             figure += f" ({', '.join(_named(carried))})"
-        if silent:
-            figure += f"; {len(silent)} answer wrongly without a word"
+        if own:
+            figure += f"; {len(own)} answer wrongly without a word"
+        if other:
+            figure += f"; {len(other)} do so at another size alone"
         return Judgement(_for(parts), figure, _named(rows))
 
-    return judge
+    return _alone(judge)
 
 
 #: The document's 90 to 110% of native performance, as latency over torch eager's.
 _AS_FAST = (1 / 1.1, 1 / 0.9)
 
 
-def _as_fast_as_native(version_set: str, tables: Tables) -> Judgement:
+def _as_fast_as_native(table: Sequence[Row]) -> Judgement:
     """Holds for a route where the middle half of its models lies in the band."""
     rows = [
-        row for row in tables[version_set]
+        row for row in table
         if _is_export(row) and _passes(row) and row.get("ratio_to_native")
         and statistics.is_timed(row)
     ]  # fmt: skip
@@ -152,11 +168,11 @@ def _as_fast_as_native(version_set: str, tables: Tables) -> Judgement:
     return Judgement(_for(parts), "; ".join(figures), _named(rows))
 
 
-def _bands(version_set: str, tables: Tables) -> Judgement:
+def _bands(table: Sequence[Row]) -> Judgement:
     """A mean squared error below 1e-5 says that a conversion is right: so no cell may have one
     and be wrong by everything else that was looked at."""
     rows = [
-        row for row in tables[version_set]
+        row for row in table
         if row.get("hops") and row.get("mse") is not None and row["mse"] < 1e-5
     ]  # fmt: skip
     if not rows:
@@ -169,56 +185,21 @@ def _bands(version_set: str, tables: Tables) -> Judgement:
     return Judgement(DOES_NOT_HOLD if wrong else HOLDS, figure, _named(rows))
 
 
-#: Packages built for one version of another, which have to be swapped with it.
-_BOUND_TO = {"torchvision": "torch"}
+def _swap_breaks(fits: Callable[[swap_claims.Update], bool], what: str) -> Judge:
+    """Some cell that passed before the update of one package does not after it."""
 
-
-def _swapped(version_set: str) -> Optional[tuple[str, str, str]]:
-    """Base, package and version of a derived set that swaps one package, with what is bound to
-    it, else None."""
-    base, *pins = version_set.split("+")
-    swapped = dict(pin.split("==", 1) for pin in pins if "==" in pin)
-    own = [name for name in swapped if _BOUND_TO.get(name) not in swapped]
-    if len(swapped) != len(pins) or len(own) != 1:
-        return None
-    return base, own[0], swapped[own[0]]
-
-
-def _broken(base: Sequence[Row], other: Sequence[Row]) -> tuple[list[Row], int]:
-    """What passed in ``base`` and does not in ``other``, and how many cells both judged."""
-    before = {(r["model"], r["route"], r["precision"]): r for r in _counted(base)}
-    both = [
-        (before[key], row)
-        for row in other
-        if (key := (row["model"], row["route"], row["precision"])) in before and row.get("verdict")
-    ]
-    return [row for old, row in both if _passes(old) and not _passes(row)], len(both)
-
-
-def _swap_breaks(fits: Callable[[str, str, str], bool], what: str) -> Judge:
-    """Some cell that passed in the base set does not, once the one package has been swapped."""
-
-    def judge(version_set: str, tables: Tables) -> Judgement:
-        swap = _swapped(version_set)
-        if swap is None or not fits(*swap):
-            return _not_measured(f"rests on derived sets that swap {what} alone")
-        base, package, version = swap
-        if base not in tables:
-            return _not_measured(f"no table of {base} to set it beside")
-        broken, both = _broken(tables[base], tables[version_set])
-        if not both:
-            return _not_measured(f"{base} and this set have no judged cell in common")
-        figure = f"{package} {version} for {base}'s: {len(broken)} of {both} cells broke"
-        if broken:
-            figure += f" ({', '.join(_named(broken)[:8])}{', ...' if len(broken) > 8 else ''})"
-        return Judgement(HOLDS if broken else DOES_NOT_HOLD, figure, _named(broken))
+    def judge(version_set: str, tables: Tables, packages: Packages) -> Judgement:
+        holds, figure, rows = swap_claims.breaks(tables, version_set, packages, fits, what)
+        if holds is None:
+            return _not_measured(figure)
+        return Judgement(HOLDS if holds else DOES_NOT_HOLD, figure, _named(rows))
 
     return judge
 
 
-def _opsets(version_set: str, tables: Tables) -> Judgement:
+def _opsets(table: Sequence[Row]) -> Judgement:
     """tf2onnx at opset 16 breaks what it carries at opset 11."""
-    rows = _counted(tables[version_set])
+    rows = _counted(table)
     old = {row["model"]: row for row in rows if row["route"] == "manual-tf2onnx11-ort"}
     new = {row["model"]: row for row in rows if row["route"] == "manual-tf2onnx16-ort"}
     both = [model for model in old if model in new]
@@ -231,14 +212,19 @@ def _opsets(version_set: str, tables: Tables) -> Judgement:
     return Judgement(_for(parts), figure, _named([*(old[m] for m in both), *map(new.get, both)]))
 
 
-def _preprocessing(version_set: str, tables: Tables) -> Judgement:
+def _preprocessing(table: Sequence[Row]) -> Judgement:
     """Which pairs of preprocessing that people have give the model another input, and how far
     torch's own answer moves with it: a model in two lines of a route is one pair."""
-    rows = {
-        row["model"]: row for row in tables[version_set] if row.get("preprocess_mse") is not None
-    }
+    rows = {row["model"]: row for row in table if row.get("preprocess_mse") is not None}
     if not rows:
         return _not_measured("no model that takes pictures in this table")
+    # a pair whose inputs agree goes on to the route, and a set that cannot host that keeps no
+    # figure of it: those of the others alone would say that every pair differs
+    families = {row.get("family") for row in rows.values()}
+    missing = list(dict.fromkeys(
+        row["model"] for row in table
+        if row.get("family") in families and row.get("family") and row["model"] not in rows
+    ))  # fmt: skip
     apart = {name: row["stage"] == "preprocess" for name, row in rows.items()}
     figure = f"{sum(apart.values())} of {len(rows)} pairs differ beyond the bands"
     said = []
@@ -248,10 +234,8 @@ def _preprocessing(version_set: str, tables: Tables) -> Judgement:
         output = row.get("preprocess_output_nmse")
         moved += f", output nmse {output:.2g}" if output is not None else ""
         said.append(f"{row.get('preprocess_differs') or row['model']} ({moved})")
-    return Judgement(
-        _for(apart), ": ".join([figure, "; ".join(said)] if said else [figure]),
-        _named(rows.values()),
-    )  # fmt: skip
+    figure = _with_missing(": ".join([figure, "; ".join(said)] if said else [figure]), missing)
+    return Judgement(_for(apart, missing), figure, _named(rows.values()))
 
 
 def _by_route(route: str) -> Callable[[Row], bool]:
@@ -259,13 +243,14 @@ def _by_route(route: str) -> Callable[[Row], bool]:
 
 
 def _found(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
-    def judge(version_set: str, tables: Tables) -> Judgement:
-        found = find(tables[version_set])
+    def judge(table: Sequence[Row]) -> Judgement:
+        found = find(table)
         if not found.parts:
             return _not_measured(found.figure)
-        return Judgement(_for(found.parts), found.figure, _named(found.rows))
+        figure = _with_missing(found.figure, found.missing)
+        return Judgement(_for(found.parts, found.missing), figure, _named(found.rows))
 
-    return judge
+    return _alone(judge)
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -284,15 +269,12 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "ort-as-fast", "ONNX Runtime: 90-110% of native framework performance",
-        _as_fast_as_native,
+        _alone(_as_fast_as_native),
     ),
-    Claim("opset", "Default ONNX opset 16 breaks tf2onnx: use opset 11", _opsets),
+    Claim("opset", "Default ONNX opset 16 breaks tf2onnx: use opset 11", _alone(_opsets)),
     Claim(
         "torch-2.1", "PyTorch 2.1 breaks ONNX export for certain models",
-        _swap_breaks(
-            lambda base, package, version: package == "torch" and version.startswith("2.1."),
-            "torch for 2.1",
-        ),
+        _swap_breaks(swap_claims.to_torch_2_1, "put torch 2.1 in an older one's place"),
     ),
     Claim(
         "grid-sample", "grid_sample: 0% success rate", _never(("grid_sample", "grid_sample_volume"))
@@ -337,29 +319,26 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "preprocessing", "Input preprocessing: framework-specific normalization differences",
-        _preprocessing,
+        _alone(_preprocessing),
     ),
-    Claim("bands", "MSE < 1e-5: excellent conversion", _bands),
+    Claim("bands", "MSE < 1e-5: excellent conversion", _alone(_bands)),
     Claim(
         "minor-updates", "Minor version updates introduce breaking changes",
-        _swap_breaks(lambda base, package, version: True, "one package"),
+        _swap_breaks(swap_claims.is_minor, "keep the major version"),
     ),
 )  # fmt: skip
 
 
-def judge(tables: Tables) -> list[Judgement]:
-    """Every claim by every set's table, claim by claim. Where no set could measure a claim it
-    has one judgement, of no set; sets that did not measure it are left out beside any that did.
+def judge(tables: Tables, packages: Optional[Packages] = None) -> list[Judgement]:
+    """Every claim by every set's table, claim by claim; without any table it has one judgement, of
+    no set. ``packages``: what each table was made with, which claims about one package need.
     """
     tables = {name: statistics.in_own_precision(rows) for name, rows in tables.items()}
     found: list[Judgement] = []
     for claim in CLAIMS:
-        judged = [
-            dataclasses.replace(claim.judge(name, tables), version_set=name, claim=claim.name)
-            for name in tables
-        ]
-        measured = [one for one in judged if one.verdict != NOT_MEASURED]
-        why = dict.fromkeys(one.figure for one in judged)
-        nobody = Judgement(NOT_MEASURED, "; ".join(why) or "no table", claim=claim.name)
-        found += measured or [nobody]
+        judged = [claim.judge(name, tables, packages or {}) for name in tables]
+        found += [
+            dataclasses.replace(one, version_set=name, claim=claim.name)
+            for name, one in zip(tables, judged)
+        ] or [Judgement(NOT_MEASURED, "no table", claim=claim.name)]
     return found

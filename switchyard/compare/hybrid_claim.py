@@ -14,6 +14,8 @@ Row = Mapping[str, Any]
 
 ROUTE, NATIVE = "hybrid-tf", "torch-eager"
 
+SUCCESS, MEMORY, OVERHEAD = PARTS = ("100% success", "2x memory", "2 to 5 ms")
+
 #: The document's overhead of a request, ms; and twice the memory, to the nearest whole number.
 OVERHEAD_MS, TWICE = (2.0, 5.0), (1.5, 2.5)
 
@@ -27,7 +29,7 @@ def hybrid(rows: Sequence[Row]) -> Found:
         return Found({}, "no hybrid deployment in this table")
     native = {(r["model"], r["precision"]): r for r in rows if r["route"] == NATIVE}
     passed = [row for row in own if row["verdict"] in PASSING]
-    parts = {"100% success": len(passed) == len(own)}
+    parts = {SUCCESS: len(passed) == len(own)}
     said = [f"{len(passed)} of {len(own)} models pass"]
 
     def beside(column: str, how: Callable[[float, float], float]) -> list[float]:
@@ -46,10 +48,11 @@ def hybrid(rows: Sequence[Row]) -> Found:
         return f"{middle:.1f} (middle half {low:.1f} to {high:.1f})"
 
     memory = beside("memory_steady_mib", lambda both, alone: both / alone)
-    if figures := middle_half("2x memory", memory, TWICE):
+    if figures := middle_half(MEMORY, memory, TWICE):
         said.append(f"memory over torch eager's: {figures}")
     timed = all(map(statistics.is_timed, passed))
     added = beside("latency_median_ms", lambda both, alone: both - alone) if timed else []
-    if figures := middle_half("2 to 5 ms", added, OVERHEAD_MS):
+    if figures := middle_half(OVERHEAD, added, OVERHEAD_MS):
         said.append(f"ms added to a request: {figures}")
-    return Found(parts, "; ".join(said), own)
+    missing = [name for name in PARTS if name not in parts]
+    return Found(parts, "; ".join(said), own, missing)

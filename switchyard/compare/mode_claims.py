@@ -39,11 +39,13 @@ INVESTIGATE = 1e-3
 
 class Found(NamedTuple):
     """``parts``: what the claim speaks of, and whether it holds there; empty where nothing was
-    measured, and ``figure`` says what is missing. ``rows``: those it rests on."""
+    measured, and ``figure`` says what is missing. ``rows``: those it rests on. ``missing``: parts
+    of it that no row measured, beside some that were."""
 
     parts: Mapping[str, bool]
     figure: str
     rows: Sequence[Row] = ()
+    missing: Sequence[str] = ()
 
 
 def left(row: Row) -> Optional[float]:
@@ -85,16 +87,18 @@ def _worst(rows: Sequence[Row]) -> Row:
 def forgetting_eval(rows: Sequence[Row]) -> Found:
     """Each way of exporting apart: some model loses accuracy, and nothing was said. A way that
     refuses is not silent."""
-    parts, figures, used = {}, [], []
+    parts, figures, used, missing = {}, [], [], []
     for route in FORGOTTEN:
         own = _rated(rows, (route,))
         stopped = [r for r in _of(rows, (route,)) if r.get("verdict") in ("refused", "failed")]
         if not own and not stopped:
+            missing.append(route)
             continue
         used += own or stopped
         parts[route] = bool(own) and lost(_worst(own)) > LOST
         if not own:
-            figures.append(f"{route} refuses")
+            verdicts = sorted({row["verdict"] for row in stopped}, reverse=True)
+            figures.append(f"{route} {' or '.join(verdicts)}, each of {len(stopped)} models")
             continue
         worst = _worst(own)
         figure = _said(worst) if lost(worst) > 0 else f"{route} loses none in {len(own)} models"
@@ -102,7 +106,8 @@ def forgetting_eval(rows: Sequence[Row]) -> Found:
         if one is not None and many is not None:
             figure += f" (mse {one:.2g} one by one, {many:.2g} at 64)"
         figures.append(figure)
-    return Found(parts, "; ".join(figures) or "no table has models exported in train mode", used)
+    figure = "; ".join(figures) or "no table has models exported in train mode"
+    return Found(parts, figure, used, missing)
 
 
 def converted_momentum(rows: Sequence[Row]) -> Found:
@@ -148,12 +153,14 @@ def drop_to_67(rows: Sequence[Row]) -> Found:
 def conventions(rows: Sequence[Row]) -> Found:
     """What the two frameworks say otherwise, epsilon and momentum, costs 20 points and more."""
     chosen = {"epsilon": _rated(rows, EPSILON), "momentum": _rated(rows, MOMENTUM)}
+    missing = [name for name, own in chosen.items() if not own]
     chosen = {name: own for name, own in chosen.items() if own}
     figures = [f"{name}: {', '.join(map(_said, own))}" for name, own in chosen.items()]
     return Found(
         {name: lost(_worst(own)) >= TWENTY for name, own in chosen.items()},
         "; ".join(figures) or "no table has twins with another framework's defaults",
         [row for own in chosen.values() for row in own],
+        missing,
     )
 
 
@@ -164,6 +171,7 @@ def adjusting_momentum(rows: Sequence[Row]) -> Found:
         "verify BatchNorm's parameters": _rated(rows, (*EPSILON, *STATISTICS)),
         "adjust momentum": _rated(rows, MOMENTUM),
     }
+    missing = [name for name, own in named.items() if not own]
     named = {name: own for name, own in named.items() if own}
     dropped = {name: [r for r in own if lost(r) > FIVE] for name, own in named.items()}
     figures = [
@@ -174,6 +182,7 @@ def adjusting_momentum(rows: Sequence[Row]) -> Found:
         {name: bool(own) for name, own in dropped.items()},
         "; ".join(figures) or "no table has mistakes with BatchNorm's parameters",
         [row for own in named.values() for row in own],
+        missing,
     )
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from switchyard.tables import reading, schema, writing
+from switchyard.tables import reading, schema, whole_runs, writing
 from switchyard.tables.reading import DamagedTable, MissingTable
 from switchyard.vocabulary import TIERS
 
@@ -36,11 +37,14 @@ class Found:
         return frame
 
 
-def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Found:
+def find(
+    word: str, results: str | Path, tier: str = "", device: str = "", not_tier: str = ""
+) -> Found:
     """A path where there is one, else a run of that name in ``results`` or its ``runs``, else a
     version set's newest whole run under ``results``.
 
-    A ``cells.csv`` beside its ``run.json`` means the whole folder. Raises MissingTable.
+    A ``cells.csv`` beside its ``run.json`` means the whole folder. ``tier``, ``device`` and
+    ``not_tier`` say which runs of a set, as for ``newest_whole_run``. Raises MissingTable.
     """
     path = Path(word)
     if path.is_dir():
@@ -58,45 +62,51 @@ def find(word: str, results: str | Path, tier: str = "", device: str = "") -> Fo
     for parent in (Path(results), Path(results) / "runs"):
         if (parent / word).is_dir():
             return Found(parent / word, parent / word)
-    folder = reading.newest_whole_run(results, word, tier=tier, device=device)
+    folder = whole_runs.newest_whole_run(
+        results, word, tier=tier, device=device, not_tier=not_tier
+    )
     return Found(folder, folder, word)
 
 
-def find_both(before: str, after: str, results: str | Path) -> tuple[Found, Found]:
-    """The same for two, so that a name means a run of the other's tier and devices.
+def find_all(words: Sequence[str], results: str | Path) -> list[Found]:
+    """The same for several that are to be compared, so that a set's name means a run of the others'
+    tier and devices.
 
-    Of two names the tier is the one that both have a whole run of: that of ``after``'s newest
-    run, else of ``before``'s, else the largest. Where there is none, the tiers differ.
+    Where a place is given its tier decides; of names alone, the tier that all have a whole run of:
+    that of the last one's newest run, else of the one before it, and so on, else the largest.
+    Where there is none, the tiers differ.
     """
-    named = [not Path(word).exists() for word in (before, after)]
-    if all(named) and before == after:
-        raise MissingTable(
-            f"{before} twice is one run: name the older one's folder to compare its newest with"
-        )
-    if not any(named):
-        return find(before, results), find(after, results)
-    newest = [find(word, results) for word in (before, after)]
+    newest = [find(word, results) for word in words]
+    named = [bool(one.only_set) for one in newest]
+    names = [word for word, is_name in zip(words, named) if is_name]
+    for word in names:
+        if names.count(word) > 1:
+            raise MissingTable(
+                f"{word} twice is one run: name the older one's folder to compare its newest with"
+            )
+    if not names:
+        return newest
     abouts = [one.about() or {} for one in newest]
-    if named[0] != named[1]:
-        fixed = abouts[1] if named[0] else abouts[0]
-        tiers = [fixed.get("tier") or ""]
-        devices = _devices(fixed)
-    else:
-        tiers = [about.get("tier") or "" for about in reversed(abouts)]
+    fixed = [about for about, is_name in zip(abouts, named) if not is_name]
+    tiers = [about.get("tier") or "" for about in reversed(fixed or abouts)]
+    if not fixed:
         tiers += [tier for tier in reversed(TIERS) if tier not in tiers]
-        devices = [""]
-        common = [d for d in _devices(abouts[1]) if d in _devices(abouts[0])]
-        devices = [*common[:1], ""]
-    for tier in filter(None, tiers):
+    common = [
+        device
+        for device in _devices((fixed or abouts)[-1])
+        if all(device in _devices(about) for about in fixed or abouts)
+    ]
+    devices = common if fixed else [*common[:1], ""]
+    for tier in dict.fromkeys(filter(None, tiers)):
         for device in devices or [""]:
             try:
-                return tuple(
+                return [
                     find(word, results, tier, device) if is_name else one
-                    for word, is_name, one in zip((before, after), named, newest)
-                )
+                    for word, is_name, one in zip(words, named, newest)
+                ]
             except MissingTable:
                 continue
-    return newest[0], newest[1]
+    return newest
 
 
 def _devices(about: dict[str, Any]) -> list[str]:

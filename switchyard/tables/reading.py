@@ -11,10 +11,10 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Callable, Mapping
+from typing import TYPE_CHECKING, Any, Callable
 
 from switchyard.tables import journal, schema, writing
-from switchyard.vocabulary import by_version
+from switchyard.vocabulary import UnknownName, stage_base
 
 if TYPE_CHECKING:
     import pandas
@@ -285,6 +285,7 @@ def _checked_frame(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
             f"{path} mixes rows of schemas {sorted(versions | {schema.SCHEMA_VERSION})}: "
             "read the tables it was made from one by one"
         )
+    _refuse_unknown_words(frame, path)
     doubled = frame[frame.duplicated(list(schema.KEY))]
     if len(doubled):
         named = [schema.cell_of(row).id for row in doubled.head(3).to_dict("records")]
@@ -293,6 +294,25 @@ def _checked_frame(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
             "two tables were joined into one; give them one by one"
         )
     return frame
+
+
+def _refuse_unknown_words(frame: "pandas.DataFrame", path: Path) -> None:
+    """Raises DamagedTable for a word that a closed column does not know: counted as anything it
+    would be counted as something else."""
+    for column in schema.COLUMNS:
+        if not column.values and column.name != "stage":
+            continue
+        for word in frame[column.name].unique():
+            try:
+                if column.name == "stage":
+                    word and stage_base(word)
+                elif word and word not in column.values:
+                    raise UnknownName(column.name, word, column.values)
+            except UnknownName as error:
+                raise DamagedTable(
+                    f"{path}: {error} (restore the file, or read it with the Switchyard of its "
+                    "run.json's commit)"
+                ) from None
 
 
 def read_figures(folder: str | Path) -> "pandas.DataFrame":
@@ -320,56 +340,6 @@ def _read_series(folder: Path, name: str, from_ledger: Callable) -> "pandas.Data
         raise DamagedTable(f"{folder / name} cannot be read ({error}): restore the file") from None
 
 
-def newest_whole_run(
-    results: str | Path, set_name: str, *, tier: str = "", device: str = ""
-) -> Path:
-    """The folder of the set's newest run that was whole, by the time it started.
-
-    Whole: nothing narrowed the selection and every cell came to its end. ``tier`` and
-    ``device`` narrow the search. Raises MissingTable, which says what there is instead.
-    """
-    found: list[tuple[str, Path]] = []
-    sets: set[str] = set()
-    partial = 0
-    for path in sorted(Path(results).glob(f"**/{writing.PROVENANCE_NAME}")):
-        try:
-            about = read_about(path.parent)
-        except NewerSchema:
-            raise  # the newest run may well be this one; an older answer would be wrong
-        except TableError:
-            continue
-        sets.update(about.get("version_sets", ()))
-        if not _matches(about, set_name, tier, device):
-            continue
-        if about["state"] == "done" and about.get("whole") is True:
-            found.append((str(about.get("started", "")), path.parent))
-        else:
-            partial += 1
-    if found:
-        return max(found)[1]
-    if partial:
-        reason = f"{partial} of its runs are there, none of them whole"
-    else:
-        reason = "sets with runs: " + (", ".join(sorted(sets)) or "none")
-    wanted = " ".join(filter(None, (set_name, tier, device)))
-    raise MissingTable(
-        f"no whole run of {wanted} under {results} ({reason}); run it, or name a folder"
-    )
-
-
-def sets_with_whole_runs(results: str | Path) -> list[str]:
-    """The version sets that ``newest_whole_run`` finds something for, oldest first."""
-    found: set[str] = set()
-    for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
-        try:
-            about = read_about(path.parent)
-        except TableError:
-            continue
-        if about["state"] == "done" and about.get("whole") is True:
-            found.update(about.get("version_sets", ()))
-    return sorted(found, key=by_version)
-
-
 def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
     """The rows of a frame that ``read_cells`` gave, as ``switchyard.compare`` takes them: Python's
     own values, None where nothing is known.
@@ -384,11 +354,3 @@ def rows_of(frame: "pandas.DataFrame") -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
-    return (
-        set_name in about.get("version_sets", ())
-        and tier in ("", about.get("tier"))
-        and (not device or device in about.get("devices", ()))
-    )

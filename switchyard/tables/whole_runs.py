@@ -1,0 +1,69 @@
+"""A version set's whole runs: those that nothing narrowed and whose every cell came to its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Mapping
+
+from switchyard.tables import reading, writing
+from switchyard.vocabulary import by_version
+
+
+def newest_whole_run(
+    results: str | Path, set_name: str, *, tier: str = "", device: str = "", not_tier: str = ""
+) -> Path:
+    """The folder of the set's newest run that was whole, by the time it started.
+
+    Whole: nothing narrowed the selection and every cell came to its end. ``tier`` and
+    ``device`` narrow the search; ``not_tier`` leaves a tier out where there is any other.
+    Raises MissingTable, which says what there is instead.
+    """
+    found: list[tuple[bool, str, Path]] = []
+    sets: set[str] = set()
+    partial = 0
+    for path in sorted(Path(results).glob(f"**/{writing.PROVENANCE_NAME}")):
+        try:
+            about = reading.read_about(path.parent)
+        except reading.NewerSchema:
+            raise  # the newest run may well be this one; an older answer would be wrong
+        except reading.TableError:
+            continue
+        sets.update(about.get("version_sets", ()))
+        if not _matches(about, set_name, tier, device):
+            continue
+        if about["state"] == "done" and about.get("whole") is True:
+            wanted = not not_tier or about.get("tier") != not_tier
+            found.append((wanted, str(about.get("started", "")), path.parent))
+        else:
+            partial += 1
+    if found:
+        return max(found)[-1]
+    if partial:
+        reason = f"{partial} of its runs are there, none of them whole"
+    else:
+        reason = "sets with runs: " + (", ".join(sorted(sets)) or "none")
+    wanted = " ".join(filter(None, (set_name, tier, device)))
+    raise reading.MissingTable(
+        f"no whole run of {wanted} under {results} ({reason}); run it, or name a folder"
+    )
+
+
+def sets_with_whole_runs(results: str | Path) -> list[str]:
+    """The version sets that ``newest_whole_run`` finds something for, oldest first."""
+    found: set[str] = set()
+    for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
+        try:
+            about = reading.read_about(path.parent)
+        except reading.TableError:
+            continue
+        if about["state"] == "done" and about.get("whole") is True:
+            found.update(about.get("version_sets", ()))
+    return sorted(found, key=by_version)
+
+
+def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
+    return (
+        set_name in about.get("version_sets", ())
+        and tier in ("", about.get("tier"))
+        and (not device or device in about.get("devices", ()))
+    )
