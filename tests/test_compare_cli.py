@@ -221,6 +221,24 @@ def test_a_run_is_found_by_its_name_alone_where_results_lie(said, tmp_path):
     assert status == 1 and f"before  {before}" in out and f"after   {after}" in out
 
 
+def test_one_run_by_its_folder_and_by_its_sets_name_is_one_table(said, tmp_path):
+    run = a_run(tmp_path, {A: GOOD})
+    _, out, _ = said("compare", run, "torch2.13-tf2.21", "--results", tmp_path)
+    assert "one and the same table" in out
+    other = a_run(tmp_path, {A: GOOD}, hours=1)
+    _, out, _ = said("compare", run, other, "--results", tmp_path)
+    assert "one and the same table" not in out
+
+
+def test_a_runs_name_and_a_sets_name_go_by_the_runs_tier(said, tmp_path):
+    run = a_run(tmp_path, {A: GOOD}, set_name="torch2.0-tf2.13", tier="smoke")
+    a_run(tmp_path, {A: GOOD}, tier="smoke", hours=1)
+    a_run(tmp_path, {A: BAD}, tier="quick", hours=2)
+    for word in (run, run.name):
+        status, out, _ = said("compare", word, "torch2.13-tf2.21", "--results", tmp_path)
+        assert status == 0 and "1 cell: 1 same" in out
+
+
 def test_a_cells_csv_brings_its_run_json_and_a_lone_one_does_not(said, tmp_path):
     before = a_run(tmp_path, {A: GOOD})
     after = a_run(tmp_path, {A: GOOD}, hours=1)

@@ -6,6 +6,7 @@ import pytest
 from made_tables import ABOUT, MACHINE, row, table, timed
 
 from switchyard.compare.comparison import compare
+from switchyard.compare.saying import figures
 from switchyard.compare.thresholds import Thresholds
 from switchyard.compare.verdicts import BETTER, VERDICTS, WORSE
 from switchyard.vocabulary import UnknownName
@@ -61,6 +62,16 @@ CASES = [
     (row(mse=1e-6, nmse=1e-12), row(mse=1e-6, nmse=1e-8), "same"),  # mse is the worse of both
     (row(mse=None), row(mse=1e-6), "same"),  # not measured is not zero
     (row(mse=1e-6), row(mse=None), "same"),
+    # another size than its own
+    (row(dynamic="ok"), row(dynamic="failed"), "less-accurate"),
+    (row(dynamic="ok"), row(dynamic="specialised"), "less-accurate"),
+    (row(dynamic="ok"), row(dynamic="wrong"), "less-accurate"),
+    (row(dynamic="failed"), row(dynamic="wrong"), "less-accurate"),  # an error is heard of
+    (row(dynamic="failed"), row(dynamic="specialised"), "same"),  # either takes one size
+    (row(dynamic="specialised"), row(dynamic="ok"), "more-accurate"),
+    (row(dynamic="ok"), row(dynamic="not-declared"), "same"),  # nobody asked
+    (row(dynamic=""), row(dynamic="wrong"), "same"),
+    (row(dynamic="ok", mse=1e-4, verdict="acceptable"), row(dynamic="wrong"), "less-accurate"),
     # memory: beyond the share and beyond the MiB
     (row(memory_model_mib=50.0), row(memory_model_mib=56.0), "more-memory"),
     (row(memory_model_mib=50.0), row(memory_model_mib=54.9), "same"),  # not by a tenth
@@ -68,6 +79,8 @@ CASES = [
     (row(memory_model_mib=56.0), row(memory_model_mib=50.0), "less-memory"),
     (row(memory_peak_mib=100.0), row(memory_peak_mib=150.0), "more-memory"),
     (row(memory_peak_mib=None), row(memory_peak_mib=150.0), "same"),
+    (row(gpu_peak_mib=100.0), row(gpu_peak_mib=150.0), "more-memory"),
+    (row(gpu_process_mib=900.0), row(gpu_process_mib=500.0), "less-memory"),
     (
         row(memory_peak_mib=100.0, memory_model_mib=50.0),
         row(memory_peak_mib=150.0, memory_model_mib=20.0),
@@ -117,6 +130,12 @@ def test_good_news_hides_no_bad_news_and_every_finding_is_kept():
     assert cell["verdict"] == "more-accurate" and cell["less-memory"]
 
 
+def test_a_size_that_is_lost_is_said():
+    cell = both(row(mse=1e-9, dynamic="ok"), row(mse=1e-9, dynamic="specialised"))
+    assert figures(cell) == "error 1e-09 → 1e-09, another size ok → specialised"
+    assert "size" not in figures(both(row(mse=1e-9, dynamic="ok"), row(mse=1e-5, dynamic="ok")))
+
+
 def test_a_failing_cell_has_no_findings():
     cell = both(row(memory_model_mib=10.0), failing(memory_model_mib=90.0, mse=1.0))
     assert cell["verdict"] == "broke" and not cell["more-memory"] and not cell["less-accurate"]
@@ -159,6 +178,21 @@ def test_several_sets_are_paired_each_with_itself():
     assert comparison.by[0] == "version_set"
     found = dict(zip(comparison.cells["version_set"], comparison.cells["verdict"], strict=True))
     assert found == {"one": "gone", "two": "broke", "three": "new"}
+
+
+def test_a_set_that_the_other_run_was_not_of_is_neither_gone_nor_new():
+    both_sets = table([row(version_set="one"), row(version_set="two")],
+                      {**ABOUT, "version_sets": ["one", "two"]})  # fmt: skip
+    one_set = table([row(version_set="one")], {**ABOUT, "version_sets": ["one"]})
+    comparison = compare(both_sets, one_set)
+    assert comparison.counts == {"same": 1} and comparison.status == 0
+    assert comparison.outside == {"of version sets that after is not of": 1}
+    comparison = compare(one_set, both_sets)
+    assert comparison.counts == {"same": 1}
+    assert comparison.outside == {"of version sets that before is not of": 1}
+    # asked of both, and one of them is missing whole
+    lost = table([row(version_set="one")], {**ABOUT, "version_sets": ["one", "two"]})
+    assert compare(both_sets, lost).counts == {"same": 1, "gone": 1}
 
 
 def test_of_two_tiers_only_what_the_smaller_plans_can_be_missing():

@@ -250,6 +250,7 @@ def test_pips_settings_are_handed_on_where_uvs_are_not_set():
     handed = locking.uv_variables(given)
     assert handed["UV_FIND_LINKS"] == "one,two" and handed["HOME"] == "h"
     assert not {"PYTHONPATH", "UV_REQUIRE_HASHES"} & handed.keys()
+    assert "UV_TORCH_BACKEND" not in locking.uv_variables({"UV_TORCH_BACKEND": ""})
     own = locking.uv_variables({"PIP_FIND_LINKS": "one", "UV_FIND_LINKS": "mine"})
     assert own["UV_FIND_LINKS"] == "mine"
 

@@ -42,6 +42,18 @@ def test_the_names_of_sets_mean_their_newest_whole_runs_and_the_page_is_a_file(
     assert f"## {OLD} → {NEW}" in page.read_text()
 
 
+def test_every_name_means_a_run_of_one_tier(said, tmp_path):  # noqa: F811
+    a_run(tmp_path, {A: GOOD}, set_name=OLD, tier="quick")
+    a_run(tmp_path, {A: BAD}, set_name=OLD, tier="smoke", hours=1)
+    a_run(tmp_path, {A: GOOD}, set_name=MIDDLE, tier="quick", hours=2)
+    a_run(tmp_path, {A: BAD}, set_name=MIDDLE, tier="smoke", hours=3)
+    a_run(tmp_path, {A: GOOD}, set_name=NEW, tier="smoke", hours=4)
+    status, page, _ = said("neighbours", OLD, MIDDLE, NEW, "--results", tmp_path)
+    assert status == 0 and page.count("smoke tier") == 3 and "quick tier" not in page
+    _, page, _ = said("neighbours", OLD, MIDDLE, "--results", tmp_path)
+    assert page.count("smoke tier") == 2  # the last one's newest run decides
+
+
 def test_one_table_has_no_neighbour(said, tmp_path):  # noqa: F811
     status, _, err = said("neighbours", three(tmp_path)[0])
     assert status == 2 and "two tables or more" in err

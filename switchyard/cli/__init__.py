@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 from switchyard import __version__
 
@@ -18,18 +18,20 @@ from switchyard import __version__
 COMMANDS = ("report", "compare", "neighbours", "claims", "sets", "install", "lock")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(asked: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """``asked``: the commands it knows; importing the others' modules would serve nobody."""
     top = argparse.ArgumentParser(prog="switchyard", description=__doc__.splitlines()[0])
     top.add_argument("--version", action="version", version=__version__)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
+    for name in asked:
         importlib.import_module(f"{__name__}.{name}").add(commands)
     return top
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
     """The exit status: each command's own, and 2 where the arguments are wrong."""
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser([name for name in COMMANDS if name in given[:1]] or COMMANDS).parse_args(given)
     return options.run(options)
 
 

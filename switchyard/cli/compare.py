@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
             if verdict not in verdicts.VERDICTS:
                 raise UnknownName("verdict", verdict, verdicts.VERDICTS)
         thresholds = read_thresholds(options.thresholds)
-        before, after = opening.find_both(options.before, options.after, options.results)
+        before, after = opening.find_all((options.before, options.after), options.results)
         inputs = [found.folder or found.path for found in (before, after)]
         if problem := screen.conflict(targets, inputs):
             return screen.complain(problem)

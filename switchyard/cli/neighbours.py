@@ -38,13 +38,13 @@ def run(options: argparse.Namespace) -> int:
         return screen.complain("neighbours needs two tables or more, oldest first")
     try:
         thresholds = compare.read_thresholds(options.thresholds)
-        inputs, comparisons = [], []
-        for words in zip(options.tables, options.tables[1:]):
-            found = opening.find_both(*words, options.results)
-            inputs += [one.folder or one.path for one in found]
-            comparisons.append(compared(*compare.both_tables(*found), thresholds))
+        found = opening.find_all(options.tables, options.results)
+        comparisons = [
+            compared(*compare.both_tables(*pair), thresholds) for pair in zip(found, found[1:])
+        ]
     except (TableError, ValueError, OSError) as error:
         return screen.complain(str(error))
+    inputs = [one.folder or one.path for one in found]
     if problem := screen.conflict([("--markdown", options.markdown)], inputs):
         return screen.complain(problem)
     lines = neighbours_as_markdown.lines(comparisons)

@@ -75,7 +75,8 @@ def pair(before: Table, after: Table) -> Pairs:
 
     A cell that only the larger of two tiers plans, or that a narrowed selection (``--model``,
     ``-k``) left out, is neither new nor gone: nobody asked for it. A cell of the smaller tier
-    that the larger one lacks is gone, since the larger plans all that the smaller does.
+    that the larger one lacks is gone, since the larger plans all that the smaller does. Nor is a
+    cell of a version set that the other run, as its ``run.json`` says, was not of.
     """
     import numpy
     import pandas
@@ -86,11 +87,18 @@ def pair(before: Table, after: Table) -> Pairs:
     taken = numpy.zeros(len(second), bool)
     taken[found[found >= 0]] = True
     left = numpy.arange(len(first))
+    only = numpy.flatnonzero(~taken)
     outside: dict[str, int] = {}
+    if by == schema.KEY:
+        lost = (found < 0) & _of_sets_not_asked(after, before)
+        outside["of version sets that after is not of"] = int(lost.sum())
+        left, found = left[~lost], found[~lost]
+        foreign = _of_sets_not_asked(before, after)[only]
+        outside["of version sets that before is not of"] = int(foreign.sum())
+        only = only[~foreign]
     if reason := _not_asked(after, before, "after"):
         outside[reason] = int((found < 0).sum())
         left, found = left[found >= 0], found[found >= 0]
-    only = numpy.flatnonzero(~taken)
     if reason := _not_asked(before, after, "before"):
         outside[reason] = len(only)
         only = only[:0]
@@ -100,6 +108,17 @@ def pair(before: Table, after: Table) -> Pairs:
         numpy.concatenate([found, only]),
         {reason: count for reason, count in outside.items() if count},
     )
+
+
+def _of_sets_not_asked(lacking: Table, having: Table) -> numpy.ndarray:
+    """Which cells of ``having`` are of a version set that the run of ``lacking`` did not ask of:
+    none where it has no ``run.json`` to say so."""
+    import numpy
+
+    asked = (lacking.about or {}).get("version_sets")
+    if not asked:
+        return numpy.zeros(len(having.cells), bool)
+    return ~having.cells["version_set"].isin([*asked, *lacking.sets]).to_numpy(bool)
 
 
 def _not_asked(lacking: Table, having: Table, side: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from switchyard.compare.verdicts import FINDINGS
+from switchyard.compare.verdicts import FINDINGS, MEMORY, SIZES
 from switchyard.tables import schema
 from switchyard.vocabulary import PASSING
 
@@ -17,11 +17,11 @@ TITLES = {
     "broke": "passing before, and not now",
     "gone": "there before, and missing or not finished now",
     "changed-failure": "passing neither before nor now, each time otherwise",
-    "less-accurate": "less accurate",
+    "less-accurate": "less accurate, or at its own size alone",
     "slower": "slower against torch eager",
     "more-memory": "more memory",
     "fixed": "not passing before, and passing now",
-    "more-accurate": "more accurate",
+    "more-accurate": "more accurate, or at another size too",
     "faster": "faster against torch eager",
     "less-memory": "less memory",
     "new": "planned only now",
@@ -44,10 +44,14 @@ def outcome(row: Row, side: str) -> str:
 
 def number(value: float, unit: str = "") -> str:
     """Three digits; "unknown" for what was not measured."""
-    if value is None or math.isnan(value):
+    if _unknown(value):
         return "unknown"
     text = f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
     return f"{text} {unit}".rstrip()
+
+
+def _unknown(value: float) -> bool:
+    return value is None or math.isnan(value)
 
 
 def figures(row: Row, arrow: str = " → ") -> str:
@@ -71,19 +75,24 @@ def _finding(row: Row, name: str, arrow: str) -> str:
         text = f"error {number(row['before_error'])}{arrow}{number(row['after_error'])}"
         if row["before_verdict"] != row["after_verdict"]:
             text += f" ({row['before_verdict']}{arrow}{row['after_verdict']})"
+        was, now = row["before_dynamic"], row["after_dynamic"]
+        if was in SIZES and now in SIZES and was != now:
+            text += f", another size {was}{arrow}{now}"
         return text
     if name in ("slower", "faster"):
         return _change(row)
     parts = []
-    for column, called in (("memory_model_mib", "model"), ("memory_peak_mib", "peak")):
+    for column, called in MEMORY.items():
         was, now = row[f"before_{column}"], row[f"after_{column}"]
+        if column.startswith("gpu_") and (_unknown(was) or _unknown(now)):
+            continue
         parts.append(f"{called} {number(was)}{arrow}{number(now, 'MiB')}")
     return ", ".join(parts)
 
 
 def _change(row: Row) -> str:
     change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
-    if change is None or math.isnan(change):
+    if _unknown(change):
         return "not timed"
     return f"{number(change)} times the ratio to native ({number(low)} to {number(high)})"
 

@@ -42,7 +42,7 @@ def around(comparison: Comparison) -> list[str]:
         f"Paired by {', '.join(comparison.by)}"
         + (f": {before.sets[0]} against {after.sets[0]}." if across else ".")
     ]
-    if before.label == after.label:
+    if before.label == after.label or (before.about and before.about == after.about):
         said.append("Before and after are one and the same table.")
     if before.tier != after.tier and before.tier and after.tier:
         said.append(

@@ -14,7 +14,8 @@ Judged in this order; the first that holds is the verdict:
 of cells that pass on both sides, every finding is kept, and the verdict is the worst of them:
 ``less-accurate``, ``slower``, ``more-memory``, and only where there is none of these
 ``more-accurate``, ``faster``, ``less-memory``. So accuracy beats timing beats memory, but no
-good news hides bad.
+good news hides bad. What answers rightly at fewer sizes than before is less accurate too: it
+gave the other size's answers, and does so no more
 ``same``                nothing of the above
 """
 
@@ -45,11 +46,23 @@ FINDINGS = (
 )  # fmt: skip
 
 #: Of both sides, as ``before_NAME`` and ``after_NAME``.
-OUTCOME = ("state", "stage", "kind", "verdict", "message", "signature")
+OUTCOME = ("state", "stage", "kind", "verdict", "message", "signature", "dynamic")
 FIGURES = (
     "mse", "nmse", "error_vs_fp64", "latency_median_ms", "ratio_to_native", "launches",
-    "memory_model_mib", "memory_peak_mib",
+    "memory_model_mib", "memory_peak_mib", "gpu_peak_mib", "gpu_process_mib",
 )  # fmt: skip
+
+#: Which of these are memory, MiB, and what each is of.
+MEMORY = {
+    "memory_model_mib": "model",
+    "memory_peak_mib": "peak",
+    "gpu_peak_mib": "tensors on the GPU",
+    "gpu_process_mib": "process on the GPU",
+}
+
+
+#: What the column ``dynamic`` says of another size, worst first; anything else says nothing.
+SIZES = {"wrong": 0, "failed": 1, "specialised": 1, "ok": 2}
 
 
 def judge(
@@ -173,7 +186,8 @@ def _accuracy(
     eligible: numpy.ndarray,
     thresholds: Thresholds,
 ) -> dict[str, numpy.ndarray]:
-    """Another band, or an error that grew or shrank by the factor and is above the floor."""
+    """Another band, an error that grew or shrank by the factor and is above the floor, or other
+    sizes than its own answered otherwise; where one is better and another worse, it is worse."""
     import numpy
 
     was, now = errors
@@ -183,10 +197,10 @@ def _accuracy(
         grew = counts & (now >= was * thresholds.accuracy_factor) & (now > was)
         shrank = counts & (was >= now * thresholds.accuracy_factor) & (was > now)
     same_band = band[0] == band[1]
-    return {
-        "less-accurate": eligible & ((band[0] & ~band[1]) | (same_band & grew)),
-        "more-accurate": eligible & ((~band[0] & band[1]) | (same_band & shrank)),
-    }
+    sizes = [side["dynamic"].map(SIZES).to_numpy(float) for side in (old, new)]
+    less = (band[0] & ~band[1]) | (same_band & grew) | (sizes[0] > sizes[1])
+    more = (~band[0] & band[1]) | (same_band & shrank) | (sizes[0] < sizes[1])
+    return {"less-accurate": eligible & less, "more-accurate": eligible & more & ~less}
 
 
 def _memory(
@@ -196,9 +210,9 @@ def _memory(
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
 ) -> dict[str, numpy.ndarray]:
-    """Of the model alone or at the peak, beyond both thresholds.
+    """Of the model alone, at the peak, or on the GPU, beyond both thresholds.
 
-    Where one grew and the other shrank, it is more memory: the peak is what kills.
+    Where one grew and another shrank, it is more memory: the peak is what kills.
     """
     import numpy
 
@@ -208,7 +222,7 @@ def _memory(
         if other_machine(one):
             fit &= device != one
     more, less = numpy.zeros(len(fit), bool), numpy.zeros(len(fit), bool)
-    for name in ("memory_model_mib", "memory_peak_mib"):
+    for name in MEMORY:
         was, now = (side[name].to_numpy(float) for side in (old, new))
         with numpy.errstate(invalid="ignore"):
             more |= (now - was > thresholds.memory_mib) & (now > was * thresholds.memory_ratio)

@@ -323,7 +323,7 @@ class _Installation:
             what = "uv, which installs version sets, is not here"
             raise self.error(what, "python3 -m pip install uv", "uv")
         variables = locking.uv_variables(os.environ)
-        if self.flavour == "cuda":
+        if self.set_.flavour_of(self.environment, self.flavour) == "cuda":
             variables = locking.index_alone(variables)
         with open(self.log, "ab") as sink:
             sink.write(f"$ uv {shlex.join(arguments)}\n".encode())

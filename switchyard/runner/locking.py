@@ -138,6 +138,8 @@ def uv_variables(base: Mapping[str, str]) -> dict[str, str]:
     """The variables uv is run with: pip's settings handed on where uv's own are not set, and
     without those that would change what a lock means."""
     variables = {name: value for name, value in base.items() if name not in FOREIGN}
+    # a workflow that sets one for some of its jobs leaves it empty in the others, which uv refuses
+    variables = {name: value for name, value in variables.items() if value or name[:3] != "UV_"}
     for pips, uvs, commas in FROM_PIP:
         if base.get(pips) and not base.get(uvs):
             variables[uvs] = ",".join(base[pips].split()) if commas else base[pips]

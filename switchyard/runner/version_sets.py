@@ -43,24 +43,25 @@ class VersionSet:
 
     def lock(self, environment: str, flavour: str = "cpu") -> Path:
         """Where the lock of one environment lies; the other files stand beside it."""
-        return self.folder / f"{environment}.{self._flavour(environment, flavour)}.lock"
+        return self.folder / f"{environment}.{self.flavour_of(environment, flavour)}.lock"
 
     def inputs(self, environment: str, flavour: str = "cpu") -> list[Path]:
         """What a lock is made from: the requirements of every flavour, and of this one."""
-        own = self._flavour(environment, flavour)
+        own = self.flavour_of(environment, flavour)
         return self._there(f"{environment}.in", f"{environment}.{own}.in")
 
     def overrides(self, environment: str, flavour: str = "cpu") -> list[Path]:
         """Requirements that replace what packages ask for, in the lock and the installation."""
-        return self._there(f"{environment}.{self._flavour(environment, flavour)}.override")
+        return self._there(f"{environment}.{self.flavour_of(environment, flavour)}.override")
 
     def constraints(self, environment: str, flavour: str = "cpu") -> list[Path]:
         """Pins of what only the index's own build of torch needs, and is installed only with it."""
-        if self._flavour(environment, flavour) != "cpu":
+        if self.flavour_of(environment, flavour) != "cpu":
             return []
         return self._there(f"{environment}.torch-cuda.constraints")
 
-    def _flavour(self, environment: str, flavour: str) -> str:
+    def flavour_of(self, environment: str, flavour: str) -> str:
+        """Whose lock an environment has: ``flavour``'s, but where it is of one alone."""
         if environment not in self.environments:
             raise UnknownName(f"environment of {self.name}", environment, self.environments)
         return self.only.get(environment, flavour)
