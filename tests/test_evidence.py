@@ -71,6 +71,16 @@ def test_honest_rounding_is_nothing():
     assert not found(cell(each(lambda x: x * (1 + 1e-7 * NOISE))))
 
 
+def test_an_offset_below_what_float32_rounds_is_no_fault_of_a_channel():
+    shift = (SCALE**2)[:, 0, 0]
+
+    def moved(by):
+        reference = images(1).astype(np.float64)
+        return ev.affine_by_channel(reference, reference + by * shift[:, None, None], 1)
+
+    assert moved(1e-9) is None and moved(1e-5)
+
+
 def test_only_the_rim_wrong_is_padding():
     def rim(x):
         x = x.copy()

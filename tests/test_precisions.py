@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models_zoo import Task, Tensor, collect, model
+from models_zoo.twins.weights import UnmatchedWeights
 from switchyard import hops, routes, runtimes
 from switchyard.compare import bands, silent, statistics
 from switchyard.compare.rendering import Terminal
@@ -209,6 +210,9 @@ def test_a_twin_is_built_in_the_dtype_and_what_it_lacks_is_refused():
         assert set(config.said.values()) == {"float32"}
     with pytest.raises(SignatureMismatch), in_dtype(config, "float16"):
         raise SignatureMismatch("shape", "another shape")
+    # it names the dtype of every layer, and is no matter of the dtype
+    with pytest.raises(UnmatchedWeights), in_dtype(config, "float16"):
+        raise UnmatchedWeights(["no counterpart for linear (4, 4) float16"])
     with pytest.raises(Refusal, match="two fit"), in_dtype(config, "float16"):
         raise Refusal("ambiguous-mapping", "two fit float16")
 

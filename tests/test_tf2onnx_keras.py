@@ -3,7 +3,7 @@
 import pytest
 
 from switchyard import hops, routes, runtimes
-from switchyard.hops.tf2onnx_keras import exported_names
+from switchyard.hops.tf2onnx_keras import LostOutputs, exported_names, names_by_place
 from switchyard.runner.plan import chosen_routes
 from switchyard.vocabulary import UnknownName
 
@@ -34,6 +34,14 @@ def test_outputs_are_told_apart_in_the_order_tensorflow_flattens_them():
     assert exported_names("a tensor") == ["output_0"]
     assert exported_names(["one", "two"]) == ["output_0", "output_1"]
     assert exported_names({"logits": 1, "boxes": 2}) == ["boxes", "logits"]
+    assert names_by_place(["one", "two"], ["a", "b"]) == {"output_0": "a", "output_1": "b"}
+
+
+@pytest.mark.parametrize("written", [["a"], ["a", "b", "c"]])
+def test_an_output_that_is_lost_on_the_way_shifts_no_name(written):
+    with pytest.raises(LostOutputs, match="gives 2 outputs") as raised:
+        names_by_place(["one", "two"], written)
+    assert raised.value.kind == "output-structure"
 
 
 def test_the_short_name_of_keras_own_export_names_the_whole_path():

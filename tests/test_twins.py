@@ -11,7 +11,13 @@ from models_zoo import twins
 from models_zoo.twins import weights as w
 from switchyard import hops, routes, runtimes
 from switchyard.hops import Conversion
-from switchyard.hops.manual import SignatureMismatch, input_notes, output_notes, require_defaults
+from switchyard.hops.manual import (
+    SignatureMismatch,
+    check_layouts,
+    input_notes,
+    output_notes,
+    require_defaults,
+)
 from switchyard.hops.tf2onnx import Tf2Onnx
 from switchyard.runner.plan import Zoo, chosen_routes, plan
 
@@ -82,6 +88,50 @@ def test_what_does_not_fit_is_refused_by_name(state, held, table, said):
         w.port(table, state, held)
     assert raised.value.kind == "unmatched-weights"
     assert said in str(raised.value)
+
+
+LSTM = {"weight_ih_l0": drawn(8, 3), "weight_hh_l0": drawn(8, 2), "bias_ih_l0": drawn(8)}
+ATTENTION = {"in_proj_weight": drawn(72, 24), "in_proj_bias": drawn(72),
+             "out_proj.weight": drawn(24, 24), "out_proj.bias": drawn(24)}  # fmt: skip
+
+
+# Each has as many elements as it should (or broadcasts to it), so that a reshape would take it.
+@pytest.mark.parametrize("row, state, writes, shape, needs", [
+    (w.lstm("", "l"), {**LSTM, "bias_hh_l0": drawn(1)}, "l/lstm_cell/bias", (8,), "(8,)"),
+    (w.depthwise_conv2d("d", "d"), {"d.weight": drawn(2, 3, 3, 3)}, "d/kernel", (3, 3, 6, 1),
+     "(6, 1, 3, 3)"),
+    (w.linear("f", "f", (2, 3, 4)), {"f.weight": drawn(5, 4, 6)}, "f/kernel", (24, 5), "(5, 24)"),
+    # GPT-2 keeps it (in, out)
+    (w.multi_head_attention("", "a"), {**ATTENTION, "in_proj_weight": drawn(24, 72)},
+     "a/query/kernel", (24, 4, 6), "(24, 24)"),
+    (w.multi_head_attention("", "a"), {**ATTENTION, "out_proj.weight": drawn(4, 144)},
+     "a/attention_output/kernel", (4, 6, 24), "(24, 24)"),
+])  # fmt: skip
+def test_another_shape_of_the_same_size_is_not_reshaped(row, state, writes, shape, needs):
+    with pytest.raises(w.UnmatchedWeights) as raised:
+        w.port([row], state, {writes: w.Variable(shape, "float32")})
+    (fault,) = [one for one in raised.value.faults if repr(writes) in one and "makes" not in one]
+    assert f"does not make {shape} (that needs {needs})" in fault
+
+
+def test_what_a_row_leaves_out_must_be_there():
+    state = {"conv.weight": STATE["conv.weight"], "mask": drawn(2)}
+    held, rows = variables(conv__kernel=(5, 2, 3, 4)), [w.conv2d("conv", "conv")]
+    w.port([*rows, w.ignored("mask")], state, held)
+    with pytest.raises(w.UnmatchedWeights, match="no 'msak', which a row leaves out"):
+        w.port([*rows, w.ignored("mask", "msak")], state, held)
+
+
+@pytest.mark.parametrize("row, torchs, keras", [
+    (w.conv1d("c", "c"), (5, 3, 2), (2, 3, 5)),
+    (w.conv3d("c", "c"), (6, 5, 2, 3, 4), (2, 3, 4, 5, 6)),
+])  # fmt: skip
+def test_convolutions_of_one_and_three_dimensions_have_their_axes_turned(row, torchs, keras):
+    state = {"c.weight": drawn(*torchs)}
+    kernel = ported(row, state, c__kernel=keras)["c/kernel"]
+    last = tuple(size - 1 for size in keras)
+    assert kernel[last] == state["c.weight"][tuple(size - 1 for size in torchs)]
+    assert kernel.shape == keras
 
 
 def test_every_fault_is_named_at_once():
@@ -217,6 +267,13 @@ def test_an_input_that_is_not_its_models_is_refused(tensor, kind, said):
 def test_outputs_that_are_not_its_models_are_refused(output, paths):
     with pytest.raises(SignatureMismatch) as raised:
         output_notes(IMAGE, functional(output=output), {path: drawn(2, 3) for path in paths})
+    assert raised.value.kind == "output-structure"
+
+
+def test_a_layout_of_a_tensor_that_is_not_there_is_refused():
+    check_layouts(IMAGE, ["image", "output"])
+    with pytest.raises(SignatureMismatch, match="'output'; did you mean output_0") as raised:
+        check_layouts(IMAGE, ["image", "output_0"])
     assert raised.value.kind == "output-structure"
 
 

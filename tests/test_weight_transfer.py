@@ -303,6 +303,24 @@ def test_only_a_dense_layer_is_reordered_behind_a_flatten(unit):
         rows_of(source, target)
 
 
+@pytest.mark.parametrize("kind, shape, refused", [
+    ("parameter", (4, 4), True),  # x @ W, or W @ x
+    ("parameter", (1, 4, 4), True),
+    ("parameter", (4, 5), False),
+    ("parameter", (1, 1, 4), False),
+    ("layer_norm", (4, 4), True),  # channels first, or last
+    ("layer_norm", (4,), False),
+])  # fmt: skip
+def test_a_parameter_whose_axes_could_change_places_is_refused(kind, shape, refused):
+    source = Graph.of([Unit("p", kind, shape)])
+    target = Graph.of([Unit("q", kind, shape)])
+    if refused:
+        with pytest.raises(Ambiguous, match="two axes of one size"):
+            rows_of(source, target)
+    else:
+        assert len(rows_of(source, target)) == 1
+
+
 def test_an_answer_that_is_split_in_another_order_is_refused():
     source, target = (chain(linear("fc", 60, 4, feeds=feeds))
                       for feeds in ((4, 3, 5), (3, 5, 4)))  # fmt: skip

@@ -68,6 +68,8 @@ def port(
     for row in table:
         for name in row.ignores:
             used.add(name)
+            if name not in state:
+                faults.append(f"state_dict has no {name!r}, which a row leaves out on purpose")
         for name, other in row.ties:
             used.add(name)
             faults.extend(_untied(name, other, state))
@@ -146,14 +148,22 @@ def transposed(*axes: int) -> Turn:
     return turn
 
 
+def _wants(array: np.ndarray, *shape: int) -> np.ndarray:
+    """The array, where it has this shape. Raises ValueError: a reshape alone would take any other
+    of the same size, and scramble it."""
+    if array.shape != shape:
+        raise ValueError(f"that needs {shape}")
+    return array
+
+
 def total(arrays, shape):
-    return sum(arrays[1:], arrays[0])
+    return sum(_wants(array, *shape) for array in arrays)
 
 
 def of_channels(arrays, shape):
     """A depthwise kernel: torch counts the filters of a channel one after the other."""
-    (array,) = arrays
-    channels, multiplier = shape[2], shape[3]
+    height, width, channels, multiplier = shape
+    array = _wants(arrays[0], channels * multiplier, 1, height, width)
     return array.reshape(channels, multiplier, *array.shape[2:]).transpose(2, 3, 0, 1)
 
 
@@ -162,7 +172,7 @@ def flattened_from(channels: int, height: int, width: int) -> Turn:
     come last."""
 
     def turn(arrays, shape):
-        (array,) = arrays
+        array = _wants(arrays[0], shape[-1], channels * height * width)
         split = array.reshape(len(array), channels, height, width)
         return split.transpose(2, 3, 1, 0).reshape(-1, len(array))
 
@@ -186,14 +196,14 @@ def third(place: int, turn: Turn) -> Turn:
 
 def into_heads(arrays, shape):
     """(heads * width, inside) to (inside, heads, width); a bias to (heads, width)."""
-    (array,) = arrays
-    return array.T.reshape(shape)
+    *inside, heads, width = shape
+    return _wants(arrays[0], heads * width, *inside).T.reshape(shape)
 
 
 def out_of_heads(arrays, shape):
     """(outside, heads * width) to (heads, width, outside)."""
-    (array,) = arrays
-    return array.T.reshape(shape)
+    heads, width, outside = shape
+    return _wants(arrays[0], outside, heads * width).T.reshape(shape)
 
 
 def _zrh(array: np.ndarray) -> np.ndarray:
@@ -230,6 +240,16 @@ def weight_and_bias(source: str, layer: str, turn: Turn, kernel: str = "kernel")
 def conv2d(source: str, layer: str) -> Row:
     """(out, in, height, width) to (height, width, in, out), grouped or not."""
     return weight_and_bias(source, layer, transposed(2, 3, 1, 0))
+
+
+def conv1d(source: str, layer: str) -> Row:
+    """(out, in, width) to (width, in, out), grouped or not."""
+    return weight_and_bias(source, layer, transposed(2, 1, 0))
+
+
+def conv3d(source: str, layer: str) -> Row:
+    """(out, in, depth, height, width) to (depth, height, width, in, out), grouped or not."""
+    return weight_and_bias(source, layer, transposed(2, 3, 4, 1, 0))
 
 
 def depthwise_conv2d(source: str, layer: str) -> Row:
@@ -355,7 +375,7 @@ def _projected(
 
 
 def ignored(*names: str) -> Row:
-    """Entries that are no weights: constants that the twin writes itself."""
+    """Entries that are no weights: constants that the twin writes itself. Each must be there."""
     return Row(ignores=names)
 
 

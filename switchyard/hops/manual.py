@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, 
 
 from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.manifest import Manifest, TensorNote
+from switchyard.vocabulary import UnknownName
 
 if TYPE_CHECKING:
     from models_zoo.twins import Twin
@@ -69,6 +70,7 @@ class TwinHop(Hop):
                 f"{len(model.weights)} variables: leave weights=False out",
             )
         outputs = job.model.run(job.example)
+        check_layouts(twin, [*job.example, *outputs])
         inputs = input_notes(twin, model, job)
         notes = output_notes(twin, model, outputs)
         self.weigh(job, model, table)
@@ -129,7 +131,8 @@ _SAID = {
 def in_dtype(config: Any, dtype: str) -> Iterator[None]:
     """Have what is built meanwhile compute and keep its weights in ``dtype`` (none: as it is),
     where a twin does not say otherwise. An error that speaks of the dtype (a twin that says
-    otherwise, an operation that TensorFlow has not in it) becomes a Refusal, ``unsupported-dtype``.
+    otherwise, an operation that TensorFlow has not in it) becomes a Refusal, ``unsupported-dtype``;
+    one that has another kind of its own stays what it is.
     """
     if not dtype:
         yield
@@ -142,13 +145,24 @@ def in_dtype(config: Any, dtype: str) -> Iterator[None]:
     except Refusal:
         raise
     except Exception as error:
-        named = any(word in str(error) for word in _SAID[dtype])
-        if named or getattr(error, "kind", "") == "dtype":
+        kind = getattr(error, "kind", "")
+        named = not kind and any(word in str(error) for word in _SAID[dtype])
+        if named or kind == "dtype":
             raise Refusal("unsupported-dtype", f"the twin in {dtype}: {error}") from error
         raise
     finally:
         config.set_floatx(floatx)
         config.set_dtype_policy(policy)
+
+
+def check_layouts(twin: Twin, paths: Sequence[str]) -> None:
+    """Raises SignatureMismatch where ``channels_last`` names neither input nor output: passed over,
+    a name that is misspelt would show only as a wrong answer, if at all."""
+    for name in sorted(twin.channels_last.difference(paths)):
+        unknown = UnknownName("input or output", name, paths)
+        raise SignatureMismatch(
+            "output-structure", f"the twin of {twin.name} has channels_last of an {unknown}"
+        )
 
 
 def dims_as_declared(

@@ -7,12 +7,18 @@ https://github.com/onnx/tensorflow-onnx#python-api-reference. All at the tool's 
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping
+from typing import Any, Dict, List, Mapping
 
 from switchyard.hops import Conversion, Hop
 from switchyard.hops.keras_onnx import loaded
 from switchyard.hops.onnx_io import carried, read_back
 from switchyard.manifest import Manifest
+
+
+class LostOutputs(ValueError):
+    """tf2onnx wrote another number of outputs than the model has."""
+
+    kind = "output-structure"
 
 
 class Tf2OnnxKeras(Hop):
@@ -31,14 +37,14 @@ class Tf2OnnxKeras(Hop):
         raise TypeError(f"{type(self).__name__} has no proto")
 
     def convert(self, job: Conversion) -> Manifest:
-        """Raises what Keras and tf2onnx raise."""
+        """Raises LostOutputs, and what Keras and tf2onnx raise."""
         import onnx
 
         model = loaded(job)
         path = job.target / "model.onnx"
         onnx.save(self.proto(model), str(path))
         written = [name for name, _, _ in read_back(path)["outputs"]]
-        names = dict(zip(exported_names(model.output), written))
+        names = names_by_place(model.output, written)
         return carried(
             job.source.manifest.for_format("keras"), path, lambda name: (names.get(name, name),)
         )
@@ -51,6 +57,18 @@ def exported_names(structure: Any) -> List[str]:
         return sorted(structure)
     count = len(structure) if isinstance(structure, (list, tuple)) else 1
     return [f"output_{place}" for place in range(count)]
+
+
+def names_by_place(structure: Any, written: List[str]) -> Dict[str, str]:
+    """The file's name of each output of a SavedModel. Raises LostOutputs where it has another
+    number of them, since none could be told by its place."""
+    exported = exported_names(structure)
+    if len(exported) != len(written):
+        raise LostOutputs(
+            f"the model gives {len(exported)} outputs and the file {len(written)} "
+            f"({', '.join(written)}): told apart by their place, they cannot be named"
+        )
+    return dict(zip(exported, written))
 
 
 class Functional(Tf2OnnxKeras):

@@ -59,8 +59,9 @@ def _units_of_layer(name: str, layer: Any, entries: List[str], state) -> List[Un
 
     if isinstance(layer, nn.ConvTranspose2d):
         return unit("conv_transpose2d", tuple(layer.weight.shape), layer.groups, bias)
-    if isinstance(layer, nn.Conv2d):
-        return unit("conv2d", tuple(layer.weight.shape), layer.groups, bias)
+    for kind, class_ in (("conv1d", nn.Conv1d), ("conv2d", nn.Conv2d), ("conv3d", nn.Conv3d)):
+        if isinstance(layer, class_):
+            return unit(kind, tuple(layer.weight.shape), layer.groups, bias)
     if type(layer).__name__ == "NonDynamicallyQuantizableLinear":
         return []  # what an attention projects back with, a part of its unit
     if isinstance(layer, nn.Linear):
@@ -163,9 +164,9 @@ def keras_units(layer: Any) -> List[Unit]:
         return Unit(name, kind, shape, dtype, tuple(entries))
 
     bias = bool(getattr(layer, "use_bias", False))
-    if kind == "Conv2D":
-        height, width, inside, outside = layer.kernel.shape
-        return [unit("conv2d", (outside, inside, height, width), layer.groups, bias)]
+    if kind in ("Conv1D", "Conv2D", "Conv3D"):
+        *window, inside, outside = layer.kernel.shape
+        return [unit(kind.lower(), (outside, inside, *window), layer.groups, bias)]
     if kind == "DepthwiseConv2D":
         height, width, channels, each = layer.kernel.shape
         shape = ((channels * each, 1, height, width), channels, bias)

@@ -120,9 +120,19 @@ def _row(unit: Unit, layer: Unit) -> Row:
         module, level = unit.name.rsplit(":", 1)
         make = weights.lstm if unit.kind == "lstm" else weights.gru
         return make("" if module == "(model)" else module, layer.name, level)
+    if unit.kind in ("parameter", "layer_norm") and _may_be_turned(unit.shape):
+        raise Ambiguous(
+            f"{unit.name!r} has two axes of one size, {unit.shape}: Keras may have them in either "
+            "order, and no shape tells"
+        )
     if unit.kind == "parameter":
         return weights.Row((weights.Move((unit.name,), layer.name, weights.same),))
     return getattr(weights, _ROWS.get(unit.kind, unit.kind))(prefix, layer.name)
+
+
+def _may_be_turned(shape: Tuple[Any, ...]) -> bool:
+    sizes = [size for size in shape if size > 1]
+    return len(set(sizes)) < len(sizes)
 
 
 #: Rows of ``models_zoo.twins.weights`` that are not called as their kind is.

@@ -49,6 +49,7 @@ CONVERT_RULES: Sequence[Rule] = (
     ("CheckerError", "", "invalid-graph"),
     ("InferenceError", "", "invalid-graph"),
     ("DecodeError", "", "invalid-graph"),
+    ("", "the SavedModel has no signature", "invalid-graph"),
     ("MemoryError", "", "host-oom"),
 )
 

@@ -238,8 +238,9 @@ def affine_by_channel(reference: np.ndarray, got: np.ndarray, axis: int) -> Opti
     Assumes float64 of equal shape, ``axis`` the channels. Proof: two channels at least with
     8 samples and a varying reference each (2 unknowns, so noise would keep 87% of its size),
     the fit takes away 95% of the error and leaves less than 1e-2 of the spread, a is near
-    neither 0 nor infinity (a constant fits anything that does not move), and the channels
-    do not share one a and b (one scale for all is no fault of a channel).
+    neither 0 nor infinity (a constant fits anything that does not move), the channels do not
+    share one a and b (one scale for all is no fault of a channel), and the error is larger than
+    float32 rounds: an offset below that is a constant of fewer digits, as in a float64 GELU.
     """
     count = reference.shape[axis]
     a = np.moveaxis(reference, axis, 0).reshape(count, -1)
@@ -255,7 +256,7 @@ def affine_by_channel(reference: np.ndarray, got: np.ndarray, axis: int) -> Opti
     slope = np.sum(middle * b, 1) / np.sum(middle * middle, 1)
     offset = b.mean(1) - slope * a.mean(1)
     left = rms(b - slope[:, None] * a - offset[:, None])
-    if error == 0 or left > 0.05 * error or left > 1e-2 * float(a.std()):
+    if error <= 2.0**-24 * rms(a) or left > 0.05 * error or left > 1e-2 * float(a.std()):
         return None
     if not 0.02 < np.abs(slope).min() or np.abs(slope).max() > 50:
         return None
