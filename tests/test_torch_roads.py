@@ -190,12 +190,24 @@ def test_a_set_without_the_environment_has_rows_that_say_so(environment, tmp_pat
     outcome = crew.environment("torch2.5-tf2.18", environment)
     assert (outcome.stage, outcome.verdict) == ("resolve", "unavailable")
     assert outcome.kind == "missing-dependency"
-    assert outcome.message == (
-        f"version set torch2.5-tf2.18, environment {environment}: the set has none of that name, "
-        "but core and onnx2tf"
-    )
+    start = f"version set torch2.5-tf2.18, environment {environment}: not set up: {environment}"
+    assert outcome.message.startswith(start)
     with pytest.raises(environments.NotDeclared):
         environments.provision("torch2.5-tf2.18", environment)
+
+
+def test_every_set_says_of_every_hop_with_an_environment_of_its_own_why_it_has_none():
+    wanted = {hop.environment for hop in hops.builtin().values()} - {""}
+    for set_ in version_sets.version_sets().values():
+        if set_.name != "current":
+            missing = wanted - {*set_.environments, *set_.absent}
+            assert not missing, (set_.name, missing)
+
+
+def test_an_environment_that_nobody_speaks_of_is_said_too():
+    set_ = version_sets.find("torch2.5-tf2.18")
+    with pytest.raises(environments.NotDeclared, match="none of that name, but core and onnx2tf"):
+        environments.provision(set_, "elsewhere")
 
 
 def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(tmp_path):
