@@ -24,7 +24,7 @@ DTYPES = (
     "int8", "int16", "int32", "int64", "uint8", "bool",
 )  # fmt: skip
 
-TIERS = ("smoke", "quick", "full")
+TIERS = ("smoke", "quick", "full", "full-only")
 PRECISIONS = ("float32", "float16", "bfloat16", "float64")
 
 #: Files here that are no family of models.
@@ -32,8 +32,9 @@ NO_FAMILIES = ("__init__", "entry", "preprocessing")
 
 #: ``gpu``: only planned in runs on a CUDA device. ``mode``: also sent through the hops that make a
 #: mistake with BatchNorm or the mode, and asked at batch 1 and 64. ``sharing``: on a CUDA device
-#: also held by torch and TensorFlow at once.
-TAGS = ("gpu", "mode", "sharing")
+#: also held by torch and TensorFlow at once. ``timm``: laid out as timm lays it out, for converters
+#: of its folders.
+TAGS = ("gpu", "mode", "sharing", "timm")
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 
@@ -205,7 +206,8 @@ def model(
     tensor), a nested list or array, or a ``Tensor`` (same dimensions, another range);
     inputs not named keep the example's values. ``tier``: ``smoke`` models go down every
     route already in a ``quick`` run; ``quick`` ones down the cheap routes; ``full`` ones
-    only down the cheapest before a ``full`` run. ``precision``: the model's own dtype.
+    only down the cheapest before a ``full`` run; ``full-only`` ones nowhere else.
+    ``precision``: the model's own dtype.
     ``precisions``: others that a ``quick`` run casts it to, for cells beside its own.
     ``stochastic``: outputs vary by design and are compared by mean and spread.
     ``classifier``: the first output's last axis are class scores. ``train``: leave the

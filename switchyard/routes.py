@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
 
-from switchyard.vocabulary import ROUTE_TIERS, UnknownName
+from switchyard.vocabulary import COSTS, UnknownName
 
 NATIVE = "torch-eager"
 
@@ -46,7 +46,7 @@ class Route:
 
 
 def _dearest(tiers: Sequence[str]) -> str:
-    return max(tiers, key=ROUTE_TIERS.index, default="smoke")
+    return max(tiers, key=COSTS.index, default="smoke")
 
 
 def _paths(hops: Mapping[str, object], every: bool) -> Iterator[Tuple[Tuple[str, ...], str]]:

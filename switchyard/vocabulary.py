@@ -111,8 +111,9 @@ LAYOUT_BASES = ("unchanged", "rule", "shape", "undetermined")
 
 TIERS = ("smoke", "quick", "full")
 
-#: What a hop or a runtime costs: a run's tiers, and what only a full run takes, with any model.
-ROUTE_TIERS = (*TIERS, "full-only")
+#: What a model, a hop or a runtime costs: a run's tiers, and what only a full run takes, with
+#: anything.
+COSTS = (*TIERS, "full-only")
 
 #: Hops that make a mistake on purpose, to find out what it costs: they count for or against no
 #: converter. ``switchyard/hops/export_mistakes.py`` and ``twin_mistakes.py`` hold them.
@@ -201,11 +202,11 @@ def in_tier(model_tier: str, route_tier: str, wanted: str) -> bool:
     Model and route each cost 0 (smoke), 1 (quick) or 2 (full); a run of tier t takes the
     cells whose two costs together are at most 2 t. So ``quick`` is every quick model on
     every quick route, and the models tagged smoke on the dear (full) routes as well. ``full``
-    takes everything; a route that is ``full-only`` costs 3, which no other run has to spend.
+    takes everything; what is ``full-only`` costs 3, which no other run has to spend.
     """
     if wanted == "full":
         return True
-    cost = TIERS.index(model_tier) + ROUTE_TIERS.index(route_tier)
+    cost = COSTS.index(model_tier) + COSTS.index(route_tier)
     return cost <= 2 * TIERS.index(wanted)
 
 

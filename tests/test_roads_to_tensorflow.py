@@ -34,10 +34,33 @@ def test_the_three_roads_are_routes_and_onnxtf_follows_one_exporter():
     assert routes.named("torchscript11-onnxtf-tf", known, runs).tier == "full-only"
 
 
-@pytest.mark.parametrize("needs, taken", [((), False), (("transformers",), True)])
-def test_keras_hub_takes_the_models_that_are_built_with_transformers(needs, taken):
+@pytest.mark.parametrize(
+    "needs, tags, taken",
+    [
+        ((), (), False),
+        (("scikit-learn",), ("mode",), False),
+        (("transformers",), (), True),
+        (("timm",), (), True),
+        ((), ("timm",), True),
+    ],
+)
+def test_keras_hub_takes_the_models_of_transformers_and_timm(needs, tags, taken):
     route = routes.named("keras-hub-tf", hops.builtin(), runtimes.builtin())
-    assert route.takes({"needs": needs}) is taken
+    assert route.takes({"needs": needs, "tags": tags}) is taken
+
+
+@pytest.mark.parametrize(
+    "config, found",
+    [
+        ({"architecture": "resnet18"}, True),
+        ({"input_size": (3, 224, 224)}, False),
+        ("resnet18", False),
+        (None, False),
+    ],
+)
+def test_a_timm_net_is_known_by_the_architecture_it_names(config, found):
+    assert keras_hub.of_timm(SimpleNamespace(pretrained_cfg=config)) is found
+    assert not keras_hub.of_timm(object())
 
 
 # --- nobuco: channels-last from three dimensions on, and no other.

@@ -10,7 +10,7 @@ from switchyard.runner import yard
 from switchyard.runner.plan import Planned
 from switchyard.runner.workers import Finished
 from switchyard.runner.yard import Yard
-from switchyard.vocabulary import ROUTE_TIERS, Cell, Outcome
+from switchyard.vocabulary import COSTS, Cell, Outcome
 
 
 class Crew:
@@ -54,5 +54,5 @@ def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
 
 
 def test_what_a_route_costs_most_is_started_first():
-    first = yard._Work(lambda: None, after=[yard._Work(lambda: None, tier) for tier in ROUTE_TIERS])
-    assert [work.tier for work in first.dearest_first()] == list(reversed(ROUTE_TIERS))
+    first = yard._Work(lambda: None, after=[yard._Work(lambda: None, tier) for tier in COSTS])
+    assert [work.tier for work in first.dearest_first()] == list(reversed(COSTS))

@@ -55,7 +55,7 @@ class Hop:
     """One converter.
 
     ``after``: the hops behind which routes put this one by default (others that fit by
-    format can still be asked for by name). ``tier``: what it costs, of ``ROUTE_TIERS``.
+    format can still be asked for by name). ``tier``: what it costs, of ``COSTS``.
     ``environment``: the environment of the version set that hosts it. ``requires``: modules
     that must import there (``"a | b"``: one of them, which had another name once). ``preloads``:
     modules that the converter itself imports only when it is used; the fork server imports them

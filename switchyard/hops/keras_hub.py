@@ -1,5 +1,5 @@
-"""KerasHub's converters of known architectures: a transformers model, saved as a local folder, to
-a Keras 3 model.
+"""KerasHub's converters of known architectures: a model of transformers or timm, saved as a local
+folder, to a Keras 3 model.
 
 https://keras.io/keras_hub/; what is said of it here was read in its 0.32.0:
 
@@ -7,6 +7,8 @@ https://keras.io/keras_hub/; what is said of it here was read in its 0.32.0:
   from ``config.json`` and ports ``model.safetensors`` into it by name;
 * a task's head is ported for image classifiers alone; a language model's is its tied embedding,
   and any other keeps the weights it was drawn with, without a word;
+* ``utils/timm/`` has one for each family of image classifiers, which knows the widths and depths
+  of an ``architecture`` by its name;
 * a backbone's outputs have KerasHub's names (``sequence_output``, ``pooled_output``), images are
   channels-last, token ids int32, and what nobody gives (``padding_mask``, ``segment_ids``) is what
   its preprocessing would: all ones, all zeros.
@@ -14,6 +16,7 @@ https://keras.io/keras_hub/; what is said of it here was read in its 0.32.0:
 
 from __future__ import annotations
 
+import json
 import pathlib
 import tempfile
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -29,6 +32,7 @@ INPUTS = {
     "attention_mask": "padding_mask",
     "token_type_ids": "segment_ids",
     "pixel_values": "images",
+    "x": "images",  # timm's
 }
 #: What transformers calls an output, and KerasHub. Heads have one output without a name.
 OUTPUTS = {"last_hidden_state": "sequence_output", "pooler_output": "pooled_output"}
@@ -42,6 +46,9 @@ TASKS = (
     ("ForSequenceClassification", "TextClassifier"),
 )
 
+#: What of a timm net's ``pretrained_cfg`` KerasHub reads beside the architecture.
+PICTURE = ("input_size", "mean", "std", "interpolation")
+
 
 class UnmatchedWeights(ValueError):
     """A converter that left weights as they were drawn."""
@@ -50,8 +57,8 @@ class UnmatchedWeights(ValueError):
 
 
 class Observed(NamedTuple):
-    """How a model's inputs and outputs pass through its transformers model: by path, the name of
-    the argument, and of the field of its output."""
+    """How a model's inputs and outputs pass through its transformers model or timm net: by path,
+    the name of the argument, and of the field of its output."""
 
     inner: Any
     arguments: Dict[str, str]
@@ -68,23 +75,31 @@ class KerasHub(Hop):
     requires = ("torch", "transformers", "safetensors", "tensorflow", "keras_hub")
     refusals = (
         ("", "KerasHub has no converter for", "unsupported-operator"),
+        ("", "Currently, the architecture", "unsupported-operator"),
         ("", "Unable to find a subclass of", "unsupported-operator"),
+        ("KeyError", "vgg", "unsupported-operator"),
         ("SafetensorError", "does not contain tensor", "unmatched-weights"),
+        ("", "The shape of the target variable", "unmatched-weights"),
     )
 
     def takes(self, model: Mapping[str, Any]) -> bool:
-        """The models that are built with transformers; of these the hop refuses by name what
-        KerasHub has no converter for."""
-        return "transformers" in model.get("needs", ())
+        """The models that are built with transformers or timm, or laid out as timm's; of these the
+        hop refuses by name what KerasHub has no converter for."""
+        needs, tags = model.get("needs", ()), model.get("tags", ())
+        return "transformers" in needs or "timm" in needs or "timm" in tags
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises Refusal, UnmatchedWeights, and what KerasHub, safetensors and Keras raise."""
         import keras
 
         observed = observe(job)
-        name = model_class(type(observed.inner).__name__, set(observed.fields.values()))
         with tempfile.TemporaryDirectory(prefix="scratch-", dir=job.target) as scratch:
-            observed.inner.save_pretrained(scratch)
+            if of_timm(observed.inner):
+                name = "ImageClassifier"
+                save_timm(observed.inner, pathlib.Path(scratch))
+            else:
+                name = model_class(type(observed.inner).__name__, set(observed.fields.values()))
+                observed.inner.save_pretrained(scratch)
             model = _loaded(name, pathlib.Path(scratch))
         names = output_names(observed.fields, model.output)
         notes = _input_notes(job, observed), _output_notes(observed, names)
@@ -97,16 +112,21 @@ class KerasHub(Hop):
 
 
 def observe(job: Conversion) -> Observed:
-    """Run the model once and look which tensors pass into its transformers model and out of it
-    unchanged. Raises Refusal where it has none, or does more than pass them."""
+    """Run the model once and look which tensors pass into its transformers model or timm net and
+    out of it unchanged. Raises Refusal where it has none, or does more than pass them."""
     import torch
     from transformers import PreTrainedModel
 
     from switchyard.worker.building import flatten, to_numpy
 
-    inner = next((m for m in job.model.module.modules() if isinstance(m, PreTrainedModel)), None)
+    inner = next(
+        (m for m in job.model.module.modules() if isinstance(m, PreTrainedModel) or of_timm(m)),
+        None,
+    )
     if inner is None:
-        raise Refusal("unsupported-operator", "KerasHub reads transformers' models: here is none")
+        raise Refusal(
+            "unsupported-operator", "KerasHub reads models of transformers and timm: here is none"
+        )
     calls: List[Tuple[Mapping[str, Any], Any]] = []
     hook = inner.register_forward_hook(
         lambda module, args, kwargs, output: calls.append((_bound(module, args, kwargs), output)),
@@ -120,9 +140,11 @@ def observe(job: Conversion) -> Observed:
     finally:
         hook.remove()
     if len(calls) != 1:
-        raise Refusal("ambiguous-mapping", f"the transformers model is called {len(calls)} times")
+        raise Refusal("ambiguous-mapping", f"the inner model is called {len(calls)} times")
     into, output = calls[0]
-    if not isinstance(output, Mapping):
+    if of_timm(inner):
+        output = {"logits": output}
+    elif not isinstance(output, Mapping):
         raise Refusal("ambiguous-mapping", "the transformers model returns a tuple: no names")
     arguments = {path: _same(tensor, into) for path, tensor in given.items()}
     fields = {path: _same(tensor, output) for path, tensor in found}
@@ -130,10 +152,38 @@ def observe(job: Conversion) -> Observed:
     if unknown:
         raise Refusal(
             "ambiguous-mapping",
-            f"{', '.join(unknown)}: changed on the way into the transformers model or out of it",
+            f"{', '.join(unknown)}: changed on the way into the inner model or out of it",
         )
     outputs = {path: to_numpy(tensor) for path, tensor in found}
     return Observed(inner, arguments, fields, outputs)
+
+
+def of_timm(module: Any) -> bool:
+    """Whether this is a classifier as timm builds it (or says, as one built by it does)."""
+    config = getattr(module, "pretrained_cfg", None)
+    return isinstance(config, Mapping) and "architecture" in config
+
+
+def save_timm(net: Any, folder: pathlib.Path) -> None:
+    """config.json and model.safetensors as ``timm.models.save_for_hf`` writes them, as far as
+    KerasHub reads them. Raises Refusal for a net without a head, whose features timm pools."""
+    from safetensors.torch import save_file
+
+    given, known = net.pretrained_cfg, ("num_classes", "num_features")
+    if not getattr(net, "num_classes", 0):
+        raise Refusal(
+            "unsupported-operator",
+            "KerasHub has no converter for a timm net without classes: it gives feature maps",
+            given["architecture"],
+        )
+    config = {
+        "architecture": given["architecture"],
+        **{name: getattr(net, name) for name in known if hasattr(net, name)},
+        "pretrained_cfg": {name: given[name] for name in PICTURE if name in given},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    save_file(weights, str(folder / "model.safetensors"))
 
 
 def _bound(module: Any, args: tuple, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
 from switchyard.runner.plan import Planned
-from switchyard.vocabulary import ROUTE_TIERS, Outcome, signature_of
+from switchyard.vocabulary import COSTS, Outcome, signature_of
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
 _MIB_ON_A_CARD = 8192
@@ -46,12 +46,12 @@ class _Work:
     """One thing to make or ask, and what can only come ``after`` it."""
 
     do: Callable[[], Any]
-    tier: str = ROUTE_TIERS[0]
+    tier: str = COSTS[0]
     after: List[_Work] = dataclasses.field(default_factory=list)
 
     def dearest_first(self) -> List[_Work]:
         """So that at the end of a batch no long one is left to run alone."""
-        return sorted(self.after, key=lambda work: -ROUTE_TIERS.index(work.tier))
+        return sorted(self.after, key=lambda work: -COSTS.index(work.tier))
 
 
 class _Once:
