@@ -56,6 +56,18 @@ def test_another_start_of_a_machine_is_said(said, tmp_path, boots, noted):
     assert status == 0 and " ".join(out.split()).count("the machine was started anew") == noted
 
 
+def test_how_memory_moved_over_all_cells_is_one_sentence(said, tmp_path):
+    def of(*mib):
+        return {name: {**GOOD, "memory_peak_mib": one} for name, one in zip((A, B), mib)}
+
+    before, after = a_run(tmp_path, of(100.0, 200.0)), a_run(tmp_path, of(150.0, 500.0), hours=1)
+    _, out, _ = said("compare", before, after)
+    assert "Memory, peak: 2.00 times in 2 cells (median; middle half 1.75 to 2.25)." in " ".join(
+        out.split()
+    )
+    assert "Memory, model" not in out
+
+
 def test_two_runs_of_several_launches_are_timed(said, tmp_path):
     steady, slow = [1e-3, 1.1e-3, 0.9e-3, 1e-3, 1.05e-3], [3e-3, 3.2e-3, 2.9e-3, 3.1e-3, 2.8e-3]
     timed = {**GOOD, "launches": 5, "latency_median_ms": 1.0}

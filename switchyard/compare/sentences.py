@@ -5,6 +5,7 @@ from __future__ import annotations
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.timing import NATIVE
+from switchyard.compare.verdicts import FINDINGS, MEMORY
 from switchyard.tables.schema import one_line
 
 #: Named before the others, since a list of sixty packages is cut and these decide.
@@ -35,7 +36,7 @@ def described(table: Table) -> str:
 
 
 def around(comparison: Comparison) -> list[str]:
-    """Sentences: pairing, what was left out, packages, other conditions, timing."""
+    """Sentences: pairing, what was left out, packages, other conditions, timing, memory."""
     before, after = comparison.before, comparison.after
     across = "version_set" not in comparison.by and before.sets != after.sets
     said = [
@@ -55,7 +56,7 @@ def around(comparison: Comparison) -> list[str]:
         said.append(f"Ignored by {pattern!r}: {found}{'.' if count else '?'}")
     said.append(packages(comparison))
     said += [f"Note: {condition}." for condition in comparison.conditions]
-    said += timing(comparison)
+    said += timing(comparison) + memory(comparison)
     return said
 
 
@@ -99,6 +100,24 @@ def timing(comparison: Comparison) -> list[str]:
             f"(geometric mean of {native['models']} models)"
             + ("; that is divided out." if timed else ".")
         )
+    return said
+
+
+def memory(comparison: Comparison) -> list[str]:
+    """How memory moved over all cells that pass on both sides: a new release of a framework moves
+    every one of them, which hundreds of lines would not show."""
+    said = []
+    passing = comparison.cells["verdict"].isin([*FINDINGS, "same"])
+    for name, called in MEMORY.items():
+        both = comparison.cells.loc[passing, [f"before_{name}", f"after_{name}"]].dropna()
+        both = both[(both > 0).all(axis=1)]
+        if len(both) > 1:
+            ratios = both[f"after_{name}"] / both[f"before_{name}"]
+            low, middle, high = ratios.quantile([0.25, 0.5, 0.75])
+            said.append(
+                f"Memory, {called}: {middle:.2f} times in {cells(len(both))} "
+                f"(median; middle half {low:.2f} to {high:.2f})."
+            )
     return said
 
 
