@@ -54,6 +54,14 @@ def test_what_was_accepted_is_read_back_with_its_reason(tmp_path):
     )
 
 
+def test_a_reason_that_a_spreadsheet_would_run_is_guarded_and_read_back(tmp_path):
+    reason = "=HYPERLINK(1)"
+    accepted(tmp_path, WRONG, reason)
+    path = table_path(tmp_path, "set", "cpu")
+    assert f",'{reason}" in path.read_text()
+    assert Expectations(path).of(cell()).reason == reason
+
+
 def test_accepting_says_what_changed_and_keeps_the_reason_of_what_did_not(tmp_path):
     accepted(tmp_path, WRONG, "first")
     assert accepted(tmp_path, WRONG, "second") == []

@@ -11,6 +11,8 @@ import dataclasses
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from switchyard.tables.writing import guarded, unguarded
+
 TORCH, TENSORFLOW = "torch-eager", "tf"
 BOTH = (TORCH, TENSORFLOW)
 
@@ -130,7 +132,8 @@ class SharingTable:
         if not self.path.exists():
             return []
         with open(self.path, newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if wanted.items() <= row.items()]
+            rows = [{n: unguarded(v) for n, v in row.items()} for row in csv.DictReader(file)]
+        return [row for row in rows if wanted.items() <= row.items()]
 
     def forget(self, **wanted: str) -> None:
         """Take out those with these values: what an interrupted run had of a cell."""
@@ -144,7 +147,9 @@ class SharingTable:
             if mode == "w":
                 writer.writeheader()
             for row in rows:
-                writer.writerow({n: "" if value is None else value for n, value in row.items()})
+                writer.writerow(
+                    {n: guarded(v) if isinstance(v, str) else v for n, v in row.items()}
+                )
 
 
 def said(device: Sequence[Mapping[str, Mapping[str, Any]]]) -> Dict[str, Any]:

@@ -14,6 +14,7 @@ import os
 import pathlib
 from typing import Dict, Iterable, List, Optional, Tuple
 
+from switchyard.tables.writing import guarded, unguarded
 from switchyard.vocabulary import (
     KINDS,
     PASSING,
@@ -118,7 +119,8 @@ class Expectations:
         writer.writerow(COLUMNS)
         for key in sorted(self._rows, key=lambda key: (key[1], key[2], key[0])):
             row = self._rows[key]
-            writer.writerow((*key, row.stage, row.kind, row.verdict, row.reason))
+            cells = (*key, row.stage, row.kind, row.verdict, row.reason)
+            writer.writerow(map(guarded, cells))  # a reason is anybody's text
         partial = self.path.with_suffix(".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(out.getvalue())
@@ -132,7 +134,8 @@ def _read(path: pathlib.Path) -> Dict[Key, Expectation]:
         reader = csv.DictReader(source)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise BadExpectations(f"{path}: the first line should be {','.join(COLUMNS)}")
-        for row in reader:
+        for texts in reader:
+            row = {name: unguarded(v) if isinstance(v, str) else v for name, v in texts.items()}
             where = f"{path}:{reader.line_num}"
             if None in row or None in row.values():
                 raise BadExpectations(f"{where}: not {len(COLUMNS)} columns")
