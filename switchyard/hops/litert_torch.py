@@ -41,6 +41,8 @@ class LiteRtTorch(Hop):
     requires = ("torch", "litert_torch")
     refusals = (
         ("", "Lowering not found", "unsupported-operator"),
+        ("", "Unsupported ir element type", "unsupported-dtype"),
+        ("KeyError", "torch.complex", "unsupported-dtype"),
         ("", "data-dependent", "data-dependent-control-flow"),
         ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
         ("", "Data-dependent", "data-dependent-control-flow"),

@@ -49,6 +49,8 @@ class Nobuco(Hop):
     # Which imports torch and TensorFlow itself, in the one order that every set bears.
     requires = ("switchyard.worker.nobuco_ground",)
     preloads = ("rich.console", "rich.traceback", "sty", "tqdm")
+    # What it puts in the place of an operator that it has no converter for.
+    refusals = (("AttributeError", "UnimplementedOpStub", "unsupported-operator"),)
 
     def convert(self, job: Conversion) -> Manifest:
         """Raises Refusal (``unsupported-operator``), and what nobuco and Keras raise."""

@@ -46,6 +46,7 @@ CONVERT_RULES: Sequence[Rule] = (
     ("", "Constraints violated", "dynamic-shape"),
     ("", "is not implemented for 'Half'", "unsupported-dtype"),
     ("", "is not implemented for 'BFloat16'", "unsupported-dtype"),
+    ("TypeError", "Got unsupported ScalarType", "unsupported-dtype"),  # torch's Tensor.numpy
     ("CheckerError", "", "invalid-graph"),
     ("InferenceError", "", "invalid-graph"),
     ("DecodeError", "", "invalid-graph"),
