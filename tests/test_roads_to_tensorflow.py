@@ -3,6 +3,7 @@ rules alone; no converter is imported."""
 
 from __future__ import annotations
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -272,7 +273,41 @@ def test_keras_hubs_outputs_are_found_by_name_and_none_is_dropped():
         assert found.value.kind == "ambiguous-mapping"
 
 
+class Net:
+    """As far as the folder is concerned, a timm net."""
+
+    pretrained_cfg = {"architecture": "resnet18", "mean": (0.5, 0.5, 0.5), "url": "elsewhere"}
+    num_classes, num_features = 10, 512
+
+    def state_dict(self):
+        return {"fc.bias": SimpleNamespace(contiguous=lambda: "whole")}
+
+
+def test_a_timm_folder_has_what_keras_hub_reads(tmp_path, monkeypatch):
+    saved = MagicMock()
+    monkeypatch.setitem(sys.modules, "safetensors", MagicMock(torch=saved))
+    monkeypatch.setitem(sys.modules, "safetensors.torch", saved)
+    keras_hub.save_timm(Net(), tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text()) == {
+        "architecture": "resnet18",
+        "num_classes": 10,
+        "num_features": 512,
+        "pretrained_cfg": {"mean": [0.5, 0.5, 0.5]},
+    }
+    saved.save_file.assert_called_once_with(
+        {"fc.bias": "whole"}, str(tmp_path / "model.safetensors")
+    )
+    headless = Net()
+    headless.num_classes = 0
+    with pytest.raises(Refusal, match="without classes") as refused:
+        keras_hub.save_timm(headless, tmp_path)
+    assert refused.value.kind == "unsupported-operator"
+
+
 def test_weights_that_keras_hub_did_not_port_have_their_kind():
+    told = ValueError("The shape of the target variable and the value must match: (1, 1, 576, 576)")
+    said = outcome_of(told, "convert:keras-hub", keras_hub.HOPS[0].refusals)
+    assert (said.kind, said.verdict) == ("unmatched-weights", "failed")
     said = outcome_of(keras_hub.UnmatchedWeights("drawn"), "convert:keras-hub")
     assert (said.verdict, said.kind) == ("failed", "unmatched-weights")
 

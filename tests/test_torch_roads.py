@@ -19,7 +19,9 @@ from switchyard.runner.workers import Limits
 from switchyard.worker import jobs
 from switchyard.worker.blame import outcome_of
 
-LITERT, TORCHAX = hops.builtin()["litert-torch"], hops.builtin()["torchax"]
+LITERT, TORCHAX, NOBUCO, KERAS_HUB = (
+    hops.builtin()[name] for name in ("litert-torch", "torchax", "nobuco", "keras-hub")
+)
 
 
 @pytest.fixture
@@ -154,11 +156,22 @@ def test_sizes_and_what_holds_of_them_are_told_as_jax_wants_them():
          "unsupported-operator", "aten.fft_rfft.default"),
         (TORCHAX, AssertionError("aten.fake_quantize.default"),
          "unsupported-operator", "aten.fake_quantize.default"),
+        (TORCHAX, AssertionError("switchyard.signed_root.default"), "unsupported-operator", ""),
+        (LITERT, RuntimeError("Unsupported ir element type: complex<f32>"),
+         "unsupported-dtype", ""),
+        (LITERT, KeyError("torch.complex64 While executing %view"), "unsupported-dtype", ""),
+        (LITERT, TypeError("Got unsupported ScalarType BFloat16"), "unsupported-dtype", ""),
+        (NOBUCO, AttributeError("'UnimplementedOpStub' object has no attribute 'reset_states'"),
+         "unsupported-operator", ""),
+        (KERAS_HUB, KeyError("vgg16_bn"), "unsupported-operator", ""),
+        (KERAS_HUB, ValueError("Currently, the architecture resnet10t is not supported."),
+         "unsupported-operator", ""),
+        (KERAS_HUB, KeyError("somewhere else"), "unexplained", ""),
         (TORCHAX, AssertionError("a shape is wrong"), "unexplained", ""),
         (TORCHAX, RuntimeError("aten.add ran out of luck"), "unexplained", ""),
     ],
 )  # fmt: skip
-def test_an_operator_they_do_not_know_is_a_refusal_that_names_it(hop, error, kind, operator):
+def test_what_they_cannot_carry_is_a_refusal_that_names_it(hop, error, kind, operator):
     outcome = outcome_of(error, f"convert:{hop.name}", hop.refusals)
     assert (outcome.kind, outcome.operator) == (kind, operator)
     assert outcome.verdict == ("refused" if kind != "unexplained" else "failed")
