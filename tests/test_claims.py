@@ -102,6 +102,8 @@ def test_pairs_of_preprocessing_that_were_not_measured_are_named_and_do_not_hold
     agrees = picture("shifted", stage="compare", preprocess_mse=0.0)
     assert verdict("preprocessing", [apart]) == "holds"
     assert verdict("preprocessing", [apart, agrees]) == "holds for resized"
+    no_picture = row("net", "dynamo-ort", family="pictures")
+    assert verdict("preprocessing", [apart, no_picture]) == "holds"
     (one,) = judged("preprocessing", {SET: [apart, picture("scaled", stage="import")]})
     assert one.verdict == "holds for resized" and "not measured: scaled" in one.figure
 

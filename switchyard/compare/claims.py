@@ -220,10 +220,12 @@ def _preprocessing(table: Sequence[Row]) -> Judgement:
         return _not_measured("no model that takes pictures in this table")
     # a pair whose inputs agree goes on to the route, and a set that cannot host that keeps no
     # figure of it: those of the others alone would say that every pair differs
-    families = {row.get("family") for row in rows.values()}
+    # (a picture goes to TensorFlow alone, so that what is exported takes none)
+    families = {row.get("family") for row in rows.values()} - {None, ""}
+    others = {*rows, *(row["model"] for row in table if _is_export(row))}
     missing = list(dict.fromkeys(
         row["model"] for row in table
-        if row.get("family") in families and row.get("family") and row["model"] not in rows
+        if row.get("family") in families and row["model"] not in others
     ))  # fmt: skip
     apart = {name: row["stage"] == "preprocess" for name, row in rows.items()}
     figure = f"{sum(apart.values())} of {len(rows)} pairs differ beyond the bands"
