@@ -13,7 +13,7 @@ from switchyard.runner.plan import Zoo, plan
 from switchyard.vocabulary import PASSING
 from switchyard.worker.agreement import band, compare
 from switchyard.worker.picture_parts import KERNELS, account, applied, differing, resize_matrix
-from switchyard.worker.preprocessing import COUNT, drawn_pictures
+from switchyard.worker.preprocessing import COUNT, drawn_pictures, judged
 
 SIZE = (32, 24)
 PICTURES = drawn_pictures(90, 70)
@@ -138,3 +138,12 @@ def test_no_route_is_blamed_for_what_stopped_before_it():
     )
     (silent_set,) = [one for one in claims.judge({"s": []}) if one.claim == "preprocessing"]
     assert silent_set.verdict == claims.NOT_MEASURED
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1.0, 255.0])
+def test_the_unit_of_an_input_decides_nothing(scale):
+    """Rounding to 8 bits passes, and another mean does not, whatever the values run to."""
+    ours = np.random.default_rng(3).uniform(0, 1, (2, 3, 8, 6)) * scale
+    assert judged(ours, np.round(ours / scale * 255) / 255 * scale) in PASSING
+    assert judged(ours, ours + 0.1 * scale) == "investigate"
+    assert judged(ours, ours) == "excellent"
