@@ -6,9 +6,6 @@ itself is not needed: it brings torchvision, which does not import beside every 
 timm's, each net carries ``pretrained_cfg``, ``num_classes`` and ``num_features``.
 """
 
-from collections import OrderedDict
-
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -77,71 +74,6 @@ class ResNet(Timm):
 )
 def timm_resnet18():
     return ResNet("resnet18", depths=(2, 2, 2, 2))
-
-
-class DenseLayer(nn.Module):
-    """Adds ``growth`` channels to those it is given."""
-
-    def __init__(self, inside, growth):
-        super().__init__()
-        self.norm1, self.conv1 = nn.BatchNorm2d(inside), conv(inside, 4 * growth, 1)
-        self.norm2, self.conv2 = nn.BatchNorm2d(4 * growth), conv(4 * growth, growth, 3)
-
-    def forward(self, x):
-        y = self.conv1(F.relu(self.norm1(x)))
-        return torch.cat([x, self.conv2(F.relu(self.norm2(y)))], dim=1)
-
-
-class Transition(nn.Module):
-    """Halves channels, height and width."""
-
-    def __init__(self, inside):
-        super().__init__()
-        self.norm, self.conv = nn.BatchNorm2d(inside), conv(inside, inside // 2, 1)
-
-    def forward(self, x):
-        return F.avg_pool2d(self.conv(F.relu(self.norm(x))), 2)
-
-
-class DenseNet(Timm):
-    """Huang et al., 2016, table 1."""
-
-    def __init__(self, architecture, depths, growth=32):
-        width = 2 * growth
-        parts = OrderedDict(
-            conv0=conv(3, width, 7, 2),
-            norm0=nn.BatchNorm2d(width),
-            relu0=nn.ReLU(),
-            pool0=nn.MaxPool2d(3, 2, padding=1),
-        )
-        for index, depth in enumerate(depths, 1):
-            layers = OrderedDict(
-                (f"denselayer{place + 1}", DenseLayer(width + place * growth, growth))
-                for place in range(depth)
-            )
-            parts[f"denseblock{index}"] = nn.Sequential(layers)
-            width += depth * growth
-            if index < len(depths):
-                parts[f"transition{index}"] = Transition(width)
-                width //= 2
-        super().__init__(architecture, num_features=width)
-        self.features = nn.Sequential(parts)
-        self.features.add_module("norm5", nn.BatchNorm2d(width))
-        self.classifier = nn.Linear(width, CLASSES)
-
-    def forward(self, x):
-        return self.classifier(F.relu(self.features(x)).mean((2, 3)))
-
-
-@model(
-    x=IMAGE,
-    exercises=("cat", "batch_norm", "avg_pool2d"),
-    tier="full-only",
-    classifier=True,
-    tags=("timm",),
-)
-def timm_densenet121():
-    return DenseNet("densenet121", depths=(6, 12, 24, 16))
 
 
 class SqueezeExcite(nn.Module):
