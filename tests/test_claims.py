@@ -136,6 +136,14 @@ def test_the_band_fails_where_a_small_error_answers_wrongly():
     assert "1 of 2" in one.figure
 
 
+@pytest.mark.parametrize("wrong, said", [(0, "holds"), (2, "holds"), (3, NO)])
+def test_acceptable_for_most_is_for_half_at_least(wrong, said):
+    table = [row(f"m{i}", "dynamo-ort", "investigate" if i < wrong else "acceptable", mse=1e-4,
+                 kind="precision") for i in range(4)]  # fmt: skip
+    assert verdict("bands-acceptable", table) == said
+    assert verdict("bands", table) == "not measured"
+
+
 def test_the_two_halves_of_the_opset_claim_are_judged_apart():
     def table(eleven, sixteen):
         return [row("a", "manual-tf2onnx11-ort", eleven), row("a", "manual-tf2onnx16-ort", sixteen)]
