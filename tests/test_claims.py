@@ -159,7 +159,7 @@ def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_i
     results = tmp_path / "results"
     run = new_run(results)
     cell = Cell("torch2.13-tf2.21", "cpu", "float32", "grid_sample", "dynamo-ort")
-    run.plan({cell: {"family": "sampling", "hops": "dynamo"}})
+    run.plan({cell: {"family": "sampling", "hops": "dynamo", "tier": "quick"}})
     run.update(cell, verdict="excellent", mse=1e-13)
     run.state(cell, "done")
     run.close(whole=True)
@@ -168,8 +168,10 @@ def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_i
                  "--json", str(files["json"])]) == 0  # fmt: skip
     printed = " ".join(capsys.readouterr().out.split())
     assert "grid_sample: 0% success rate torch2.13-tf2.21: does not hold 1 of 1 exports" in printed
-    assert f"torch2.13-tf2.21: {run.path.name}: 1 cells" in printed
-    assert f"- `torch2.13-tf2.21`: {run.path.name}: 1 cells" in files["markdown"].read_text()
+    assert f"torch2.13-tf2.21: {run.path.name}: 1 cells, quick tier, cpu" in printed
+    assert f"- `torch2.13-tf2.21`: {run.path.name}: 1 cells, quick tier, cpu\n" in (
+        files["markdown"].read_text()
+    )
     assert "| grid_sample: 0% success rate | torch2.13-tf2.21 |" in files["markdown"].read_text()
     found = json.loads(files["json"].read_text())
     (one,) = [one for one in found if one["claim"] == "grid-sample"]
@@ -182,7 +184,7 @@ def test_what_would_count_a_model_twice_is_refused(tmp_path, capsys, devices, wh
         run = new_run(tmp_path)
         for device in devices:
             cell = Cell("torch2.13-tf2.21", device, "float32", "grid_sample", "dynamo-ort")
-            run.plan({cell: {"family": "sampling", "hops": "dynamo"}})
+            run.plan({cell: {"family": "sampling", "hops": "dynamo", "tier": "quick"}})
             run.update(cell, verdict="excellent", mse=1e-13)
             run.state(cell, "done")
         run.close(whole=True)

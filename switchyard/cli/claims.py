@@ -67,7 +67,14 @@ class Tables:
     inputs: list
 
     def described(self, name: str) -> str:
-        return f"{self.runs[name]}: {len(self.rows[name])} cells"
+        rows = self.rows[name]
+        said = [f"{self.runs[name]}: {len(rows)} cells"]
+        said += [f"{tier} tier" for tier in sorted({row["tier"] for row in rows} - {None})]
+        said += sorted({row["device"] for row in rows})
+        launches = max((row["launches"] or 0 for row in rows), default=0)
+        if launches:
+            said.append(f"{launches} launch" + ("es" if launches > 1 else ""))
+        return ", ".join(said)
 
 
 def _tables(options: argparse.Namespace) -> Tables:
