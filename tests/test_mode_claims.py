@@ -39,7 +39,7 @@ def test_forgetting_eval_is_judged_by_each_way_of_exporting_apart():
 
 def test_a_converter_that_refuses_train_mode_breaks_nothing_silently():
     found = judged("eval-mode", [row("digits", "traced_in_train-ort", "refused")])
-    assert found.verdict == NO and "refuses" in found.figure
+    assert found.verdict == NO and "refused" in found.figure
 
 
 def trained(route, mean, variance, biased=0.0):
