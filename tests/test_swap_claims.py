@@ -28,7 +28,7 @@ def test_a_claim_about_one_package_rests_on_the_set_that_swaps_it_alone():
     assert found[TORCH].verdict == "holds"
     assert found[TORCH].rows == ("a-dynamo-ort", "b-dynamo-ort", "c-dynamo-ort")
     assert found[TORCH].figure == (
-        f"torch 2.0.1 to 2.1.2 in {SET}: 1 of 3 cells broke, 1 were mended; broke: a-dynamo-ort"
+        f"torch 2.0.1 to 2.1.2 in {SET}: 1 of 3 cells broke, 1 mended; broke: a-dynamo-ort"
     )
     others = {name: one.verdict for name, one in found.items() if name != TORCH}
     assert set(others.values()) == {"not measured"} and len(others) == 3

@@ -127,7 +127,7 @@ def breaks(
     package, old, new = swap.update.package, swap.update.old, swap.update.new
     figure = (
         f"{package} {old.public} to {new.public} in {swap.base}: {len(broke)} of {len(both)} "
-        f"cells broke, {len(mended)} were mended"
+        f"cells broke, {len(mended)} mended"
     )
     if broke:
         names = [f"{row['model']}-{row['route']}" for row in broke]
