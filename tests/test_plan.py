@@ -107,6 +107,7 @@ def test_an_unknown_model_is_answered_with_the_nearest():
     ("full", "full", "full"),
     ("smoke", "full-only", "full"),
     ("full", "full-only", "full"),
+    ("full-only", "smoke", "full"),
 ])  # fmt: skip
 def test_a_cell_is_in_the_cheapest_tier_that_can_pay_for_it(model, route, wanted):
     tiers = ("smoke", "quick", "full")
