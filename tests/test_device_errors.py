@@ -83,6 +83,12 @@ def test_the_host_that_a_message_names_is_not_in_the_row():
     assert "build-box-7" not in said and "CUDA failure 2: out of memory" in said
 
 
+def test_a_line_that_only_announces_the_next_is_joined_to_it():
+    said = first_line(RuntimeError("backend='inductor' raised:\nFileNotFoundError: gcc\n\nSet X"))
+    assert said == "RuntimeError: backend='inductor' raised: FileNotFoundError: gcc"
+    assert first_line(RuntimeError("it raised:")) == "RuntimeError: it raised:"
+
+
 def test_what_the_packages_lack_is_unavailable_and_what_a_session_lost_has_failed():
     from switchyard.runtimes import DeviceUnavailable, ProviderFallback
 

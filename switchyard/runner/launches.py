@@ -64,7 +64,7 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
             watch.loaded(loaded)
             found.device = watch.found
             found.durations = watch.sample_set(count, _burst)
-        found.memory["after_runs"] = process.ask(do="memory")
+        found.memory["after_runs"] = _answer(process, do="memory")["memory"]
         if watch is not None:
             watch.others(count, found.facts["series"])
     except Ended as ended:
@@ -81,12 +81,16 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
     return found
 
 
-def _burst(process: MeasuredProcess, count: int) -> List[float]:
-    reply = process.ask(do="burst", n=count)
+def _answer(process: MeasuredProcess, **job: Any) -> Dict[str, Any]:
+    reply = process.ask(**job)
     if not reply["ok"]:
         outcome = reply["outcome"]
         raise Ended(outcome["kind"], outcome["message"])
-    return reply["durations_s"]
+    return reply
+
+
+def _burst(process: MeasuredProcess, count: int) -> List[float]:
+    return _answer(process, do="burst", n=count)["durations_s"]
 
 
 def _warm(process: MeasuredProcess, first_seconds: float) -> float:

@@ -95,6 +95,8 @@ def environment_variables(
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
         TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
+        # Else Triton builds its own modules in the user's home, whatever inductor is told.
+        TRITON_CACHE_DIR=str(cache / "triton" / environment.fingerprint),
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
         HF_HUB_OFFLINE="1",

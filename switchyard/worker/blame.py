@@ -203,10 +203,13 @@ def first_line(error: BaseException) -> str:
     """``Type: message`` of the link that says most about the cause, at most 300 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
-    innermost link says what went wrong. No host is named: tables are published.
+    innermost link says what went wrong. One that has it in its own text (dynamo's "backend=...
+    raised:") is followed to the next line. No host is named: tables are published.
     """
     root = list(chain(error))[-1]
     lines = [line.strip() for line in _HOST.sub("", str(root)).splitlines() if line.strip()]
+    if lines and lines[0].endswith("raised:"):
+        lines[0] = " ".join(lines[:2])
     return f"{type(root).__name__}: {lines[0] if lines else '(no message)'}"[:300]
 
 

@@ -164,7 +164,7 @@ class Measured:
         return {"durations_s": timed(call, job["n"])}
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        return self._memory()
+        return {"memory": self._memory()}
 
     def _memory(self) -> Dict[str, Optional[float]]:
         return memory_now(self._loaded.session.companions)

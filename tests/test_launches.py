@@ -1,0 +1,50 @@
+"""One launch of a cell on the CPU, with a measured process that answers from a script."""
+
+from __future__ import annotations
+
+import pytest
+
+from switchyard.runner.launches import launch
+from switchyard.runner.standby import Ready
+
+POINT = {"rss_mib": 50.0, "peak_mib": 60.0, "heap_free_mib": None}
+
+
+class Script:
+    """Answers each frame by its name; every call takes a millisecond, 400 of them the budget."""
+
+    def __init__(self, **changed):
+        self.replies = {
+            "load": {"memory": {"load": POINT}, "facts": {"first_call_seconds": 1e-3}},
+            "memory": {"memory": POINT},
+            **changed,
+        }
+
+    def begin(self):
+        pass
+
+    def close(self):
+        pass
+
+    def ask(self, do, **job):
+        if do == "burst":
+            return {"ok": True, "durations_s": [1e-3] * job["n"]}
+        return {"ok": True, **self.replies[do]}
+
+
+def launched(process):
+    prepared = {"ok": True, "memory": {"import": POINT}, "facts": {}}
+    return launch(Ready(process, prepared, None), {})
+
+
+def test_every_point_of_memory_has_figures_alone():
+    found = launched(Script())
+    assert found.outcome is None and len(found.durations) == 400
+    assert found.memory == {"import": POINT, "load": POINT, "after_runs": POINT}
+
+
+@pytest.mark.parametrize("frame", ["load", "memory"])
+def test_a_question_that_fails_is_the_launchs_outcome(frame):
+    outcome = {"stage": "measure", "verdict": "failed", "kind": "crash", "message": "gone"}
+    found = launched(Script(**{frame: {"ok": False, "outcome": outcome}}))
+    assert (found.outcome.kind, found.outcome.message) == ("crash", "gone")
