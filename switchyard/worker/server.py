@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import importlib
+import importlib.util
 import os
 import select
 import signal
@@ -80,8 +81,23 @@ def _kill(pid: int) -> None:
             pass
 
 
+def import_in_order() -> None:
+    """Import Triton before anything brings in TensorFlow, where both are installed.
+
+    Both hold an LLVM, of which each finds the other's: behind TensorFlow 2.21 the import of Triton 3.7
+    ends the process by SIGSEGV, before it all is well. torch brings Triton in when it exports or
+    compiles, so also where there is no GPU: its builds on PyPI for Linux come with it.
+    """
+    if all(importlib.util.find_spec(name) for name in ("triton", "tensorflow")):
+        try:
+            import triton  # noqa: F401
+        except Exception:  # who has a use for it will be told the same, and in its place
+            pass
+
+
 def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
     """Import each module; module -> {} or what its import raised."""
+    import_in_order()
     from switchyard.hops import import_required
     from switchyard.worker.blame import outcome_of
 

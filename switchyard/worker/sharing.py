@@ -32,6 +32,9 @@ class Tenants:
 
     def enter(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Load ``tenants``: runtime -> what ``measuring`` is given to load it, with its limit."""
+        from switchyard.worker.server import import_in_order
+
+        import_in_order()
         for name, load in job["tenants"].items():
             self._tenants[name] = entered(name, load)
         return {}

@@ -37,8 +37,9 @@ def main() -> None:
     os.close(given.frame)
     for descriptor in (given.result, given.log):  # what the job starts has no use for them
         os.set_inheritable(descriptor, False)
-    from switchyard.worker.server import run_child
+    from switchyard.worker.server import import_in_order, run_child
 
+    import_in_order()
     run_child(message, given.result, given.log, given.server)
 
 
