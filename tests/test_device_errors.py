@@ -83,6 +83,52 @@ def test_the_host_that_a_message_names_is_not_in_the_row():
     assert "build-box-7" not in said and "CUDA failure 2: out of memory" in said
 
 
+#: As onnxruntime 1.31.1 says it, beside its provider that could not start.
+ORT_CALL = (
+    "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /onnxruntime_src/onnxruntime/"
+    "core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, onnxruntime::common::Status>"
+    " onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudnnStatus_t; bool THRW = true] "
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 onnxruntime::CudaCall(ERRTYPE)"
+    " [with ERRTYPE = cudnnStatus_t] CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0"
+)
+
+#: As tensorflow 2.21 does of a SavedModel that JAX lowered for the CPU.
+TF_PLATFORM = """Graph execution error:
+
+Detected at node XlaCallModule defined at (most recent call last):
+<stack traces unavailable>
+The current platform CUDA is not among the platforms required by the module: [CPU]
+\t [[{{node XlaCallModule}}]]
+\t [[StatefulPartitionedCall/XlaCallModule]] [Op:__inference_signature_wrapper_serve_61]"""
+
+TF_SEVERAL = """Graph execution error:
+
+Detected at node MatMul defined at (most recent call last):
+<stack traces unavailable>
+2 root error(s) found.
+  (0) INTERNAL:  Failed to run cuBLAS routine
+\t [[{{node MatMul}}]]
+  (1) CANCELLED: another
+0 successful operations.
+0 derived errors ignored. [Op:__inference_f_7]"""
+
+
+def test_what_a_cuda_library_answered_stands_before_the_signature_that_asked():
+    assert first_line(RuntimeError(ORT_CALL)) == (
+        "RuntimeError: [ONNXRuntimeError] : 1 : FAIL : Exception during initialization: "
+        "CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0"
+    )
+
+
+def test_of_a_graphs_error_the_line_that_says_it_is_told():
+    said = first_line(RuntimeError(TF_PLATFORM))
+    assert said.endswith("error: The current platform CUDA is not among the platforms required by "
+                         "the module: [CPU]")  # fmt: skip
+    assert kind_of(RuntimeError(TF_PLATFORM), "run") == "load-rejected"
+    assert first_line(RuntimeError(TF_SEVERAL)).endswith("(0) INTERNAL:  Failed to run cuBLAS routine")
+    assert first_line(RuntimeError("Graph execution error:")).endswith("Graph execution error:")
+
+
 def test_a_line_that_only_announces_the_next_is_joined_to_it():
     said = first_line(RuntimeError("backend='inductor' raised:\nFileNotFoundError: gcc\n\nSet X"))
     assert said == "RuntimeError: backend='inductor' raised: FileNotFoundError: gcc"

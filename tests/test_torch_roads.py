@@ -149,6 +149,31 @@ def test_sizes_and_what_holds_of_them_are_told_as_jax_wants_them():
     assert torchax._constraints(program) == ("s0 >= 1", "s1 >= 2", "s1 <= 9")
 
 
+@pytest.mark.parametrize("error, platforms", [
+    (None, [("cpu", "cuda")]),
+    (NotImplementedError("rule for 'eigh' not found for platform cuda"), [("cpu", "cuda"), ("cpu",)]),
+])  # fmt: skip
+def test_a_saved_model_is_lowered_for_the_card_too_where_jax_can(error, platforms):
+    asked = []
+
+    def save(which):
+        asked.append(which)
+        if error and "cuda" in which:
+            raise error
+
+    facts = torchax.for_all_or_the_cpu(save)
+    assert asked == platforms and facts["platforms"] == list(platforms[-1])
+    assert ("platforms_reason" in facts) == bool(error)
+
+
+def test_what_has_nothing_to_do_with_the_platform_is_raised_at_once():
+    def save(which):
+        raise NotImplementedError("dynamic shapes of this operator")
+
+    with pytest.raises(NotImplementedError, match="dynamic shapes"):
+        torchax.for_all_or_the_cpu(save)
+
+
 @pytest.mark.parametrize(
     "hop, error, kind, operator",
     [

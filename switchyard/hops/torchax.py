@@ -14,7 +14,8 @@ here was read in torchax 0.0.13 and JAX 0.10.2:
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional, Tuple
+import functools
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from switchyard.hops import Conversion, Hop
 from switchyard.hops.torch_program import argument_order, dynamic_or_fixed, narrowed, notes
@@ -22,6 +23,9 @@ from switchyard.manifest import Manifest
 from switchyard.runtimes import tensorflow_saved_model
 
 FOLDER = "saved_model"
+
+#: What a SavedModel is lowered for: it runs nowhere else.
+PLATFORMS = ("cpu", "cuda")
 
 #: The overloads of ``aten`` that torchax 0.0.13 looks up as it is imported and torch 2.13 lacks:
 #: all of them for dimensions with names.
@@ -50,7 +54,8 @@ def declare(torch: Any) -> Tuple[Any, List[str]]:
 
 class Torchax(Hop):
     """Dimensions declared dynamic stay so where that works, else all are fixed and ``facts`` say
-    why (``dynamic``, ``dynamic_reason``)."""
+    why (``dynamic``, ``dynamic_reason``). Lowered for ``PLATFORMS``; where JAX lacks an operator
+    for one of them, for the CPU alone, and ``facts`` say why (``platforms_reason``)."""
 
     name = "torchax"
     source = "torch"
@@ -87,6 +92,7 @@ class Torchax(Hop):
         torchax.enable_accuracy_mode()
         outputs = job.model.run(job.example)
         order = argument_order(job.model.module.forward, list(job.example))
+        lowered: Dict[str, Any] = {}
 
         def export(shapes: Optional[dict]) -> None:
             # New tensors: torch marks those it was given as dynamic.
@@ -94,10 +100,12 @@ class Torchax(Hop):
             program = torch.export.export(
                 job.model.module, args, kwargs, dynamic_shapes=shapes, strict=False
             )
-            _save(program, order, list(outputs), str(job.target / FOLDER))
+            save = functools.partial(_save, program, order, list(outputs), str(job.target / FOLDER))
+            lowered.update(for_all_or_the_cpu(save))
 
         facts: Dict[str, Any] = dynamic_or_fixed(job.dims, export)
         facts["declared_overloads"] = len(lacking)
+        facts.update(lowered)
         found = tensorflow_saved_model.read_signature(job.target / FOLDER)
         same = {path: path for path in (*job.example, *outputs)}
         changed = narrowed(job.example, same, found["inputs"])
@@ -112,7 +120,23 @@ class Torchax(Hop):
         )
 
 
-def _save(program: Any, inputs: List[str], outputs: List[str], folder: str) -> None:
+def for_all_or_the_cpu(save: Callable[[Tuple[str, ...]], None]) -> Dict[str, Any]:
+    """``save`` for all ``PLATFORMS``, or for the CPU where JAX has no rule for another of them,
+    which is a NotImplementedError ("... not found for platform cuda"): what the manifest says."""
+    try:
+        save(PLATFORMS)
+        return {"platforms": list(PLATFORMS)}
+    except NotImplementedError as error:
+        if "platform" not in str(error):
+            raise
+        reason = str(error)[:500]
+    save(PLATFORMS[:1])
+    return {"platforms": list(PLATFORMS[:1]), "platforms_reason": reason}
+
+
+def _save(
+    program: Any, inputs: List[str], outputs: List[str], folder: str, platforms: Tuple[str, ...]
+) -> None:
     """The exported program as a SavedModel whose ``serving_default`` has these names."""
     import numpy as np
     import tensorflow as tf
@@ -126,7 +150,7 @@ def _save(program: Any, inputs: List[str], outputs: List[str], folder: str) -> N
         polymorphic_shapes=[None, [_polymorphic(aval.shape) for aval in avals]],
         polymorphic_constraints=_constraints(program),
         with_gradient=False,
-        native_serialization_platforms=("cpu",),
+        native_serialization_platforms=platforms,
     )
     module = tf.Module()
     module.weights = [tf.Variable(np.asarray(state), trainable=False) for state in states]

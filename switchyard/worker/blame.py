@@ -79,6 +79,8 @@ RUN_RULES: Sequence[Rule] = (
     ("", "Got invalid dimensions", "shape"),
     ("", "shape mismatch", "shape"),
     ("", "Incompatible shapes", "shape"),
+    # An XlaCallModule that was lowered for other devices.
+    ("", "is not among the platforms required by the module", "load-rejected"),
     # A SavedModel that calls a Python function of the process that made it.
     ("", "Could not find callback with key=", "invalid-graph"),
 )
@@ -137,6 +139,8 @@ DTYPE_RULES: Sequence[Rule] = (
 )
 
 _HOST = re.compile(r"\bhostname=\S+")
+#: The C++ signature that ONNX Runtime puts before what a CUDA library answered, twice.
+_CUDA_CALL = re.compile(r"\S*cuda_call\.cc:\d+ .*?(?=CU\w+ failure \d+: )")
 
 RULES = {
     "import": IMPORT_RULES,
@@ -203,14 +207,28 @@ def first_line(error: BaseException) -> str:
     """``Type: message`` of the link that says most about the cause, at most 300 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
-    innermost link says what went wrong. One that has it in its own text (dynamo's "backend=...
-    raised:") is followed to the next line. No host is named: tables are published.
+    innermost link says what went wrong. No host is named: tables are published.
     """
     root = list(chain(error))[-1]
-    lines = [line.strip() for line in _HOST.sub("", str(root)).splitlines() if line.strip()]
-    if lines and lines[0].endswith("raised:"):
-        lines[0] = " ".join(lines[:2])
-    return f"{type(root).__name__}: {lines[0] if lines else '(no message)'}"[:300]
+    text = _CUDA_CALL.sub("", _HOST.sub("", str(root)))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{type(root).__name__}: {_telling(lines) or '(no message)'}"[:300]
+
+
+def _telling(lines: Sequence[str]) -> str:
+    """The first line, or of an error that only announces there what went wrong, the line that
+    says it: dynamo's ``backend=... raised:`` and the next, and of TensorFlow's ``Graph execution
+    error:``, behind the node and its trace, the first error of several or the last line that
+    names no node (``[[...]]``)."""
+    if not lines:
+        return ""
+    if lines[0].endswith("raised:"):
+        return " ".join(lines[:2])
+    if lines[0] == "Graph execution error:" and len(lines) > 1:
+        first = [line for line in lines if line.startswith("(0) ")]
+        said = first or [line for line in lines if not line.startswith("[[")]
+        return f"{lines[0]} {said[0] if first else said[-1]}"
+    return lines[0]
 
 
 def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> Outcome:
