@@ -78,6 +78,11 @@ def test_an_arenas_words_mean_the_device_only_where_the_job_was_on_one():
     assert kind_of(error, "run", ON_DEVICE_RULES) == "device-oom"
 
 
+def test_a_card_with_no_room_for_tensorflow_itself_is_out_of_memory():
+    error = RuntimeError("Failed to allocate scratch buffer for device 0 [Op:VarHandleOp]")
+    assert kind_of(error, "run", ON_DEVICE_RULES) == "device-oom"
+
+
 def test_the_host_that_a_message_names_is_not_in_the_row():
     said = first_line(RuntimeError(ORT_OOM))
     assert "build-box-7" not in said and "CUDA failure 2: out of memory" in said
@@ -86,10 +91,10 @@ def test_the_host_that_a_message_names_is_not_in_the_row():
 #: As onnxruntime 1.31.1 says it, beside its provider that could not start.
 ORT_CALL = (
     "[ONNXRuntimeError] : 1 : FAIL : Exception during initialization: /onnxruntime_src/onnxruntime/"
-    "core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, onnxruntime::common::Status>"
-    " onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudnnStatus_t; bool THRW = true] "
-    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 onnxruntime::CudaCall(ERRTYPE)"
-    " [with ERRTYPE = cudnnStatus_t] CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0"
+    "core/providers/cuda/cuda_call.cc:154 std::conditional_t<THRW, void, common::Status> "
+    "onnxruntime::CudaCall(ERRTYPE, const char*) [with ERRTYPE = cudnnStatus_t; bool THRW = true] "
+    "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:146 onnxruntime::CudaCall(int) "
+    "[with ERRTYPE = cudnnStatus_t] CUDNN failure 1001: CUDNN_STATUS_NOT_INITIALIZED ; GPU=0"
 )
 
 #: As tensorflow 2.21 does of a SavedModel that JAX lowered for the CPU.
@@ -125,7 +130,8 @@ def test_of_a_graphs_error_the_line_that_says_it_is_told():
     assert said.endswith("error: The current platform CUDA is not among the platforms required by "
                          "the module: [CPU]")  # fmt: skip
     assert kind_of(RuntimeError(TF_PLATFORM), "run") == "load-rejected"
-    assert first_line(RuntimeError(TF_SEVERAL)).endswith("(0) INTERNAL:  Failed to run cuBLAS routine")
+    several = first_line(RuntimeError(TF_SEVERAL))
+    assert several.endswith("(0) INTERNAL:  Failed to run cuBLAS routine")
     assert first_line(RuntimeError("Graph execution error:")).endswith("Graph execution error:")
 
 

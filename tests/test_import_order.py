@@ -1,4 +1,4 @@
-"""What must be imported before what in one process, with packages that end it as the real ones do."""
+"""What must be imported before what in one process, with packages that end it as the real do."""
 
 from __future__ import annotations
 

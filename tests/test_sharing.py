@@ -4,13 +4,23 @@ card and processes that answer from a script. No figure here was measured."""
 from __future__ import annotations
 
 import contextlib
+import math
 import pathlib
 import types
 
 import pytest
 
 from switchyard.runner import arrangements, sharing
-from switchyard.runner.arrangements import ALONE, ARRANGEMENTS, CAPS, TENSORFLOW, TORCH, Arrangement
+from switchyard.runner.arrangements import (
+    ALONE,
+    ARRANGEMENTS,
+    CAPS,
+    ENOUGH,
+    MORE,
+    TENSORFLOW,
+    TORCH,
+    Arrangement,
+)
 from switchyard.runner.nvml import Sample
 from switchyard.runner.standby import Ended
 from switchyard.worker.sharing import Tenant, Tenants
@@ -19,7 +29,7 @@ from switchyard.worker.sharing import Tenant, Tenants
 def test_every_arrangement_has_a_name_of_its_own_and_needs_are_measured_before_caps():
     names = [one.name for one in ARRANGEMENTS]
     assert len(set(names)) == len(names)
-    assert ARRANGEMENTS[: len(ALONE)] == ALONE
+    assert ARRANGEMENTS[: len(ALONE) + len(ENOUGH)] == ALONE + ENOUGH
     for cap in CAPS:
         ways = [one for one in ARRANGEMENTS if one.cap == cap]
         assert {one.processes for one in ways} == {1, 2}
@@ -38,6 +48,8 @@ def test_a_cap_is_a_share_of_what_each_needs_alone():
     needs = {TORCH: 400.0, TENSORFLOW: 100.0}
     assert arrangements.limits(Arrangement(), needs) == {}
     assert arrangements.limits(Arrangement(cap=0.5), needs) == {TORCH: 200.0, TENSORFLOW: 50.0}
+    odd = arrangements.limits(Arrangement(cap=0.25), {TORCH: 10.0, TENSORFLOW: 11.5})
+    assert odd == {TORCH: 2.5, TENSORFLOW: 3.0}
     with pytest.raises(KeyError, match=TENSORFLOW):
         arrangements.limits(Arrangement(cap=0.5), {TORCH: 400.0, TENSORFLOW: None})
 
@@ -140,6 +152,26 @@ def test_all_are_tried_and_caps_come_from_what_was_seen_alone(tried):
     assert len(processes) == sum(one.processes for one in ARRANGEMENTS)
     expandable = [one for one in processes if "PYTORCH_ALLOC_CONF" in one.variables]
     assert len(expandable) == sum(one.expandable for one in ARRANGEMENTS)
+
+
+@pytest.mark.parametrize("wants, cap", [(100, 100.0), (120, 125.0), (301, None)])
+def test_what_a_framework_needs_is_the_least_with_which_it_ran_alone(tried, wants, cap):
+    """TensorFlow's pool of one size has holes that one that grows did not have."""
+
+    def with_holes(process, do, job):
+        reply = well(process, do, job)
+        limit = process.tenants[TENSORFLOW]["memory_limit_mib"]
+        if do == "turns" and limit and limit < wants:
+            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+        return reply
+
+    rows, processes = tried(with_holes, ALONE[1], ENOUGH[1], Arrangement((TENSORFLOW,), cap=0.5))
+    enough, half = rows["alone tf cap-100%"], rows["alone tf cap-50%"]
+    assert enough["turns_done"] == ("20" if cap else "0")
+    assert enough["tensorflow_cap_mib"] == (str(cap) if cap else "300.0")
+    assert half["tensorflow_cap_mib"] == (str(float(math.ceil(cap / 2))) if cap else "")
+    assert cap or half["message"] == "what tf needs alone is not known"
+    assert len(processes) == (2 + (MORE.index(cap / 100) + 1) if cap else 1 + len(MORE))
 
 
 def test_one_that_runs_out_of_memory_is_a_row_and_the_next_is_tried(tried):

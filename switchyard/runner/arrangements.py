@@ -1,13 +1,14 @@
 """The ways in which torch and TensorFlow are put on one card, and the table of how each went:
 pure, but for the file that the table is.
 
-A cap is a share of what a framework needs alone: the most that its allocator held there.
+A cap is a share of what a framework needs alone: the least with which it was seen to run there.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import math
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
@@ -52,8 +53,16 @@ class Arrangement:
 #: What each needs alone stands first: the caps are shares of it.
 ALONE = (Arrangement((TORCH,)), Arrangement((TENSORFLOW,)))
 
+#: Then each with no more than that, to see whether it is enough.
+ENOUGH = tuple(Arrangement(one.tenants, cap=1.0) for one in ALONE)
+
+#: Times what its allocator held that a tenant is given in turn until it runs: a pool of one size
+#: loses more to rounding and to holes than one that grows.
+MORE = (1.0, 1.25, 1.5, 2.0, 3.0)
+
 ARRANGEMENTS: Tuple[Arrangement, ...] = (
     *ALONE,
+    *ENOUGH,
     Arrangement((TENSORFLOW,), growth=False),
     Arrangement(),
     Arrangement(between="deleted"),
@@ -92,20 +101,27 @@ SAID: Dict[str, Tuple[str, str]] = {
     "tensorflow_peak_mib": (TENSORFLOW, "peak_mib"),
 }
 
-#: Tenant -> the figure that says what it needs: what torch's allocator took of the card, and
-#: the most that TensorFlow's handed out, since it does not say what it took.
+#: Tenant -> the figure that what it needs is looked for from: what torch's allocator took of the
+#: card, and the most that TensorFlow's handed out, since it does not say what it took.
 NEEDS = {TORCH: "torch_reserved_peak_mib", TENSORFLOW: "tensorflow_peak_mib"}
+
+#: Tenant -> the column of its cap.
+CAPPED = {TORCH: "torch_cap_mib", TENSORFLOW: "tensorflow_cap_mib"}
 
 
 def limits(arrangement: Arrangement, needs: Mapping[str, Optional[float]]) -> Dict[str, float]:
     """MiB that each tenant may take; none without a cap. Raises KeyError, with the tenant, where
-    what it needs alone is not known."""
+    what it needs alone is not known. TensorFlow's are whole, rounded up: it cuts off the rest of
+    one itself, and with 3.9 of what needs 3.9 it would run out."""
     if arrangement.cap is None:
         return {}
     unknown = [tenant for tenant in arrangement.tenants if not needs.get(tenant)]
     if unknown:
         raise KeyError(unknown[0])
-    return {tenant: arrangement.cap * needs[tenant] for tenant in arrangement.tenants}
+    shares = {tenant: arrangement.cap * needs[tenant] for tenant in arrangement.tenants}
+    if TENSORFLOW in shares:
+        shares[TENSORFLOW] = float(math.ceil(shares[TENSORFLOW]))
+    return shares
 
 
 def variables(arrangement: Arrangement) -> Dict[str, str]:

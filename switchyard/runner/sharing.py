@@ -10,7 +10,16 @@ import statistics
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from switchyard.runner import arrangements
-from switchyard.runner.arrangements import ALONE, ARRANGEMENTS, NEEDS, TURNS, Arrangement
+from switchyard.runner.arrangements import (
+    ALONE,
+    ARRANGEMENTS,
+    CAPPED,
+    ENOUGH,
+    MORE,
+    NEEDS,
+    TURNS,
+    Arrangement,
+)
 from switchyard.runner.plan import Planned
 from switchyard.runner.rows import without_paths
 from switchyard.runner.standby import Ended, MeasuredProcess
@@ -48,7 +57,10 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
         done = run.progress.watch(f"{cell.short}  sharing: {arrangement.name}")
         try:
             with run.crew.gate.alone():
-                row = _tried(run, planned, arrangement, needs)
+                if arrangement in ENOUGH:
+                    row = _enough(run, planned, arrangement, needs)
+                else:
+                    row = _tried(run, planned, arrangement, needs)
         finally:
             done()
         if arrangement in ALONE:
@@ -63,6 +75,21 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
     return table.rows(**own)
 
 
+def _enough(
+    run: Run, planned: Planned, arrangement: Arrangement, needs: Dict[str, Optional[float]]
+) -> Dict[str, Any]:
+    """Try it with more and more of what the tenant held alone until it runs, and let that be what
+    it needs; where it never does, that is not known."""
+    (tenant,) = arrangement.tenants
+    held, needs[tenant] = needs.get(tenant), None
+    for factor in MORE if held else (1.0,):
+        row = _tried(run, planned, arrangement, {tenant: held and held * factor})
+        if row.get("turns_done") == TURNS:
+            needs[tenant] = row[CAPPED[tenant]]
+            break
+    return row
+
+
 def _tried(
     run: Run, planned: Planned, arrangement: Arrangement, needs: Dict[str, Optional[float]]
 ) -> Dict[str, Any]:
@@ -71,10 +98,7 @@ def _tried(
     except KeyError as unknown:
         words = f"what {unknown.args[0]} needs alone is not known"
         return {"message": words}
-    row: Dict[str, Any] = {
-        "torch_cap_mib": limits.get(arrangements.TORCH),
-        "tensorflow_cap_mib": limits.get(arrangements.TENSORFLOW),
-    }
+    row: Dict[str, Any] = {column: limits.get(tenant) for tenant, column in CAPPED.items()}
     before = run.card.sample().used_mib
     processes: List[MeasuredProcess] = []
     try:

@@ -37,7 +37,7 @@ BUILD_RULES: Sequence[Rule] = (
     ("ModuleNotFoundError", "", "missing-dependency"),
     ("AttributeError", "module 'torch", "removed-api"),
     ("ImportError", "cannot import name", "removed-api"),
-    # As torch says that a kernel of its own is missing: "addmm_impl_cpu_" not implemented for 'Half'
+    # As torch says that a kernel of its own is missing: "addmm_impl_cpu_" not implemented for ...
     ("", "\" not implemented for '", "unsupported-dtype"),
 )
 
@@ -122,6 +122,7 @@ DEVICE_RULES: Sequence[Rule] = (
 ON_DEVICE_RULES: Sequence[Rule] = (
     ("", "Failed to allocate memory for requested buffer", "device-oom"),
     ("", "Dst tensor is not initialized", "device-oom"),
+    ("", "Failed to allocate scratch buffer for device", "device-oom"),
 )
 
 #: Of a cell in another precision than float32 only: what ONNX Runtime says of a type that ONNX does

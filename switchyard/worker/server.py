@@ -84,9 +84,9 @@ def _kill(pid: int) -> None:
 def import_in_order() -> None:
     """Import Triton before anything brings in TensorFlow, where both are installed.
 
-    Both hold an LLVM, of which each finds the other's: behind TensorFlow 2.21 the import of Triton 3.7
-    ends the process by SIGSEGV, before it all is well. torch brings Triton in when it exports or
-    compiles, so also where there is no GPU: its builds on PyPI for Linux come with it.
+    Both hold an LLVM, of which each finds the other's: behind TensorFlow 2.21 the import of Triton
+    3.7 ends the process by SIGSEGV, before it all is well. torch brings Triton in when it exports
+    or compiles, so also where there is no GPU: its builds on PyPI for Linux come with it.
     """
     if all(importlib.util.find_spec(name) for name in ("triton", "tensorflow")):
         try:

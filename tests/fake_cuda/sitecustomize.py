@@ -99,6 +99,7 @@ def arrangements(module):
     """Of more than twenty, each of which imports two frameworks, one of each sort."""
     module.ARRANGEMENTS = (
         *module.ALONE,
+        *module.ENOUGH,
         module.Arrangement(between="emptied", expandable=True, cap=0.5),
         module.Arrangement(processes=2),
     )

@@ -1,0 +1,84 @@
+"""A CUDA card of host memory, for the CUDA builds of torch, ONNX Runtime and TensorFlow.
+
+What lies below the frameworks is replaced, and nothing in them: the CUDA runtime, the driver, NVML,
+and of cuBLAS the matrix product, which is computed on the CPU. Every other kernel does nothing, so
+that a model of products answers rightly and any other does not. Placement, allocators, memory
+limits, events, graphs and errors are the frameworks' own; times mean nothing.
+
+The library is built from the C files here for the headers of one environment, and preloaded.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import re
+import subprocess
+from typing import Dict, Iterable
+
+HERE = pathlib.Path(__file__).parent
+LIBRARY = "libsimulated_card.so"
+
+#: Opened by name: the driver and NVML by everybody, the others by TensorFlow, of whose CUDA it has
+#: only stubs. (torch and ONNX Runtime open their own, whose functions the preloaded ones precede.)
+BY_NAME = (
+    "libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1", "libcudart.so.12", "libcublas.so.12",
+    "libcublasLt.so.12", "libcufft.so.11", "libcusolver.so.11", "libcusparse.so.12",
+)  # fmt: skip
+
+#: Opened by name once it is loaded, by ONNX Runtime: the first of that name is taken.
+CUDNN = "libcudnn.so.9"
+
+#: The driver's functions, and ours, have no version; those of CUDA's libraries have their file's.
+_OF_DRIVER = re.compile(r"(__)?(cu|nvml)[A-Za-z]")
+
+
+def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
+    """Build the card for the frameworks in ``packages`` (a site-packages) into ``folder``: the
+    environment variables of a process that is to run on it.
+
+    Raises CalledProcessError, with what the compiler said, and OSError where there is none.
+    """
+    headers = packages / "triton" / "backends" / "nvidia" / "include"
+    sources = sorted(map(str, HERE.glob("*.c")))
+    command = ["gcc", "-shared", "-fPIC", "-O2", f"-I{headers}", "-o", str(folder / LIBRARY)]
+    _run([*command, *sources, "-ldl", "-lpthread"])
+    # A library that is bound when it is loaded wants all its names: those that nothing here calls.
+    absent = sorted(set(_names(_libraries(packages), "--undefined-only"))
+                    - set(_names([folder / LIBRARY], "--defined-only")))  # fmt: skip
+    stubs = folder / "stubs.c"
+    stubs.write_text("".join(_STUB % {"name": name} for name in absent))
+    _run([*command, *sources, str(stubs), "-ldl", "-lpthread"])
+    for name in BY_NAME:
+        (folder / name).symlink_to(LIBRARY)
+    _run(["gcc", "-shared", f"-Wl,-soname,{CUDNN}", "-o", str(folder / CUDNN), "-Wl,--no-as-needed",
+          f"-L{folder}", f"-l:{LIBRARY}", "-Wl,-rpath,$ORIGIN"])  # fmt: skip
+    return {
+        "LD_PRELOAD": f"{folder / LIBRARY}:{folder / CUDNN}",
+        "LD_LIBRARY_PATH": str(folder),
+        "SIMULATED_CARD_LEDGER": str(folder / "ledger"),
+    }
+
+
+_STUB = """
+int fprintf(void *, const char *, ...); extern void *stderr;
+int %(name)s(void) { fprintf(stderr, "simulated card: no %(name)s\\n"); return 801; }
+"""
+
+
+def _libraries(packages: pathlib.Path) -> Iterable[pathlib.Path]:
+    yield from (packages / "torch" / "lib").glob("lib*.so")
+    yield from (packages / "onnxruntime" / "capi").glob("libonnxruntime_providers_cuda.so")
+
+
+def _names(libraries: Iterable[pathlib.Path], which: str) -> Iterable[str]:
+    for library in libraries:
+        for line in _run(["nm", "-D", which, str(library)]).splitlines():
+            name, _, version = line.split()[-1].partition("@")
+            if "libcu" in version or _OF_DRIVER.match(name):
+                yield name
+
+
+def _run(command: Iterable[str]) -> str:
+    return subprocess.run(
+        list(command), check=True, capture_output=True, text=True, timeout=300
+    ).stdout

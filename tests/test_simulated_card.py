@@ -1,0 +1,165 @@
+"""``pytest bench/ --gpu`` with the default set's CUDA lock, whole, on a card of host memory.
+
+Real are the runner, its processes, and the CUDA builds of torch, ONNX Runtime and TensorFlow with
+their allocators; ``simulated_card`` stands in for the driver, the CUDA runtime, NVML and cuBLAS. No
+figure here was measured on a card. Skipped where the lock is not installed (11 GB).
+"""
+
+from __future__ import annotations
+
+import csv
+import pickle
+import shutil
+
+import pytest
+import simulated_card
+
+from switchyard.runner import environments, version_sets
+from switchyard.runner.options import DEFAULT_SET
+
+PLANTED = simulated_card.HERE.parent / "planted"
+EAGER = ("--model", "products", "--route", "torch-eager")
+
+#: MiB that a context takes of the card, by the card's own setting.
+CONTEXT = 400
+
+pytestmark = pytest.mark.simulated_card
+
+
+@pytest.fixture(scope="module")
+def on_card(bench, tmp_path_factory):
+    """Run ``bench/`` on a card that is new, with the settings given."""
+    home, _ = environments.home_of(version_sets.find(DEFAULT_SET), "core", "cuda")
+    found = list(home.glob("lib/python*/site-packages"))
+    if not found:
+        pytest.skip(f"switchyard install {DEFAULT_SET} --flavour cuda")
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc, with which the card is built")
+    folder = tmp_path_factory.mktemp("card")
+    variables = simulated_card.build(found[0], folder)
+
+    def run(*arguments, **settings):
+        ledger = tmp_path_factory.mktemp("ledger") / "ledger"
+        return bench(
+            "--gpu", "--zoo", PLANTED / "products.py", "--hop", PLANTED / "products_hop.py",
+            *arguments, files=["bench/"],
+            **{**variables, "SIMULATED_CARD_LEDGER": str(ledger), **settings},
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def ended(on_card):
+    return on_card(
+        "--model", "products", "--model", "determinants", "--route", "torch-eager",
+        "--route", "torch-compile", "--route", "torchscript-ort", "--route", "products-tf",
+        "--record-memory", "-k", "not sharing",
+    )  # fmt: skip
+
+
+def test_every_framework_answers_rightly_on_the_device(ended):
+    rows = ended.rows
+    assert ended.status == 0, ended.output
+    verdicts = {cell: row["verdict"] for cell, row in rows.items() if row["model"] == "products"}
+    assert len(verdicts) == 4 and set(verdicts.values()) == {"excellent"}, ended.output
+    assert {row["device"] for row in rows.values()} == {"cuda"}
+    assert rows["products-torch-eager"]["providers"] == rows["products-products-tf"]["providers"]
+    assert rows["products-torch-eager"]["providers"] == "cuda"
+    ort = rows["products-torchscript-ort"]
+    assert ort["providers"] == "CUDAExecutionProvider>CPUExecutionProvider"
+    assert (ort["nodes_on_device"], ort["nodes_on_cpu"], ort["placement_kind"]) == ("3", "0", "")
+
+
+def test_what_stayed_on_the_cpu_is_found_in_onnx_runtimes_own_profile(ended):
+    row = ended.rows["determinants-torchscript-ort"]
+    assert (row["placement_kind"], row["nodes_on_cpu"]) == ("cpu-fallback", "1")
+    assert row["placement_message"].endswith("Det") and 0 < float(row["share_on_cpu"]) < 1
+
+
+def test_every_series_is_measured_where_there_is_one(ended):
+    for route, lacks in {
+        "torch-eager": "", "torch-compile": "", "torchscript-ort": "device",
+        "products-tf": "device graph",
+    }.items():  # fmt: skip
+        row = ended.rows[f"products-{route}"]
+        for series in ("", "from_host_", "device_", "graph_"):
+            column = f"latency_{series}median_ms"
+            assert bool(row[column]) == (series.rstrip("_") not in lacks.split()), (route, column)
+
+
+def test_memory_is_what_each_allocator_and_nvml_say(ended):
+    rows, weights = ended.rows, (64 * 1024 + 1024 * 2048 + 2048 * 64) * 4 / 2**20
+    eager, tf = rows["products-torch-eager"], rows["products-products-tf"]
+    for row in (eager, tf):
+        assert float(row["gpu_peak_mib"]) >= float(row["gpu_allocated_mib"]) > weights
+        assert float(row["gpu_leak_bytes"]) == 0
+        assert row["gpu_process_mib"] == row["gpu_used_mib"] and row["gpu_foreign_processes"] == "0"
+    reserved = float(eager["gpu_reserved_mib"])
+    assert float(eager["gpu_process_mib"]) == CONTEXT + reserved
+    assert float(eager["gpu_slack"]) == pytest.approx(
+        1 - float(eager["gpu_allocated_mib"]) / reserved
+    )
+    assert 0 <= float(eager["gpu_external_fragmentation"]) < 1
+    assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
+
+
+def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
+    path = ended.folder / "memory" / "products-torch-eager.float32.pickle"
+    with open(path, "rb") as file:  # which this test's own run wrote
+        kept = pickle.load(file)
+    assert kept["segments"] and {"action", "addr", "size"} <= set(kept["device_traces"][0][0])
+    assert {"alloc", "segment_alloc"} <= {one["action"] for one in kept["device_traces"][0]}
+
+
+def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(on_card):
+    ended = on_card("--model", "wide_products", *EAGER, "-k", "not sharing",
+                    SIMULATED_CARD_MIB=str(CONTEXT + 60))  # fmt: skip
+    assert ended.outcome("wide_products-torch-eager") == ("load", "device-oom", "failed")
+    assert ended.rows["products-torch-eager"]["verdict"] == "excellent", ended.output
+
+
+@pytest.mark.parametrize("settings, kind", [
+    ({"SIMULATED_CARD_LOST_AFTER": "20"}, "device-lost"),
+    ({"SIMULATED_CARD_HANGS_AFTER": "20"}, "timeout"),
+])  # fmt: skip
+def test_a_card_that_breaks_is_the_cells_outcome_and_leaves_nothing_behind(
+    on_card, settings, kind
+):
+    ended = on_card(*EAGER, "--stage-timeout", "20", **settings)
+    row = ended.rows["products-torch-eager"]
+    assert kind in (row["kind"], row["measure_kind"]), ended.output
+    assert not ended.left_behind()
+
+
+def test_a_driver_that_is_too_old_is_said(on_card):
+    ended = on_card(*EAGER, SIMULATED_CARD_OLD_DRIVER="1")
+    assert ended.outcome("products-torch-eager") == ("load", "driver-too-old", "failed")
+
+
+def test_a_clock_that_is_held_down_makes_a_sample_set_noisy(on_card):
+    ended = on_card(*EAGER, SIMULATED_CARD_THROTTLE="8")
+    row = ended.rows["products-torch-eager"]
+    assert (row["measure_kind"], row["gpu_samples_retaken"]) == ("noisy", "3")
+    assert row["gpu_throttle"] == "hw-slowdown" and row["verdict"] == "excellent"
+
+
+def test_torch_and_tensorflow_share_the_card_with_their_own_allocators(on_card):
+    ended = on_card("--model", "products", "--route", "products-tf", "-k", "sharing",
+                    PYTHONPATH=str(simulated_card.HERE / "fewer"))  # fmt: skip
+    assert ended.status == 0, ended.output
+    with open(ended.folder / "sharing.csv", newline="") as file:
+        rows = {row["arrangement"]: row for row in csv.DictReader(file)}
+    for name in ("alone torch-eager", "alone tf", "alone torch-eager cap-100%",
+                 "alone tf cap-100%", "2-process",
+                 "1-process emptied expandable cap-100%"):  # fmt: skip
+        assert (rows[name]["turns_done"], rows[name]["kind"]) == ("20", ""), rows[name]
+    # Without growth TensorFlow takes nearly the whole card for a model of a few MiB.
+    assert float(rows["alone tf no-growth"]["card_mib"]) > 10_000
+    assert float(rows["alone tf"]["card_mib"]) < CONTEXT + 100
+    two, one = rows["2-process"], rows["1-process emptied expandable cap-100%"]
+    assert float(two["card_mib"]) > 2 * CONTEXT > float(one["card_mib"])
+    # What torch asks for cuBLAS beside its tensors is more than that.
+    short = rows["1-process cap-25%"]
+    assert (short["turns_done"], short["kind"]) == ("0", "device-oom")
+    assert "CUDA out of memory" in short["message"]
