@@ -296,9 +296,15 @@ _SCRUB = (
 )
 
 
+#: Characters of a signature. Tables of before have more, of a message that was cut first: behind
+#: these it depends on how long the paths in it were.
+SIGNATURE_LENGTH = 160
+
+
 def signature_of(message: str) -> str:
-    """The message without paths, addresses, numbers and temporary names, at most 200 long."""
+    """The message without paths, addresses, numbers and temporary names, at most
+    ``SIGNATURE_LENGTH`` long. To be given the whole message: where it is cut, paths decide."""
     text = message.strip()
     for pattern, replacement in _SCRUB:
         text = pattern.sub(replacement, text)
-    return text[:200]
+    return text[:SIGNATURE_LENGTH]

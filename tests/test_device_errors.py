@@ -135,6 +135,13 @@ def test_of_a_graphs_error_the_line_that_says_it_is_told():
     assert first_line(RuntimeError("Graph execution error:")).endswith("Graph execution error:")
 
 
+def test_one_error_has_one_signature_however_long_the_paths_in_it_are():
+    words = "Load model from %s/model.onnx failed:This is an invalid model. " + 30 * "(name, "
+    short, long = (outcome_of(RuntimeError(words % path), "load") for path in
+                   ("/a/b", "/home" + 20 * "/some/where"))  # fmt: skip
+    assert short.signature == long.signature and len(long.message) == 300
+
+
 def test_a_line_that_only_announces_the_next_is_joined_to_it():
     said = first_line(RuntimeError("backend='inductor' raised:\nFileNotFoundError: gcc\n\nSet X"))
     assert said == "RuntimeError: backend='inductor' raised: FileNotFoundError: gcc"

@@ -29,7 +29,7 @@ from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
 from switchyard.compare.timing import Timing, compare_timing
 from switchyard.tables import schema
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import PASSING, SIGNATURE_LENGTH
 
 if TYPE_CHECKING:
     import numpy
@@ -104,8 +104,10 @@ def judge(
     pass_both = both & passed[0] & passed[1]
     neither = both & ~passed[0] & ~passed[1]
     differs = numpy.zeros(len(here), bool)
-    for name in ("stage", "kind", "verdict", "signature"):
+    for name in ("stage", "kind", "verdict"):
         differs |= (old[name] != new[name]).to_numpy(bool)
+    signatures = [side["signature"].str[:SIGNATURE_LENGTH] for side in (old, new)]
+    differs |= (signatures[0] != signatures[1]).to_numpy(bool)
 
     errors = [_error(side) for side in (old, new)]
     timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds)

@@ -205,7 +205,7 @@ def operator_of(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """``Type: message`` of the link that says most about the cause, at most 300 characters.
+    """``Type: message`` of the link that says most about the cause, at most 4,000 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
     innermost link says what went wrong. No host is named: tables are published.
@@ -213,7 +213,7 @@ def first_line(error: BaseException) -> str:
     root = list(chain(error))[-1]
     text = _CUDA_CALL.sub("", _HOST.sub("", str(root)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"{type(root).__name__}: {_telling(lines) or '(no message)'}"[:300]
+    return f"{type(root).__name__}: {_telling(lines) or '(no message)'}"[:4000]
 
 
 def _telling(lines: Sequence[str]) -> str:
@@ -244,7 +244,7 @@ def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> 
         kind=kind,
         operator=getattr(error, "operator", "")
         or (operator_of(text) if KINDS[kind] in ("capability", "artefact") else ""),
-        message=message,
+        message=message[:300],
         signature=signature_of(message),
         detail=trace[-6000:],
     )
