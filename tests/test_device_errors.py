@@ -61,6 +61,10 @@ TOO_OLD = (
                   "display driver / cuda driver combination"), "driver-too-old"),
     (RuntimeError("CUDA error: no kernel image is available for execution on the device"),
      "abi-mismatch"),
+    (RuntimeError("cuDNN version incompatibility: PyTorch was compiled  against (9, 20, 0) but "
+                  "found runtime version (9, 13, 0)."), "abi-mismatch"),
+    (RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : Status Message: cuDNN is unavailable "
+                  "for CUDA Execution Provider: dlsym failed for cudnnCreate"), "missing-dependency"),
     (RuntimeError("No CUDA GPUs are available"), "provider-fallback"),
     (RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                   "cuda:0 and cpu!"), "bad-fixture"),

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.runner import environments, locking, version_sets
-from switchyard.runner.workers import environment_variables
+from switchyard.runner.variables import environment_variables
 from switchyard.vocabulary import UnknownName
 
 DEFAULT = "torch2.13-tf2.21"

@@ -133,8 +133,10 @@ def test_a_card_that_breaks_is_the_cells_outcome_and_leaves_nothing_behind(
 
 
 def test_a_driver_that_is_too_old_is_said(on_card):
-    ended = on_card(*EAGER, SIMULATED_CARD_OLD_DRIVER="1")
-    assert ended.outcome("products-torch-eager") == ("load", "driver-too-old", "failed")
+    ended = on_card(*EAGER, "--route", "torchscript-ort", SIMULATED_CARD_OLD_DRIVER="1")
+    for cell in ("products-torch-eager", "products-torchscript-ort"):
+        assert ended.outcome(cell) == ("load", "driver-too-old", "failed"), ended.output
+        assert "driver" in ended.rows[cell]["message"]
 
 
 def test_a_clock_that_is_held_down_makes_a_sample_set_noisy(on_card):

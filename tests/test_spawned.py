@@ -11,7 +11,8 @@ import textwrap
 import pytest
 from test_workers import AMPLE, FAKE, gone, job, server_pid, staged  # noqa: F401
 
-from switchyard.runner.workers import Limits, ServerLost, Worker, environment_variables
+from switchyard.runner.variables import environment_variables
+from switchyard.runner.workers import Limits, ServerLost, Worker
 from switchyard.worker.touching import open_devices
 
 TOUCHES = """

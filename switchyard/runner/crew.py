@@ -14,14 +14,8 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from switchyard.runner import environments
 from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
-from switchyard.runner.workers import (
-    Finished,
-    Limits,
-    ServerLost,
-    Worker,
-    WorkerFailed,
-    environment_variables,
-)
+from switchyard.runner.variables import environment_variables
+from switchyard.runner.workers import Finished, Limits, ServerLost, Worker, WorkerFailed
 from switchyard.vocabulary import Outcome, signature_of
 
 

@@ -21,7 +21,6 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import psutil
 
 from switchyard import wire
-from switchyard.runner.version_sets import CURRENT
 from switchyard.vocabulary import Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
@@ -74,42 +73,6 @@ class _Child:
         self.pid: Optional[int] = None
         self.exit: Optional[Dict[str, Any]] = None
         self.changed = threading.Condition()
-
-
-def environment_variables(
-    environment, worker_path: pathlib.Path, cache: pathlib.Path, visible: str = "-1"
-) -> dict:
-    """What a version set's processes see: their own path and scripts, nothing of the runner's.
-
-    ``visible``: the CUDA device they may use, none by default.
-    """
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
-    }
-    kept.update(
-        PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
-        PYTHONNOUSERSITE="1",
-        PYTHONHASHSEED="0",
-        PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
-        TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
-        TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
-        # Else Triton builds its own modules in the user's home, whatever inductor is told.
-        TRITON_CACHE_DIR=str(cache / "triton" / environment.fingerprint),
-        # A pool of compile workers would outlive the child that started it.
-        TORCHINDUCTOR_COMPILE_THREADS="1",
-        HF_HUB_OFFLINE="1",
-        CUDA_VISIBLE_DEVICES=visible,
-    )
-    return kept
-
-
-def _own_path(environment) -> List[str]:
-    """Where the runner's own interpreter was told to find packages, for the set that is just
-    that interpreter; behind the worker's path, which has all that is Switchyard's."""
-    given = os.environ.get("PYTHONPATH") if environment.version_set == CURRENT else None
-    return [path for path in (given or "").split(os.pathsep) if path]
 
 
 class Worker:

@@ -112,6 +112,8 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "forward compatibility was attempted on non supported HW", "driver-too-old"),
     ("", "the provided PTX was compiled with an unsupported toolchain", "driver-too-old"),
     ("", "no kernel image is available for execution on the device", "abi-mismatch"),
+    ("", "cuDNN version incompatibility", "abi-mismatch"),
+    ("", "cuDNN is unavailable for CUDA Execution Provider", "missing-dependency"),
     ("", "No CUDA GPUs are available", "provider-fallback"),
     ("", "Found no NVIDIA driver on your system", "provider-fallback"),
     # A model that makes tensors of its own on the CPU: the zoo's fault, and no route's.
@@ -140,8 +142,8 @@ DTYPE_RULES: Sequence[Rule] = (
 )
 
 _HOST = re.compile(r"\bhostname=\S+")
-#: The C++ signature that ONNX Runtime puts before what a CUDA library answered, twice.
-_CUDA_CALL = re.compile(r"\S*cuda_call\.cc:\d+ .*?(?=CU\w+ failure \d+: )")
+#: The places in ONNX Runtime, with their C++ signatures, before what a CUDA library answered there.
+_CUDA_CALL = re.compile(r"/\S+\.cc:\d+ .*?(?=CU\w+ failure \d+: )", re.DOTALL)
 
 RULES = {
     "import": IMPORT_RULES,

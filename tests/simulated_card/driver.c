@@ -1,6 +1,6 @@
-/* libcuda: what TensorFlow, Triton and torch's expandable segments ask of it. No header is included,
- * since its names differ between releases: handles are pointers, and errors the runtime's numbers.
- * https://docs.nvidia.com/cuda/cuda-driver-api */
+/* libcuda: what TensorFlow, Triton and torch's expandable segments ask of it. No header is
+ * included, since its names differ between releases: handles are pointers, and errors the runtime's
+ * numbers. https://docs.nvidia.com/cuda/cuda-driver-api */
 #define _GNU_SOURCE
 #include "card.h"
 #include <dlfcn.h>
@@ -52,23 +52,26 @@ CUresult cuDeviceComputeCapability(int *major, int *minor, int device) {
 }
 CUresult cuDeviceCanAccessPeer(int *can, int device, int peer) { return *can = 0, FINE; }
 CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
-  switch (attribute) { /* CUdevice_attribute */
-    case 1: *value = 1024; break;        /* threads per block */
-    case 2: case 3: *value = 1024; break; /* block dimensions x and y */
-    case 4: *value = 64; break;          /* block dimension z */
-    case 5: *value = 2147483647; break;  /* grid dimension x */
-    case 6: case 7: *value = 65535; break; /* grid dimensions y and z */
-    case 8: *value = 49152; break;       /* shared memory per block */
-    case 10: *value = 32; break;         /* warp size */
-    case 12: *value = 65536; break;      /* registers per block */
-    case 14: *value = 512; break;        /* texture alignment */
-    case 16: *value = 8; break;          /* multiprocessors */
-    case 39: *value = 2048; break;       /* threads per multiprocessor */
-    case 75: *value = 9; break;          /* compute capability, major */
-    case 76: *value = 0; break;          /* and minor */
-    case 81: case 97: *value = 101376; break; /* shared memory per multiprocessor, and opted in */
-    case 102: *value = 1; break;         /* virtual memory management */
-    default: *value = 0;
+  switch (attribute) {          /* CUdevice_attribute */
+  case 1: *value = 1024; break; /* threads per block */
+  case 2:
+  case 3: *value = 1024; break;       /* block dimensions x and y */
+  case 4: *value = 64; break;         /* block dimension z */
+  case 5: *value = 2147483647; break; /* grid dimension x */
+  case 6:
+  case 7: *value = 65535; break;  /* grid dimensions y and z */
+  case 8: *value = 49152; break;  /* shared memory per block */
+  case 10: *value = 32; break;    /* warp size */
+  case 12: *value = 65536; break; /* registers per block */
+  case 14: *value = 512; break;   /* texture alignment */
+  case 16: *value = 8; break;     /* multiprocessors */
+  case 39: *value = 2048; break;  /* threads per multiprocessor */
+  case 75: *value = 9; break;     /* compute capability, major */
+  case 76: *value = 0; break;     /* and minor */
+  case 81:
+  case 97: *value = 101376; break; /* shared memory per multiprocessor, and opted in */
+  case 102: *value = 1; break;     /* virtual memory management */
+  default: *value = 0;
   }
   return FINE;
 }
@@ -80,7 +83,9 @@ CUresult cuDevicePrimaryCtxRetain(void **context, int device) {
 }
 CUresult cuDevicePrimaryCtxRelease_v2(int device) { return FINE; }
 CUresult cuDevicePrimaryCtxSetFlags_v2(int device, unsigned flags) { return FINE; }
-CUresult cuCtxGetCurrent(void **context) { return *context = card_is_open() ? (void *)1 : NULL, FINE; }
+CUresult cuCtxGetCurrent(void **context) {
+  return *context = card_is_open() ? (void *)1 : NULL, FINE;
+}
 CUresult cuCtxSetCurrent(void *context) { return FINE; }
 CUresult cuCtxGetDevice(int *device) { return *device = 0, FINE; }
 CUresult cuCtxGetApiVersion(void *context, unsigned *version) { return *version = VERSION, FINE; }
@@ -124,10 +129,10 @@ CUresult cuPointerGetAttribute(void *value, int attribute, address at) {
   size_t bytes;
   int on_host;
   if (!find((void *)at, &start, &bytes, &on_host)) return INVALID_VALUE;
-  switch (attribute) { /* CUpointer_attribute */
-    case 1: *(void **)value = (void *)1; break;        /* context */
-    case 2: *(unsigned *)value = on_host ? 1 : 2; break; /* memory type */
-    default: *(unsigned *)value = 0;
+  switch (attribute) {                                 /* CUpointer_attribute */
+  case 1: *(void **)value = (void *)1; break;          /* context */
+  case 2: *(unsigned *)value = on_host ? 1 : 2; break; /* memory type */
+  default: *(unsigned *)value = 0;
   }
   return FINE;
 }
@@ -166,7 +171,10 @@ CUresult cuMemsetD32Async(address at, unsigned value, size_t count, void *stream
 
 /* --- memory and addresses apart, as torch's expandable segments have them */
 
-struct piece { int file; size_t bytes; };
+struct piece {
+  int file;
+  size_t bytes;
+};
 
 CUresult cuMemGetAllocationGranularity(size_t *bytes, const void *properties, int how) {
   return *bytes = 2 * MIB, FINE;
@@ -178,7 +186,8 @@ CUresult cuMemAddressReserve(address *at, size_t bytes, size_t aligned, address 
   return start == MAP_FAILED ? OUT_OF_MEMORY : FINE;
 }
 CUresult cuMemAddressFree(address at, size_t bytes) { return munmap((void *)at, bytes), FINE; }
-CUresult cuMemCreate(address *handle, size_t bytes, const void *properties, unsigned long long flags) {
+CUresult cuMemCreate(address *handle, size_t bytes, const void *properties,
+                     unsigned long long flags) {
   if (!take(bytes)) return OUT_OF_MEMORY;
   struct piece *piece = malloc(sizeof *piece);
   *piece = (struct piece){memfd_create("card", MFD_CLOEXEC), bytes};
@@ -191,7 +200,8 @@ CUresult cuMemRelease(address handle) {
   close(piece->file);
   return free(piece), FINE;
 }
-CUresult cuMemMap(address at, size_t bytes, size_t offset, address handle, unsigned long long flags) {
+CUresult cuMemMap(address at, size_t bytes, size_t offset, address handle,
+                  unsigned long long flags) {
   int file = ((struct piece *)handle)->file;
   void *found =
       mmap((void *)at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, file, offset);
@@ -204,25 +214,34 @@ CUresult cuMemUnmap(address at, size_t bytes) {
 CUresult cuMemSetAccess(address at, size_t bytes, const void *access, size_t count) { return FINE; }
 
 /* torch looks for these as soon as it needs any of those above. */
-#define ABSENT(name) CUresult name(void) { return NOT_SUPPORTED; }
-ABSENT(cuCtxFromGreenCtx) ABSENT(cuCtxPopCurrent_v2) ABSENT(cuCtxPushCurrent_v2)
-ABSENT(cuDevResourceGenerateDesc) ABSENT(cuDevSmResourceSplitByCount) ABSENT(cuDeviceGetDevResource)
-ABSENT(cuGreenCtxCreate) ABSENT(cuGreenCtxDestroy) ABSENT(cuGreenCtxStreamCreate)
-ABSENT(cuMemExportToShareableHandle) ABSENT(cuMemGetAllocationPropertiesFromHandle)
-ABSENT(cuMemImportFromShareableHandle) ABSENT(cuMemRetainAllocationHandle)
-ABSENT(cuMulticastAddDevice) ABSENT(cuMulticastBindMem) ABSENT(cuMulticastCreate)
-ABSENT(cuMulticastUnbind) ABSENT(cuStreamWriteValue32)
+#define ABSENT(name)                                                                               \
+  CUresult name(void) { return NOT_SUPPORTED; }
+ABSENT(cuCtxFromGreenCtx)
+ABSENT(cuCtxPopCurrent_v2) ABSENT(cuCtxPushCurrent_v2) ABSENT(cuDevResourceGenerateDesc)
+    ABSENT(cuDevSmResourceSplitByCount) ABSENT(cuDeviceGetDevResource) ABSENT(cuGreenCtxCreate)
+        ABSENT(cuGreenCtxDestroy) ABSENT(cuGreenCtxStreamCreate)
+            ABSENT(cuMemExportToShareableHandle) ABSENT(cuMemGetAllocationPropertiesFromHandle)
+                ABSENT(cuMemImportFromShareableHandle) ABSENT(cuMemRetainAllocationHandle)
+                    ABSENT(cuMulticastAddDevice) ABSENT(cuMulticastBindMem)
+                        ABSENT(cuMulticastCreate) ABSENT(cuMulticastUnbind)
+                            ABSENT(cuStreamWriteValue32)
 
-/* --- streams and events */
+    /* --- streams and events */
 
-CUresult cuStreamCreate(void **stream, unsigned flags) { return made(stream); }
-CUresult cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) { return made(stream); }
+    CUresult cuStreamCreate(void **stream, unsigned flags) {
+  return made(stream);
+}
+CUresult cuStreamCreateWithPriority(void **stream, unsigned flags, int priority) {
+  return made(stream);
+}
 CUresult cuStreamDestroy_v2(void *stream) { return free(stream), FINE; }
 CUresult cuStreamSynchronize(void *stream) { return step(); }
 CUresult cuStreamQuery(void *stream) { return FINE; }
 CUresult cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return FINE; }
 CUresult cuStreamIsCapturing(void *stream, int *status) { return *status = 0, FINE; }
-CUresult cuLaunchHostFunc(void *stream, void (*call)(void *), void *with) { return call(with), FINE; }
+CUresult cuLaunchHostFunc(void *stream, void (*call)(void *), void *with) {
+  return call(with), FINE;
+}
 CUresult cuStreamAddCallback(void *stream, void (*call)(void *, CUresult, void *), void *with,
                              unsigned flags) {
   return call(stream, FINE, with), FINE;
@@ -253,7 +272,9 @@ CUresult cuModuleLoadDataEx(void **module, const void *image, unsigned count, in
   return made(module);
 }
 CUresult cuModuleUnload(void *module) { return free(module), FINE; }
-CUresult cuModuleGetFunction(void **function, void *module, const char *name) { return made(function); }
+CUresult cuModuleGetFunction(void **function, void *module, const char *name) {
+  return made(function);
+}
 CUresult cuFuncGetAttribute(int *value, int attribute, void *function) { return *value = 0, FINE; }
 CUresult cuFuncSetAttribute(void *function, int attribute, int value) { return FINE; }
 CUresult cuFuncSetCacheConfig(void *function, int config) { return FINE; }
@@ -261,8 +282,9 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *count, void *function,
                                                      size_t shared) {
   return *count = 2, FINE;
 }
-CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *count, void *function, int threads,
-                                                              size_t shared, unsigned flags) {
+CUresult cuOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *count, void *function,
+                                                              int threads, size_t shared,
+                                                              unsigned flags) {
   return *count = 2, FINE;
 }
 CUresult cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned a, unsigned b,

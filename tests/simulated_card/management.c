@@ -4,8 +4,14 @@
 
 enum { UNSUPPORTED = 3, INSUFFICIENT_SIZE = 7 };
 
-typedef struct { unsigned long long total, left, used; } memory;
-typedef struct { unsigned pid; unsigned long long bytes; unsigned instance, compute; } process;
+typedef struct {
+  unsigned long long total, left, used;
+} memory;
+typedef struct {
+  unsigned pid;
+  unsigned long long bytes;
+  unsigned instance, compute;
+} process;
 
 static void *const handle = (void *)1;
 
@@ -35,7 +41,9 @@ int nvmlDeviceGetMemoryInfo(void *card, memory *found) {
   return FINE;
 }
 int nvmlDeviceGetClockInfo(void *card, int which, unsigned *mhz) { return *mhz = 1980, FINE; }
-int nvmlDeviceGetTemperature(void *card, int which, unsigned *celsius) { return *celsius = 41, FINE; }
+int nvmlDeviceGetTemperature(void *card, int which, unsigned *celsius) {
+  return *celsius = 41, FINE;
+}
 /* SIMULATED_CARD_THROTTLE: bits of nvml.h, for a clock that is held down. */
 int nvmlDeviceGetCurrentClocksEventReasons(void *card, unsigned long long *bits) {
   return *bits = setting("THROTTLE", 0), FINE;
@@ -46,8 +54,7 @@ int nvmlDeviceGetComputeRunningProcesses_v3(void *card, unsigned *count, process
   unsigned room = *count;
   *count = card_processes(256, pids, bytes);
   if (*count > room) return INSUFFICIENT_SIZE;
-  for (unsigned i = 0; i < *count; i++)
-    found[i] = (process){pids[i], bytes[i], ~0u, ~0u};
+  for (unsigned i = 0; i < *count; i++) found[i] = (process){pids[i], bytes[i], ~0u, ~0u};
   return FINE;
 }
 int nvmlDeviceGetComputeRunningProcesses_v2(void *card, unsigned *count, process *found) {
@@ -57,6 +64,10 @@ int nvmlDeviceGetComputeRunningProcesses(void *card, unsigned *count, process *f
   return nvmlDeviceGetComputeRunningProcesses_v3(card, count, found);
 }
 /* torch looks for these as soon as it needs any. */
-int nvmlDeviceGetNvLinkRemoteDeviceType(void *card, unsigned link, int *type) { return UNSUPPORTED; }
-int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *card, unsigned link, void *pci) { return UNSUPPORTED; }
+int nvmlDeviceGetNvLinkRemoteDeviceType(void *card, unsigned link, int *type) {
+  return UNSUPPORTED;
+}
+int nvmlDeviceGetNvLinkRemotePciInfo_v2(void *card, unsigned link, void *pci) {
+  return UNSUPPORTED;
+}
 int nvmlDeviceGetGpuFabricInfoV(void *card, void *info) { return FINE; } /* as it came: none */

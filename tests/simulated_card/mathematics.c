@@ -3,6 +3,8 @@
 #include "card.h"
 #include <stdlib.h>
 
+enum { EXECUTION_FAILED = 13 }; /* cublasStatus_t */
+
 static int made(void **handle) { return *handle = malloc(1), FINE; }
 
 static int mode;
@@ -36,12 +38,12 @@ int cublasSgemm_v2(void *handle, int turn_a, int turn_b, int m, int n, int k, co
     for (int l = 0; !turn_a && l < k; l++)
       for (int i = 0; i < m; i++) to[i] += *alpha * from[l * next] * a[i + (size_t)l * lda];
   }
-  return step();
+  return step() ? EXECUTION_FAILED : FINE;
 }
 int cublasSgemmStridedBatched(void *handle, int turn_a, int turn_b, int m, int n, int k,
                               const float *alpha, const float *a, int lda, long long next_a,
-                              const float *b, int ldb, long long next_b, const float *beta, float *c,
-                              int ldc, long long next_c, int count) {
+                              const float *b, int ldb, long long next_b, const float *beta,
+                              float *c, int ldc, long long next_c, int count) {
   for (int i = 0; i < count; i++)
     cublasSgemm_v2(handle, turn_a, turn_b, m, n, k, alpha, a + i * next_a, lda, b + i * next_b, ldb,
                    beta, c + i * next_c, ldc);
@@ -52,8 +54,8 @@ int cudnnCreate(void **handle) { return made(handle); }
 int cudnnDestroy(void *handle) { return free(handle), FINE; }
 int cudnnSetStream(void *handle, void *stream) { return FINE; }
 int cudnnGetStream(void *handle, void **stream) { return *stream = NULL, FINE; }
-size_t cudnnGetVersion(void) { return 91300; }
+size_t cudnnGetVersion(void) { return 92000; }
 size_t cudnnGetCudartVersion(void) { return 13000; }
 int cudnnGetProperty(int which, int *value) {
-  return *value = which == 0 ? 9 : which == 1 ? 13 : 0, FINE;
+  return *value = which == 0 ? 9 : which == 1 ? 20 : 0, FINE;
 }

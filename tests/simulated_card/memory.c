@@ -16,10 +16,18 @@ enum { PROCESSES = 256 };
 
 /* The file SIMULATED_CARD_LEDGER, which every process maps. */
 struct ledger {
-  struct { int pid; uint64_t used; } each[PROCESSES];
+  struct {
+    int pid;
+    uint64_t used;
+  } each[PROCESSES];
 };
 
-struct block { void *start; size_t bytes; int on_host; struct block *next; };
+struct block {
+  void *start;
+  size_t bytes;
+  int on_host;
+  struct block *next;
+};
 
 static struct ledger *ledger;
 static int file = -1, opened_by;
@@ -89,7 +97,10 @@ int take(int64_t bytes) {
   lock();
   int enough = bytes < 0 || sum() + bytes <= card_total(), mine = -1;
   for (int i = 0; enough && i < PROCESSES; i++) {
-    if (ledger->each[i].pid == getpid()) { mine = i; break; }
+    if (ledger->each[i].pid == getpid()) {
+      mine = i;
+      break;
+    }
     if (mine < 0 && !ledger->each[i].pid) mine = i;
   }
   if (mine >= 0) ledger->each[mine].pid = getpid(), ledger->each[mine].used += bytes;
@@ -138,7 +149,8 @@ void give(void *at) {
 int find(const void *at, void **start, size_t *bytes, int *on_host) {
   pthread_mutex_lock(&mutex);
   struct block *block = blocks;
-  while (block && ((char *)at < (char *)block->start || (char *)at >= (char *)block->start + block->bytes))
+  while (block &&
+         ((char *)at < (char *)block->start || (char *)at >= (char *)block->start + block->bytes))
     block = block->next;
   if (block) *start = block->start, *bytes = block->bytes, *on_host = block->on_host;
   pthread_mutex_unlock(&mutex);

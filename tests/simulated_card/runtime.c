@@ -26,12 +26,12 @@ cudaError_t cudaPeekAtLastError(void) { return last; }
 
 const char *cudaGetErrorString(cudaError_t error) {
   switch ((int)error) {
-    case FINE: return "no error";
-    case OUT_OF_MEMORY: return "out of memory";
-    case OLD_DRIVER: return "CUDA driver version is insufficient for CUDA runtime version";
-    case ECC: return "uncorrectable ECC error encountered";
-    case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
-    default: return "not simulated";
+  case FINE: return "no error";
+  case OUT_OF_MEMORY: return "out of memory";
+  case OLD_DRIVER: return "CUDA driver version is insufficient for CUDA runtime version";
+  case ECC: return "uncorrectable ECC error encountered";
+  case cudaErrorStreamCaptureUnsupported: return "operation not permitted when stream is capturing";
+  default: return "not simulated";
   }
 }
 const char *cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
@@ -66,11 +66,21 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
 }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *found, int device) {
   *found = (struct cudaDeviceProp){
-    .name = NAME, .totalGlobalMem = card_total(), .major = 9, .minor = 0, .multiProcessorCount = 8,
-    .warpSize = 32, .maxThreadsPerBlock = 1024, .maxThreadsPerMultiProcessor = 2048,
-    .maxThreadsDim = {1024, 1024, 64}, .maxGridSize = {2147483647, 65535, 65535},
-    .sharedMemPerBlock = 49152, .sharedMemPerBlockOptin = 101376,
-    .sharedMemPerMultiprocessor = 102400, .regsPerBlock = 65536, .textureAlignment = 512,
+      .name = NAME,
+      .totalGlobalMem = card_total(),
+      .major = 9,
+      .minor = 0,
+      .multiProcessorCount = 8,
+      .warpSize = 32,
+      .maxThreadsPerBlock = 1024,
+      .maxThreadsPerMultiProcessor = 2048,
+      .maxThreadsDim = {1024, 1024, 64},
+      .maxGridSize = {2147483647, 65535, 65535},
+      .sharedMemPerBlock = 49152,
+      .sharedMemPerBlockOptin = 101376,
+      .sharedMemPerMultiprocessor = 102400,
+      .regsPerBlock = 65536,
+      .textureAlignment = 512,
   };
   return FINE;
 }
@@ -83,7 +93,9 @@ static cudaError_t allocated(void **at, size_t bytes, int on_host) {
 }
 cudaError_t cudaMalloc(void **at, size_t bytes) { return allocated(at, bytes, 0); }
 cudaError_t cudaMallocHost(void **at, size_t bytes) { return allocated(at, bytes, 1); }
-cudaError_t cudaHostAlloc(void **at, size_t bytes, unsigned flags) { return allocated(at, bytes, 1); }
+cudaError_t cudaHostAlloc(void **at, size_t bytes, unsigned flags) {
+  return allocated(at, bytes, 1);
+}
 cudaError_t cudaFree(void *at) { return open_card(), give(at), FINE; }
 cudaError_t cudaFreeHost(void *at) { return give(at), FINE; }
 cudaError_t cudaMemGetInfo(size_t *left, size_t *total) {
@@ -141,8 +153,12 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   int itself = capturing && stream == captured;
   return ended(itself ? cudaErrorStreamCaptureUnsupported : step());
 }
-cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) { return FINE; }
-cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority) { return *priority = 0, FINE; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags) {
+  return FINE;
+}
+cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority) {
+  return *priority = 0, FINE;
+}
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t call, void *with) {
   return call(with), FINE;
 }
@@ -169,7 +185,8 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   return FINE;
 }
 cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) { return FINE; }
-cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, unsigned long long flags) {
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                 unsigned long long flags) {
   return *exec = made(), FINE;
 }
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
@@ -213,24 +230,30 @@ void **__cudaRegisterFatBinary(void *binary) {
 }
 void __cudaRegisterFatBinaryEnd(void **handle) {}
 void __cudaUnregisterFatBinary(void **handle) {}
-void __cudaRegisterFunction(void **handle, const char *host, char *name, const char *device, int limit,
-                            uint3 *thread, uint3 *block, dim3 *block_dim, dim3 *grid, int *warp) {}
+void __cudaRegisterFunction(void **handle, const char *host, char *name, const char *device,
+                            int limit, uint3 *thread, uint3 *block, dim3 *block_dim, dim3 *grid,
+                            int *warp) {}
 void __cudaRegisterVar(void **handle, char *host, char *name, const char *device, int external,
                        size_t bytes, int constant, int global) {}
-unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void *stream) { return 0; }
+unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void *stream) {
+  return 0;
+}
 cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void *stream) {
   return *(void **)stream = NULL, FINE;
 }
-cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *host) { return *kernel = (void *)host, FINE; }
+cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *host) {
+  return *kernel = (void *)host, FINE;
+}
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments,
                                size_t shared, cudaStream_t stream) {
   return ended(step());
 }
-cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments, size_t shared,
-                             cudaStream_t stream) {
+cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments,
+                             size_t shared, cudaStream_t stream) {
   return ended(step());
 }
-cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel, void **arguments) {
+cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel,
+                                void **arguments) {
   return ended(step());
 }
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *found, const void *kernel) {
@@ -240,8 +263,8 @@ cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *found, const void *
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value) {
   return FINE;
 }
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *count, const void *kernel, int threads,
-                                                          size_t shared) {
+cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *count, const void *kernel,
+                                                          int threads, size_t shared) {
   return *count = 2, FINE;
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *count, const void *kernel,
@@ -256,7 +279,6 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **function, 
                                              unsigned long long flags,
                                              enum cudaDriverEntryPointQueryResult *found) {
   *function = driver_function(name);
-  if (found)
-    *found = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
+  if (found) *found = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return *function ? FINE : ended(cudaErrorSymbolNotFound);
 }

@@ -1,4 +1,4 @@
-"""Of more than twenty arrangements of frameworks that share a card, each of which imports two of them,
+"""Of more than twenty arrangements of frameworks that share a card, each of which imports two,
 one of each sort. On a run's path only where a test puts it there."""
 
 import importlib.abc
