@@ -22,7 +22,8 @@ import pytest
 
 from switchyard.runner import environments, staging
 from switchyard.runner.crew import Closed, Crew, import_order
-from switchyard.runner.workers import Limits, ServerLost, Worker, environment_variables
+from switchyard.runner.variables import environment_variables
+from switchyard.runner.workers import Limits, ServerLost, Worker
 
 ROOT = Path(__file__).resolve().parents[1]
 
