@@ -48,3 +48,21 @@ def test_a_question_that_fails_is_the_launchs_outcome(frame):
     outcome = {"stage": "measure", "verdict": "failed", "kind": "crash", "message": "gone"}
     found = launched(Script(**{frame: {"ok": False, "outcome": outcome}}))
     assert (found.outcome.kind, found.outcome.message) == ("crash", "gone")
+
+
+class Failing:
+    """A runtime that cannot be watched."""
+
+    def memory_after(self, call):
+        raise ImportError("no module named xplane_pb2")
+
+    def device_memory(self):
+        return {"allocated_mib": 4.0}
+
+
+def test_what_cannot_be_watched_is_asked_plainly_and_says_why():
+    from switchyard.worker.measuring import memory_after
+
+    found, message = memory_after(Failing(), lambda: None)
+    assert found == {"allocated_mib": 4.0}
+    assert message == "not watched: ImportError: no module named xplane_pb2"

@@ -8,8 +8,10 @@ figure here was measured on a card. Skipped where the lock is not installed (11 
 from __future__ import annotations
 
 import csv
+import os
 import pickle
 import shutil
+import subprocess
 
 import pytest
 import simulated_card
@@ -27,16 +29,22 @@ pytestmark = pytest.mark.simulated_card
 
 
 @pytest.fixture(scope="module")
-def on_card(bench, tmp_path_factory):
-    """Run ``bench/`` on a card that is new, with the settings given."""
+def installed():
+    """Where the CUDA lock is installed."""
     home, _ = environments.home_of(version_sets.find(DEFAULT_SET), "core", "cuda")
-    found = list(home.glob("lib/python*/site-packages"))
-    if not found:
+    if not list(home.glob("lib/python*/site-packages")):
         pytest.skip(f"switchyard install {DEFAULT_SET} --flavour cuda")
+    return home
+
+
+@pytest.fixture(scope="module")
+def on_card(bench, installed, tmp_path_factory):
+    """Run ``bench/`` on a card that is new, with the settings given."""
     if shutil.which("gcc") is None:
         pytest.skip("no gcc, with which the card is built")
     folder = tmp_path_factory.mktemp("card")
-    variables = simulated_card.build(found[0], folder)
+    (packages,) = installed.glob("lib/python*/site-packages")
+    variables = simulated_card.build(packages, folder)
 
     def run(*arguments, **settings):
         ledger = tmp_path_factory.mktemp("ledger") / "ledger"
@@ -102,6 +110,9 @@ def test_memory_is_what_each_allocator_and_nvml_say(ended):
     )
     assert 0 <= float(eager["gpu_external_fragmentation"]) < 1
     assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
+    # From its profiler's trace: it hands out pieces of 256 bytes and of what lies free.
+    for name in ("gpu_internal_fragmentation", "gpu_external_fragmentation"):
+        assert 0 <= float(tf[name]) < 1, (name, tf["gpu_message"])
 
 
 def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
@@ -159,9 +170,23 @@ def test_torch_and_tensorflow_share_the_card_with_their_own_allocators(on_card):
     # Without growth TensorFlow takes nearly the whole card for a model of a few MiB.
     assert float(rows["alone tf no-growth"]["card_mib"]) > 10_000
     assert float(rows["alone tf"]["card_mib"]) < CONTEXT + 100
+    assert 0 <= float(rows["2-process"]["tensorflow_external_fragmentation"]) < 1
     two, one = rows["2-process"], rows["1-process emptied expandable cap-100%"]
     assert float(two["card_mib"]) > 2 * CONTEXT > float(one["card_mib"])
     # What torch asks for cuBLAS beside its tensors is more than that.
     short = rows["1-process cap-25%"]
     assert (short["turns_done"], short["kind"]) == ("0", "device-oom")
     assert "CUDA out of memory" in short["message"]
+
+
+def test_the_zoos_triton_kernel_is_right_in_tritons_interpreter(installed):
+    """Which runs it on the CPU: the kernel itself, and nothing of a card."""
+    code = (
+        "import torch; from models_zoo import gpu_kernels as zoo; x = torch.randn(5, 300)\n"
+        "torch.testing.assert_close(zoo._on_the_card(x), zoo.swish(x))"
+    )
+    subprocess.run(
+        [installed / "bin" / "python", "-c", code], check=True, timeout=120,
+        env={**os.environ, "TRITON_INTERPRET": "1",
+             "PYTHONPATH": str(simulated_card.HERE.parents[1])},
+    )  # fmt: skip

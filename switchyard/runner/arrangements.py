@@ -86,7 +86,7 @@ COLUMNS = (
     "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked", "turns_done", "kind",
     "message", "turn_median_ms", "card_mib", "torch_allocated_mib", "torch_reserved_mib",
     "torch_reserved_peak_mib", "torch_slack", "torch_external_fragmentation", "torch_alloc_retries",
-    "tensorflow_allocated_mib", "tensorflow_peak_mib",
+    "tensorflow_allocated_mib", "tensorflow_peak_mib", "tensorflow_external_fragmentation",
 )  # fmt: skip
 
 #: Column -> (tenant, what its allocator calls it).
@@ -99,6 +99,7 @@ SAID: Dict[str, Tuple[str, str]] = {
     "torch_alloc_retries": (TORCH, "alloc_retries"),
     "tensorflow_allocated_mib": (TENSORFLOW, "allocated_mib"),
     "tensorflow_peak_mib": (TENSORFLOW, "peak_mib"),
+    "tensorflow_external_fragmentation": (TENSORFLOW, "external_fragmentation"),
 }
 
 #: Tenant -> the figure that what it needs is looked for from: what torch's allocator took of the

@@ -56,13 +56,15 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
                 return found
             found.memory.update(stage["memory"])
             found.facts.update(stage["facts"])
+        if watch is not None:
+            watch.loaded(loaded)
+            found.device = watch.found
         typical = _warm(process, found.facts["first_call_seconds"])
         count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(typical, 1e-7))))
         if watch is None:
             found.durations = _burst(process, count)
         else:
-            watch.loaded(loaded)
-            found.device = watch.found
+            watch.warmed_up()
             found.durations = watch.sample_set(count, _burst)
         found.memory["after_runs"] = _answer(process, do="memory")["memory"]
         if watch is not None:

@@ -125,6 +125,9 @@ class Watch:
         if self.found.memory["first_call"]["process_mib"] is None:
             self.found.messages.append("NVML does not say what this process holds")
 
+    def warmed_up(self) -> None:
+        self._point("warm_up", do="device_memory")
+
     def sample_set(self, count: int, burst) -> List[float]:
         """``count`` durations; taken again while the card was disturbed, ``noisy`` at last."""
         found, own = self.found, self._process.pid
@@ -149,7 +152,7 @@ class Watch:
                 reply = self._ask(f"series {name}", do="burst", n=count, series=name)
                 if reply:
                     self.found.series[name] = reply["durations_s"]
-        self._point("after_runs", do="device_memory")
+        self._point("after_runs", do="device_memory", call=True)
         reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
         self.found.leak_bytes = (reply or {}).get("leak_bytes")
         self._point("varied", do="vary")

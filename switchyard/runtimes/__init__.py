@@ -152,6 +152,12 @@ class Runtime:
         it cannot say, never 0. Asked once something was loaded there."""
         return {}
 
+    def memory_after(self, call: Callable[[], Any]) -> Dict[str, Optional[float]]:
+        """``device_memory`` behind one more ``call``, with what the framework says only of one
+        that it watched. Not to be asked before what is timed: watching may cost time after it."""
+        call()
+        return self.device_memory()
+
     def release(self) -> None:
         """Give back what is cached for models that are gone."""
 

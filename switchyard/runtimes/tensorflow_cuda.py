@@ -53,8 +53,8 @@ def set_up(target: Target) -> Dict[str, Any]:
 
 
 def memory() -> Dict[str, Optional[float]]:
-    """MiB that tensors hold now and held at most. TensorFlow's allocator says no more to
-    Python: what it reserves, and so the fragmentation, is in its profiler's trace alone."""
+    """MiB that tensors hold now and held at most. TensorFlow's allocator says no more to Python;
+    its fragmentation is in a trace (``tensorflow_trace``), and what it reserves nowhere."""
     import tensorflow as tf
 
     said = tf.config.experimental.get_memory_info("GPU:0")

@@ -84,6 +84,12 @@ class TensorFlowSavedModel(Runtime):
 
         return tensorflow_cuda.memory()
 
+    def memory_after(self, call: Callable[[], Any]) -> Dict[str, Optional[float]]:
+        from switchyard.runtimes import tensorflow_trace
+
+        traced = tensorflow_trace.figures(tensorflow_trace.during(call))
+        return {**self.device_memory(), **traced}
+
     def load(self, artefact: Optional[Artefact], model: Any = None,
              target: Target = Target()) -> Session:  # fmt: skip
         """Raises ValueError where there is no ``serving_default``, else what TensorFlow

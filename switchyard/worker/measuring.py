@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import gc
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard import wire
 
@@ -60,6 +61,18 @@ def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
                     found[_IN_STATUS[key]] += int(rest.split()[0]) / 1024
     found["heap_free_mib"] = None if companions else heap_free_mib()
     return found
+
+
+def memory_after(
+    runtime: Any, call: Callable[[], Any]
+) -> Tuple[Dict[str, Optional[float]], str]:
+    """What the framework says of the device's memory behind one more call, and why it does not say
+    all of it, if so."""
+    try:
+        return runtime.memory_after(call), ""
+    except Exception as error:
+        reason = f"not watched: {type(error).__name__}: {error}"
+    return runtime.device_memory(), reason
 
 
 #: Replays before those that count.
@@ -174,9 +187,12 @@ class Measured:
         return self._runtime.device_memory() if self.on_device else {}
 
     def device_memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        found = self._device_memory()
+        """What the framework says now, or behind one more call where ``call`` asks for one."""
+        if not job.get("call"):
+            return {"device": self._device_memory()}
+        found, message = memory_after(self._runtime, self._series["resident"])
         silent = "" if found else f"{self._runtime.name} says nothing of its allocator"
-        return {"device": found, "message": silent}
+        return {"device": found, "message": message or silent}
 
     def leak(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Bytes a call leaves behind, over ``rounds`` of ``calls``; None where nothing is said."""
@@ -202,7 +218,9 @@ class Measured:
         for _ in range(10):
             for feeds in both:
                 self._loaded.session.run(feeds)
-        return {"device": self._device_memory()}
+        call = functools.partial(self._loaded.session.run, both[-1])
+        found, message = memory_after(self._runtime, call)
+        return {"device": found, "message": message}
 
     def release(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Let the model go, and what the framework caches; memory afterwards."""
