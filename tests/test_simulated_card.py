@@ -110,6 +110,9 @@ def test_memory_is_what_each_allocator_and_nvml_say(ended):
     )
     assert 0 <= float(eager["gpu_external_fragmentation"]) < 1
     assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
+    # From its profiler's trace: it hands out pieces of 256 bytes and of what lies free.
+    for name in ("gpu_internal_fragmentation", "gpu_external_fragmentation"):
+        assert 0 <= float(tf[name]) < 1, (name, tf["gpu_message"])
 
 
 def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
@@ -167,6 +170,7 @@ def test_torch_and_tensorflow_share_the_card_with_their_own_allocators(on_card):
     # Without growth TensorFlow takes nearly the whole card for a model of a few MiB.
     assert float(rows["alone tf no-growth"]["card_mib"]) > 10_000
     assert float(rows["alone tf"]["card_mib"]) < CONTEXT + 100
+    assert 0 <= float(rows["2-process"]["tensorflow_external_fragmentation"]) < 1
     two, one = rows["2-process"], rows["1-process emptied expandable cap-100%"]
     assert float(two["card_mib"]) > 2 * CONTEXT > float(one["card_mib"])
     # What torch asks for cuBLAS beside its tensors is more than that.

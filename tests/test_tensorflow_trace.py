@@ -27,12 +27,15 @@ class Stat:
         return self._field
 
 
-NAMES = ("allocator_name", "fragmentation", "requested_bytes", "allocation_bytes")
-FIELDS = ("str_value", "double_value", "int64_value", "int64_value")
+NAMES = ("allocator_name", "fragmentation", "requested_bytes", "allocation_bytes", "GPU_0_bfc",
+         "cpu")  # fmt: skip
+FIELDS = ("ref_value", "double_value", "int64_value", "int64_value")
 
 
 def event(which, at, *values):
-    stats = [Stat(n, FIELDS[n], value) for n, value in enumerate(values)]
+    """The allocator's name is one that the plane has, and the stat refers to it."""
+    stats = [Stat(n, FIELDS[n], value if n else NAMES.index(value))
+             for n, value in enumerate(values)]  # fmt: skip
     return types.SimpleNamespace(metadata_id=which, offset_ps=at, stats=stats)
 
 

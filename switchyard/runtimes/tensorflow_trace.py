@@ -52,7 +52,7 @@ def in_order(planes: Iterable[Any]) -> List[Dict[str, Any]]:
                 name = plane.event_metadata[event.metadata_id].name
                 if name not in EVENTS:
                     continue
-                said = {plane.stat_metadata[stat.metadata_id].name: _value(stat)
+                said = {plane.stat_metadata[stat.metadata_id].name: _value(stat, plane)
                         for stat in event.stats}  # fmt: skip
                 if str(said.get("allocator_name", "")).startswith(ALLOCATOR):
                     when = line.timestamp_ns * 1000 + event.offset_ps
@@ -60,8 +60,11 @@ def in_order(planes: Iterable[Any]) -> List[Dict[str, Any]]:
     return [event for _, _, event in sorted(found, key=lambda each: each[:2])]
 
 
-def _value(stat: Any) -> Any:
-    return getattr(stat, stat.WhichOneof("value") or "int64_value")
+def _value(stat: Any, plane: Any) -> Any:
+    """A stat's value; texts that come often stand in the plane once, and the stat refers there."""
+    field = stat.WhichOneof("value") or "int64_value"
+    value = getattr(stat, field)
+    return plane.stat_metadata[value].name if field == "ref_value" else value
 
 
 def figures(events: Iterable[Mapping[str, Any]]) -> Dict[str, Optional[float]]:
