@@ -66,6 +66,19 @@ def test_how_memory_moved_over_all_cells_is_one_sentence(said, tmp_path):
         out.split()
     )
     assert "Memory, model" not in out
+    assert "Memory of 2 cells counts the pages of program files" in " ".join(out.split())
+
+
+def test_pages_of_program_files_are_left_out_where_both_tables_tell_them_apart(said, tmp_path):
+    def of(whole, data):
+        held = {"memory_peak_mib": whole, "memory_peak_data_mib": data}
+        return {name: {**GOOD, **held} for name in (A, B)}
+
+    before, after = (a_run(tmp_path, of(*mib), hours=hours)
+                     for hours, mib in enumerate([(54.0, 22.0), (62.0, 22.0)]))  # fmt: skip
+    status, out, _ = said("compare", before, after)
+    assert status == 0 and "Memory, peak: 1.00 times in 2 cells" in " ".join(out.split())
+    assert "program files" not in out
 
 
 def test_two_runs_of_several_launches_are_timed(said, tmp_path):

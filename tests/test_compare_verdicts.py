@@ -88,6 +88,27 @@ CASES = [
         row(memory_peak_mib=150.0, memory_model_mib=20.0),
         "more-memory",
     ),
+    # without the pages of program files, where both tell them apart
+    (
+        row(memory_peak_mib=54.0, memory_peak_data_mib=22.0),
+        row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
+        "same",
+    ),
+    (
+        row(memory_model_mib=8.0, memory_model_data_mib=2.0),
+        row(memory_model_mib=13.0, memory_model_data_mib=7.0),
+        "more-memory",
+    ),
+    (
+        row(memory_peak_mib=54.0),
+        row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
+        "more-memory",
+    ),
+    (
+        row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
+        row(memory_peak_mib=54.0),
+        "less-memory",
+    ),
 ]
 
 

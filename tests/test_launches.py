@@ -7,7 +7,7 @@ import pytest
 from switchyard.runner.launches import launch
 from switchyard.runner.standby import Ready
 
-POINT = {"rss_mib": 50.0, "peak_mib": 60.0, "heap_free_mib": None}
+POINT = {"rss_mib": 50.0, "peak_mib": 60.0, "program_mib": 20.0, "heap_free_mib": None}
 
 
 class Script:

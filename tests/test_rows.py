@@ -87,17 +87,20 @@ def test_a_failed_launch_says_why_and_measures_nothing():
     assert memory_columns([failed]) == {}
 
 
-def test_import_cost_stands_apart_from_the_models():
-    def point(rss, peak=None, free=None):
-        return {"rss_mib": rss, "peak_mib": peak, "heap_free_mib": free}
+def test_import_cost_stands_apart_from_the_models_and_data_from_program():
+    def point(rss, peak, program):
+        return {"rss_mib": rss, "peak_mib": peak, "program_mib": program, "heap_free_mib": None}
 
-    launch = Launch(
-        [0.001],
-        {"start": point(10), "import": point(60), "after_runs": point(75, peak=90, free=None)},
-    )
-    columns = memory_columns([launch])
+    points = {
+        "start": point(10, 10, 5),
+        "import": point(60, 60, 30),
+        "load": point(70, 88, 31),  # the peak was here, with a MiB of program more than before
+        "after_runs": point(75, 90, 38),
+    }
+    columns = memory_columns([Launch([0.001], points)])
     assert (columns["memory_import_mib"], columns["memory_model_mib"]) == (50, 15)
     assert (columns["memory_peak_mib"], columns["heap_free_mib"]) == (90, None)
+    assert (columns["memory_model_data_mib"], columns["memory_peak_data_mib"]) == (7, 57)
 
 
 def test_infinity_and_the_empty_string_are_not_numbers():

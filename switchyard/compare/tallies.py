@@ -19,8 +19,8 @@ _SIZES = {
     "more-accurate": ("before_error", False),
     "slower": ("change", False),
     "faster": ("change", True),
-    "more-memory": ("after_memory_peak_mib", False),
-    "less-memory": ("before_memory_peak_mib", False),
+    "more-memory": ("after_memory_peak_data_mib", False),
+    "less-memory": ("before_memory_peak_data_mib", False),
 }
 
 

@@ -49,15 +49,24 @@ FINDINGS = (
 OUTCOME = ("state", "stage", "kind", "verdict", "message", "signature", "dynamic")
 FIGURES = (
     "mse", "nmse", "error_vs_fp64", "latency_median_ms", "ratio_to_native", "launches",
-    "memory_model_mib", "memory_peak_mib", "gpu_peak_mib", "gpu_process_mib",
+    "memory_model_mib", "memory_peak_mib", "memory_model_data_mib", "memory_peak_data_mib",
+    "gpu_peak_mib", "gpu_process_mib",
 )  # fmt: skip
 
-#: Which of these are memory, MiB, and what each is of.
+#: Which of these are memory that is judged, MiB, and what each is of. How many pages of a library
+#: are resident is the page cache's affair: two installations of one lock differ by a tenth.
 MEMORY = {
-    "memory_model_mib": "model",
-    "memory_peak_mib": "peak",
+    "memory_model_data_mib": "model",
+    "memory_peak_data_mib": "peak",
     "gpu_peak_mib": "tensors on the GPU",
     "gpu_process_mib": "process on the GPU",
+}
+
+
+#: What is judged instead where one of the two tables is older and has program pages counted in.
+WITH_PROGRAM = {
+    "memory_model_data_mib": "memory_model_mib",
+    "memory_peak_data_mib": "memory_peak_mib",
 }
 
 
@@ -77,7 +86,8 @@ def judge(
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
     comparable or not finished, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
     ``after_error``, a column of truths a finding, and ``timing``, ``timing_why``,
-    ``change``, ``change_low``, ``change_high``.
+    ``change``, ``change_low``, ``change_high``. ``*_data_mib`` hold the figures with program pages
+    (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
@@ -87,6 +97,7 @@ def judge(
     import pandas
 
     old, new = _side(before.cells, pairs.before), _side(after.cells, pairs.after)
+    _alike(old, new)
     here, there = pairs.before >= 0, pairs.after >= 0
     cells = {name: new[name].where(there, old[name]) for name in schema.KEY}
     cells["before_version_set"] = old["version_set"]
@@ -154,6 +165,14 @@ def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame
             empty = "" if schema.BY_NAME[name].dtype == "text" else None
             rows[name] = rows[name].mask(absent, empty)
     return rows
+
+
+def _alike(old: pandas.DataFrame, new: pandas.DataFrame) -> None:
+    """Have both sides count the same pages, in place."""
+    for name, instead in WITH_PROGRAM.items():
+        either = old[name].isna() | new[name].isna()
+        for side in (old, new):
+            side[name] = side[name].mask(either, side[instead])
 
 
 def _among(texts: pandas.Series, values: frozenset[str]) -> numpy.ndarray:

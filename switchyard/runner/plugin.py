@@ -249,8 +249,8 @@ def _line(row: Dict[str, Any], planned: Planned) -> str:
         parts.append(f"mse {row['mse']:.1e}")
     if row["latency_median_ms"] is not None:
         parts.append(f"{row['latency_median_ms']:.3g} ms")
-    if row["memory_model_mib"] is not None:
-        parts.append(f"{row['memory_model_mib']:.0f} MiB")
+    if row["memory_model_data_mib"] is not None:
+        parts.append(f"{row['memory_model_data_mib']:.0f} MiB")
     if row["expected"] in ("new", "changed"):
         parts.append(f"<- {row['expected']}")
     return "  ".join(parts)

@@ -27,6 +27,7 @@ MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     # which was measured before
     2: lambda frame: frame,
     3: lambda frame: frame,  # 4 added CUDA graphs
+    4: lambda frame: frame,  # 5 added memory without the pages of program files
 }
 
 

@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -160,6 +160,10 @@ COLUMNS: tuple[Column, ...] = (
     _float("memory_steady_mib", "resident set after the timed calls", "MiB"),
     _float("memory_import_mib", "resident set after importing the runtime, no model", "MiB"),
     _float("memory_model_mib", "steady less import", "MiB"),
+    _float(
+        "memory_model_data_mib", "as memory_model_mib, without pages of program files", "MiB"
+    ),
+    _float("memory_peak_data_mib", "as memory_peak_mib, without pages of program files", "MiB"),
     _float("heap_free_mib", "free inside the process's allocator", "MiB"),
     # the device while it was measured
     _float("sm_clock_mhz", "clock of the multiprocessors after the timed calls", "MHz"),

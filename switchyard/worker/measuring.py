@@ -9,58 +9,16 @@ pipe does.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import functools
 import gc
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from switchyard import wire
+from switchyard.worker.resident import memory_now
 
 _MIB = 1024 * 1024
-
-
-class _MallInfo2(ctypes.Structure):
-    """glibc's ``struct mallinfo2`` (mallinfo(3)); sizes in bytes."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
-        ).split()
-    ]
-
-
-def heap_free_mib() -> Optional[float]:
-    """Free bytes that glibc's allocator holds on to, in MiB; None without mallinfo2 (2.33)."""
-    try:
-        mallinfo2 = ctypes.CDLL(None).mallinfo2
-    except AttributeError:
-        return None
-    mallinfo2.restype = _MallInfo2
-    return mallinfo2().fordblks / _MIB
-
-
-#: proc(5)'s names, and ours.
-_IN_STATUS = {"VmRSS": "rss_mib", "VmHWM": "peak_mib"}
-
-
-def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
-    """Resident set and its peak, MiB (proc(5), VmRSS and VmHWM), and the heap's free part.
-
-    With ``companions``, process ids, the sums over all; the peaks need not have been at one
-    time, so that theirs is a bound. Of the heap only a process itself can tell.
-    """
-    found: Dict[str, Optional[float]] = {"rss_mib": 0.0, "peak_mib": 0.0}
-    for process in ("self", *companions):
-        with open(f"/proc/{process}/status") as status:
-            for line in status:
-                key, _, rest = line.partition(":")
-                if key in _IN_STATUS:
-                    found[_IN_STATUS[key]] += int(rest.split()[0]) / 1024
-    found["heap_free_mib"] = None if companions else heap_free_mib()
-    return found
 
 
 def memory_after(

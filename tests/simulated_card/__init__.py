@@ -38,9 +38,12 @@ def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
 
     Raises CalledProcessError, with what the compiler said, and OSError where there is none.
     """
-    headers = packages / "triton" / "backends" / "nvidia" / "include"
+    # CUDA's own first: Triton's may be of an older version than torch is built for, and has the rest.
+    headers = [*packages.glob("nvidia/cu*/include"),
+               packages / "triton" / "backends" / "nvidia" / "include"]  # fmt: skip
     sources = sorted(map(str, HERE.glob("*.c")))
-    command = ["gcc", "-shared", "-fPIC", "-O2", f"-I{headers}", "-o", str(folder / LIBRARY)]
+    command = ["gcc", "-shared", "-fPIC", "-O2", *(f"-I{each}" for each in headers),
+               "-o", str(folder / LIBRARY)]  # fmt: skip
     _run([*command, *sources, "-ldl", "-lpthread"])
     # A library that is bound when it is loaded wants all its names: those that nothing here calls.
     absent = sorted(set(_names(_libraries(packages), "--undefined-only"))
