@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from switchyard.runner.device_rows import device_columns, unit_of
@@ -36,7 +38,7 @@ def on_card(*pids, **more):
     ((), (4711,), 4711, 0),            # our process under the host's number
     ((7,), (7, 4711), 4711, 1),
     ((), (4711, 4712), None, 2),       # which of the two is ours cannot be told
-    ((), (), None, 0),
+    ((), (), None, None),              # not even ours is shown, so nobody's would be
 ])  # fmt: skip
 def test_processes_that_are_not_the_measured_one_are_foreign(before, after, mine, foreign):
     assert number_on_card(on_card(*before), on_card(*after), OWN) == mine
@@ -85,7 +87,8 @@ def burst(process, count):
 
 
 def test_a_quiet_sample_set_is_taken_once():
-    watch = Watch(Card(QUIET), Process())
+    seen = dataclasses.replace(QUIET, processes={OWN: 64.0})
+    watch = Watch(Card(QUIET, seen), Process())
     assert watch.sample_set(5, burst) == [0.002]
     assert (watch.found.retaken, watch.found.noisy, watch.found.foreign) == (0, "", 0)
 

@@ -103,5 +103,13 @@ def test_import_cost_stands_apart_from_the_models_and_data_from_program():
     assert (columns["memory_model_data_mib"], columns["memory_peak_data_mib"]) == (7, 57)
 
 
+def test_a_kernel_that_tells_no_peak_leaves_it_empty():
+    point = {"rss_mib": 60.0, "peak_mib": None, "program_mib": 20.0, "heap_free_mib": None}
+    points = dict.fromkeys(("start", "import", "after_runs"), point)
+    columns = memory_columns([Launch([0.001], points)])
+    assert columns["memory_peak_mib"] is columns["memory_peak_data_mib"] is None
+    assert columns["memory_steady_mib"] == 60
+
+
 def test_infinity_and_the_empty_string_are_not_numbers():
     assert finite({"mse": float("inf"), "nmse": 0.0, "dynamic": ""}) == {"mse": None, "nmse": 0.0}

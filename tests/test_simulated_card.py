@@ -109,6 +109,7 @@ def test_memory_is_what_each_allocator_and_nvml_say(ended):
         1 - float(eager["gpu_allocated_mib"]) / reserved
     )
     assert 0 <= float(eager["gpu_external_fragmentation"]) < 1
+    assert float(eager["gpu_kept_mib"]) == 0  # cuBLAS's workspace is no model's
     assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
     # From its profiler's trace: it hands out pieces of 256 bytes and of what lies free.
     for name in ("gpu_internal_fragmentation", "gpu_external_fragmentation"):

@@ -57,8 +57,9 @@ def number_on_card(before: Sample, after: Sample, own: int) -> Optional[int]:
 
 def foreign_processes(before: Sample, after: Sample, own: int) -> Optional[int]:
     """Processes on the card that are not ``own``, the more of two moments; None where NVML
-    does not say. ``before`` is from before ``own`` had opened the card."""
-    if after.processes is None:
+    does not say, or shows nobody, not even ``own``, as in some containers. ``before`` is from
+    before ``own`` had opened the card."""
+    if not after.processes:
         return None
     mine = number_on_card(before, after, own)
     return max(len(before.processes or ()), len(set(after.processes) - {mine}))

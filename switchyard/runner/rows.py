@@ -111,7 +111,11 @@ def memory_columns(launches: List[Launch]) -> Dict[str, Optional[float]]:
         "memory_steady_mib": middle(lambda m: m["after_runs"]["rss_mib"]),
         "memory_model_data_mib": middle(lambda m: data(m["after_runs"]) - data(m["import"])),
         "memory_peak_data_mib": middle(
-            lambda m: max(point["peak_mib"] - point["program_mib"] for point in m.values())
+            lambda m: max(
+                (point["peak_mib"] - point["program_mib"] for point in m.values()
+                 if point["peak_mib"] is not None),
+                default=None,
+            )
         ),
         "heap_free_mib": middle(lambda m: m["after_runs"]["heap_free_mib"]),
     }

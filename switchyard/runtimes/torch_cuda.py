@@ -53,6 +53,9 @@ class TorchRuntime(Runtime):
     def release(self) -> None:
         import torch
 
+        # cuBLAS's workspace, 32 MiB on some cards, is held in torch's allocator and is no model's.
+        # torch has no public name for it, and some versions none at all.
+        getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
         torch.cuda.empty_cache()
 
     def record(self) -> None:

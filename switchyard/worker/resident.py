@@ -68,16 +68,18 @@ def memory_now(companions: Sequence[int] = ()) -> Dict[str, Optional[float]]:
     heap's free part.
 
     With ``companions``, process ids, the sums over all; the peaks need not have been at one
-    time, so that theirs is a bound. Of the heap only a process itself can tell.
+    time, so that theirs is a bound. Of the heap only a process itself can tell. None is what the
+    kernel does not say: some sandboxes' has no VmHWM.
     """
-    found: Dict[str, Optional[float]] = {"rss_mib": 0.0, "peak_mib": 0.0, "program_mib": 0.0}
+    found: Dict[str, Optional[float]] = {"rss_mib": None, "peak_mib": None, "program_mib": 0.0}
     process: Union[str, int]
     for process in ("self", *companions):
         with open(f"/proc/{process}/status") as status:
             for line in status:
                 key, _, rest = line.partition(":")
                 if key in _IN_STATUS:
-                    found[_IN_STATUS[key]] += int(rest.split()[0]) / 1024
+                    name = _IN_STATUS[key]
+                    found[name] = (found[name] or 0.0) + int(rest.split()[0]) / 1024
         with open(f"/proc/{process}/smaps", errors="surrogateescape") as smaps:
             found["program_mib"] += program_mib(smaps)
     found["heap_free_mib"] = None if companions else heap_free_mib()
