@@ -58,12 +58,14 @@ def test_most_cells_of_the_cheap_routes_arrive(smoke):
 def test_every_passing_cell_is_measured(smoke):
     passing = smoke.table[smoke.table["verdict"].isin(PASSING)]
     for column in ("latency_median_ms", "latency_min_ms", "ratio_to_native", "memory_peak_mib",
-                   "memory_steady_mib", "memory_import_mib", "memory_model_mib"):  # fmt: skip
+                   "memory_steady_mib", "memory_import_mib", "memory_model_mib",
+                   "memory_model_data_mib", "memory_peak_data_mib"):  # fmt: skip
         missing = passing[passing[column].isna()]
         assert missing.empty, (column, list(missing["model"] + "-" + missing["route"]))
     assert (passing["latency_samples"] >= 12).all()
     assert (passing["latency_min_ms"] <= passing["latency_median_ms"]).all()
     assert (passing["memory_peak_mib"] >= passing["memory_steady_mib"]).all()
+    assert (passing["memory_peak_data_mib"] < passing["memory_peak_mib"]).all()
     few = passing[passing["latency_samples"] < 662]
     assert few["latency_p99_ms"].isna().all()
     native = passing[passing["route"] == "torch-eager"]
