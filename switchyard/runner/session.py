@@ -89,6 +89,7 @@ class Run:
             requires,
             progress.say,
             self.card,
+            option("--jobs"),
         )
         self.yard = Yard(
             self.crew,

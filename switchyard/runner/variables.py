@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import List
+from typing import Dict, List, Mapping
 
 from switchyard.runner.version_sets import CURRENT
 
@@ -36,6 +36,25 @@ def environment_variables(
         CUDA_VISIBLE_DEVICES=visible,
     )
     return kept
+
+
+#: What each library reads its number of threads from; numpy's and torch's read the first.
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "SWITCHYARD_INTRA_OP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+
+
+def threads_side_by_side(jobs: int, cores: int, given: Mapping[str, str]) -> Dict[str, str]:
+    """Variables by which ``jobs`` processes beside each other share ``cores``, where each would
+    take them all: on many cores their threads would only wait for each other. Two at least, for
+    one left to work alone; what the user has ``given`` stays."""
+    share = max(2, cores // jobs)
+    if share >= cores:
+        return {}
+    return {name: str(share) for name in _THREADS if name not in given}
 
 
 def _own_path(environment) -> List[str]:

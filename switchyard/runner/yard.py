@@ -17,8 +17,10 @@ from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Seque
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
+from switchyard.runner.hosting import Hosting
+from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
-from switchyard.vocabulary import COSTS, Outcome, signature_of
+from switchyard.vocabulary import COSTS, Outcome
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
 _MIB_ON_A_CARD = 8192
@@ -54,30 +56,6 @@ class _Work:
         return sorted(self.after, key=lambda work: -COSTS.index(work.tier))
 
 
-class _Once:
-    """Compute each key once, whoever asks first; others wait for it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._futures: Dict[Hashable, concurrent.futures.Future] = {}
-
-    def __call__(self, key: Hashable, compute: Callable[[], Any]) -> Any:
-        with self._lock:
-            future = self._futures.get(key)
-            mine = future is None
-            if mine:
-                future = self._futures[key] = concurrent.futures.Future()
-        if mine:
-            try:
-                future.set_result(compute())
-            except BaseException as error:
-                with self._lock:
-                    del self._futures[key]
-                future.set_exception(error)
-                raise
-        return future.result()
-
-
 class Yard:
     """``watch(text)`` is told what begins and returns a callable to call when that ends;
     ``answered(planned, made)`` is told when a cell's verdict is known, from any thread."""
@@ -99,7 +77,8 @@ class Yard:
         self._store = ArtefactStore(crew.cache / "artefacts", crew.staged.digests)
         self._watch = watch
         self._answered = answered
-        self._once = _Once()
+        self._once = Once()
+        self.unhosted = Hosting(crew, runtimes)
         # Contexts side by side must not be what fills the card.
         room = jobs if crew.card is None else max(1, int(crew.card.memory_mib // _MIB_ON_A_CARD))
         self._turns = threading.Semaphore(min(jobs, room))
@@ -148,19 +127,6 @@ class Yard:
             tier = self.runtimes[planned.route.runtime].tier
             before.after.append(_Work(lambda p=planned: self.answer(p), tier))
         return roots
-
-    def unhosted(self, planned: Planned) -> Optional[Outcome]:
-        """Why no version set at all can run the cell's runtime on its device, or None."""
-        runtime = self.runtimes[planned.route.runtime]
-        if planned.cell.device in runtime.devices:
-            return None
-        return Outcome(
-            stage="import",
-            verdict="unavailable",
-            kind="missing-dependency",
-            message=runtime.elsewhere,
-            signature=signature_of(runtime.elsewhere),
-        )
 
     def reference(self, planned: Planned) -> Made:
         """The reference of a cell's model."""

@@ -1,4 +1,4 @@
-"""What a child may be asked to do: describe, reference, convert, ask, train.
+"""What a child may be asked to do: describe, lacks, reference, convert, ask, train.
 
 Each job is a dict of plain values and returns one; the work itself stands in a module of
 its own. An exception is an outcome here, never a traceback on somebody's terminal.
@@ -26,6 +26,16 @@ def _describe(job: Mapping[str, Any]) -> Dict[str, Any]:
 
     entries = import_zoo_file(job["file"])
     return {"models": [entry.as_dict() for entry in entries], "sources": project_sources()}
+
+
+def _lacks(job: Mapping[str, Any]) -> Dict[str, Any]:
+    """Why the installed packages cannot run on the job's device, empty where they can."""
+    from switchyard import runtimes
+
+    runtime = runtimes.builtin()[job["runtime"]]
+    for name in runtime.requires:
+        hops.import_required(name)
+    return {"reason": runtime.lacks(runtimes.Target.of_job(job))}
 
 
 def _reference(job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -114,6 +124,7 @@ def _nothing(job: Mapping[str, Any]) -> Dict[str, Any]:
 
 JOBS: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]] = {
     "describe": _describe,
+    "lacks": _lacks,
     "reference": _reference,
     "preprocess": _preprocess,
     "convert": _convert,
@@ -124,6 +135,7 @@ JOBS: Dict[str, Callable[[Mapping[str, Any]], Dict[str, Any]]] = {
 
 _STAGE_OF_JOB = {
     "describe": "import",
+    "lacks": "import",
     "reference": "reference",
     "preprocess": "preprocess",
     "ask": "load",
