@@ -15,14 +15,18 @@ class NVMLError(Exception):
 
 
 class Cards:
-    """The module, with cards of one's choice. ``missing``: questions that are not answered."""
+    """The module, with cards of one's choice. ``missing``: questions that are not answered;
+    ``names`` of cards that differ; ``mig``: card -> its instances, each a (card, number);
+    ``violations``: policy -> (ns held down, driver's clock in microseconds)."""
 
     NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
 
-    def __init__(self, count=1, missing=(), init=None, processes=(), reasons=0):
+    def __init__(self, count=1, missing=(), init=None, processes=(), reasons=0, names=(),
+                 mig=None, violations=None):  # fmt: skip
         self.count, self.missing, self.init = count, set(missing), init
         self.processes, self.reasons = list(processes), reasons
+        self.names, self.mig, self.violations = names, mig or {}, violations or {}
 
     def __getattribute__(self, name):
         if name.startswith("nvml") and name in object.__getattribute__(self, "missing"):
@@ -49,15 +53,51 @@ class Cards:
         return index
 
     def nvmlDeviceGetUUID(self, handle):
+        if isinstance(handle, tuple):
+            return "MIG-0000000{}-{}-fake".format(*handle)
         return f"GPU-0000000{handle}-fake"
 
     def nvmlDeviceGetName(self, handle):
-        return b"Fake Card"
+        return self.names[handle] if self.names else b"Fake Card"
+
+    def nvmlDeviceGetIndex(self, handle):
+        return handle
+
+    def nvmlDeviceGetMigMode(self, handle):
+        if not self.mig:
+            raise NVMLError("Not Supported")
+        return [int(handle in self.mig)] * 2
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle):
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle, number):
+        if (handle, number) not in self.mig[handle]:
+            raise NVMLError("Not Found")
+        return (handle, number)
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        for one in [one for each in self.mig.values() for one in each]:
+            if self.nvmlDeviceGetUUID(one) == uuid:
+                return one
+        raise NVMLError("Not Found")
+
+    def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, handle):
+        return handle[0]
 
     def nvmlDeviceGetMemoryInfo(self, handle):
-        return types.SimpleNamespace(total=16 * 2**30, used=2**30)
+        size = 4 if isinstance(handle, tuple) else 16
+        return types.SimpleNamespace(total=size * 2**30, used=2**30)
+
+    def nvmlDeviceGetViolationStatus(self, handle, policy):
+        if isinstance(handle, tuple) or policy not in self.violations:
+            raise NVMLError("Not Supported")
+        held, clock = self.violations[policy]
+        return types.SimpleNamespace(violationTime=held, referenceTime=clock)
 
     def nvmlDeviceGetClockInfo(self, handle, which):
+        if isinstance(handle, tuple):
+            raise NVMLError("Invalid Argument")
         return 1980
 
     def nvmlDeviceGetTemperature(self, handle, which):

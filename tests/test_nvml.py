@@ -72,6 +72,60 @@ def test_cards_that_the_shell_hides_are_not_used(cards, monkeypatch, limit, indi
         nvml.find(len(indices))
 
 
+MIG = {1: [(1, 0), (1, 3)]}
+
+
+def test_of_a_partitioned_card_each_instance_counts_and_the_card_itself_does_not(cards):
+    cards(count=2, mig=MIG)
+    found = [nvml.find(number) for number in range(3)]
+    assert [one.uuid for one in found] == [
+        "GPU-00000000-fake", "MIG-00000001-0-fake", "MIG-00000001-3-fake",
+    ]  # fmt: skip
+    assert [one.index for one in found] == [0, 1, 1]
+    assert found[2].memory_mib == 4 * 1024
+    # Its clock is the card's, which an instance cannot be asked for.
+    assert found[2].sample().sm_clock_mhz == 1980
+    with pytest.raises(nvml.NoDevice, match="3 device"):
+        nvml.find(3)
+
+
+@pytest.mark.parametrize("limit, uuids", [
+    ("MIG-00000001-3-fake", ["MIG-00000001-3-fake"]),
+    ("MIG-00000001-3-fake,0", ["MIG-00000001-3-fake", "GPU-00000000-fake"]),
+    ("MIG-00000001-5-fake,0", []),
+    ("1", ["MIG-00000001-0-fake", "MIG-00000001-3-fake"]),
+    ("GPU-00000001", ["MIG-00000001-0-fake", "MIG-00000001-3-fake"]),
+])  # fmt: skip
+def test_instances_are_found_by_their_own_name_or_their_cards(cards, monkeypatch, limit, uuids):
+    cards(count=2, mig=MIG)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
+    for number, uuid in enumerate(uuids):
+        assert nvml.find(number).uuid == uuid
+    with pytest.raises(nvml.NoDevice, match=f"{len(uuids)} device"):
+        nvml.find(len(uuids))
+
+
+def test_a_card_partitioned_into_nothing_is_named(cards):
+    cards(count=1, mig={0: []})
+    with pytest.raises(nvml.NoDevice, match="cuda:0.*device 0 is in MIG mode and has no instance"):
+        nvml.find(0)
+
+
+def test_numbers_of_cards_that_differ_are_refused_where_cuda_may_count_otherwise(
+    cards, monkeypatch
+):
+    cards(count=2, names=("Slow", "Fast"))
+    assert nvml.find(1).name == "Fast"  # no number was given, and none is handed on
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(nvml.NoDevice, match=r"Slow, Fast.*CUDA_DEVICE_ORDER=PCI_BUS_ID"):
+        nvml.find(0)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    assert nvml.find(0).name == "Fast"
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-00000001")
+    assert nvml.find(0).name == "Fast"
+
+
 def test_a_card_that_fell_off_the_bus_is_refused_by_its_index(cards):
     cards(missing=["nvmlDeviceGetUUID"])
     with pytest.raises(nvml.NoDevice, match="device 0 does not answer"):
@@ -84,6 +138,14 @@ def test_a_sample_names_what_holds_the_clock_down_and_who_is_on_the_card(cards):
     assert (sample.sm_clock_mhz, sample.temperature_c, sample.used_mib) == (1980, 41, 1024)
     assert sample.throttle == ("sw-power-cap", "hw-thermal-slowdown")
     assert sample.processes == {7: 512.0, 8: None}
+
+
+def test_a_sample_has_the_seconds_that_each_policy_held_the_clock_down(cards):
+    cards(violations={0: (3e9, 5e6), 5: (0, 5e6), 2: (9e9, 5e6)})
+    found = nvml.find(0).sample().violations
+    assert found == {"sw-power-cap": (3.0, 5.0), "reliability": (0.0, 5.0)}
+    cards()
+    assert nvml.find(0).sample().violations == {}
 
 
 def test_what_a_card_does_not_answer_is_none_and_no_error(cards):

@@ -15,6 +15,7 @@ from switchyard.runner.on_device import (
     Watch,
     contamination,
     foreign_processes,
+    held_down,
     number_on_card,
     record,
 )
@@ -48,6 +49,24 @@ def test_processes_that_are_not_the_measured_one_are_foreign(before, after, mine
 def test_where_nvml_does_not_say_nothing_is_known():
     assert foreign_processes(Sample(), Sample(), OWN) is None
     assert contamination((), None) == ""
+
+
+@pytest.mark.parametrize("held, found", [
+    (0.0, ()), (0.009, ()), (0.011, ("sw-power-cap",)), (1.0, ("sw-power-cap",)),
+])  # fmt: skip
+def test_a_clock_held_down_between_two_looks_is_seen_by_its_counter(held, found):
+    first = Sample(throttle=(), violations={"sw-power-cap": (7.0, 100.0)})
+    last = Sample(throttle=(), violations={"sw-power-cap": (7.0 + held, 101.0)})
+    assert held_down(first, last) == found
+
+
+def test_a_counter_that_only_one_look_had_says_nothing_and_no_reason_is_named_twice():
+    power = {"sw-power-cap": (7.0, 100.0)}
+    assert held_down(Sample(), Sample(violations=power)) == ()
+    assert held_down(Sample(violations=power), Sample()) == ()
+    capped = Sample(throttle=("sw-power-cap",), violations=power)
+    later = Sample(throttle=("hw-slowdown",), violations={"sw-power-cap": (8.0, 101.0)})
+    assert held_down(capped, later) == ("sw-power-cap", "hw-slowdown")
 
 
 class Card:

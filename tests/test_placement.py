@@ -77,7 +77,7 @@ def test_a_session_that_cannot_say_costs_its_columns_and_no_more():
 # --- ONNX Runtime itself, in the default set's environment: the CPU provider in the device's place
 
 PROFILED = """
-import json, sys
+import json, os, sys
 import numpy, onnx
 from onnx import TensorProto, helper
 from switchyard.manifest import Artefact, Manifest
@@ -100,6 +100,9 @@ outputs = replay.__defaults__[0][1]
 said = {"series": sorted(called), "run": session.run(feeds)["y"].shape,
         "graphed": float(abs(outputs["y"].numpy() - session.run(feeds)["y"]).max()),
         "placement": session.placement(feeds), "lacks": cuda.lacks(cuda.CUDA)}
+said["float32"] = os.environ["NVIDIA_TF32_OVERRIDE"]
+cuda.CudaSession("model.onnx", Target("cuda", tf32=True), cuda.CPU)
+said["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE")
 try:
     cuda._providers = lambda target, provider, graph=False: [cuda.CPU]
     cuda._session("model.onnx", Target("cuda"), cuda.CUDA)
@@ -125,6 +128,8 @@ def in_default_set(code, tmp_path):
 def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_failure(tmp_path):
     said = in_default_set(PROFILED, tmp_path)
     assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
+    # Where no option of a provider switches TF32 off, this does, and a cell of TF32 has it on.
+    assert (said["float32"], said["tf32"]) == ("0", None)
     assert said["graphed"] == 0  # into the outputs that were bound once
     assert said["placement"]["nodes_on_cpu"] == 2 and said["placement"]["share_on_cpu"] == 1
     assert said["placement"]["placement_message"] == "on the CPU: Cos, Sin"

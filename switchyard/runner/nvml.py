@@ -21,6 +21,17 @@ THROTTLE_REASONS: Tuple[Tuple[int, str], ...] = (
     (0x20, "sw-thermal-slowdown"),
     (0x40, "hw-thermal-slowdown"),
     (0x80, "hw-power-brake"),
+    (0x200, "board-limit"),
+    (0x400, "reliability"),
+)
+
+#: NVML's performance policies whose time of a clock held down is counted (nvml.h), by the same
+#: names where both mean the same. Those that the first list leaves out are left out here.
+VIOLATIONS: Tuple[Tuple[int, str], ...] = (
+    (0, "sw-power-cap"),
+    (1, "thermal-limit"),
+    (3, "board-limit"),
+    (5, "reliability"),
 )
 
 
@@ -33,7 +44,8 @@ class NoDevice(Exception):
 class Sample:
     """The card at one moment; None where it does not say.
 
-    ``throttle``: names of ``THROTTLE_REASONS``. ``processes``: process -> MiB it holds on the
+    ``throttle``: names of ``THROTTLE_REASONS``. ``violations``: name of ``VIOLATIONS`` -> seconds
+    that its clock was held down so far, and the driver's clock, seconds. ``processes``: process -> MiB it holds on the
     card (None inside where only the process is known); in a container its numbers may be the
     host's. ``used_mib``: of the whole card, MiB. ``sm_clock_mhz`` in MHz.
     """
@@ -41,13 +53,16 @@ class Sample:
     sm_clock_mhz: Optional[float] = None
     temperature_c: Optional[float] = None
     throttle: Optional[Tuple[str, ...]] = None
+    violations: Mapping[str, Tuple[float, float]] = dataclasses.field(default_factory=dict)
     processes: Optional[Mapping[int, Optional[float]]] = None
     used_mib: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """The chosen card. ``uuid`` goes to the processes and into no table: it names the machine."""
+    """The chosen card, or an instance of one that is partitioned (MIG). ``uuid`` goes to the
+    processes and into no table: it names the machine. ``_board`` is the card itself, whose clock
+    and temperature an instance shares."""
 
     index: int
     uuid: str
@@ -57,6 +72,7 @@ class Card:
     memory_mib: float
     _library: Any = dataclasses.field(repr=False, compare=False)
     _handle: Any = dataclasses.field(repr=False, compare=False)
+    _board: Any = dataclasses.field(repr=False, compare=False)
 
     def about(self) -> Dict[str, Any]:
         """What ``run.json`` says of it."""
@@ -70,7 +86,7 @@ class Card:
 
     def sample(self) -> Sample:
         """The card now. Never raises: what it does not answer is None."""
-        nvml, handle = self._library, self._handle
+        nvml, handle, board = self._library, self._handle, self._board
 
         def asked(question: Callable[[], Any]) -> Any:
             try:
@@ -80,8 +96,16 @@ class Card:
 
         def throttle() -> Tuple[str, ...]:
             ask = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-            bits = (ask or nvml.nvmlDeviceGetCurrentClocksThrottleReasons)(handle)
+            bits = (ask or nvml.nvmlDeviceGetCurrentClocksThrottleReasons)(board)
             return tuple(name for bit, name in THROTTLE_REASONS if bits & bit)
+
+        def violations() -> Dict[str, Tuple[float, float]]:
+            found = {}
+            for policy, name in VIOLATIONS:
+                one = asked(lambda policy=policy: nvml.nvmlDeviceGetViolationStatus(board, policy))
+                if one is not None:
+                    found[name] = (one.violationTime / 1e9, one.referenceTime / 1e6)
+            return found
 
         def processes() -> Dict[int, Optional[float]]:
             found: Dict[int, Optional[float]] = {}
@@ -91,11 +115,12 @@ class Card:
             return found
 
         return Sample(
-            sm_clock_mhz=asked(lambda: nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM)),
+            sm_clock_mhz=asked(lambda: nvml.nvmlDeviceGetClockInfo(board, nvml.NVML_CLOCK_SM)),
             temperature_c=asked(
-                lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)
+                lambda: nvml.nvmlDeviceGetTemperature(board, nvml.NVML_TEMPERATURE_GPU)
             ),
             throttle=asked(throttle),
+            violations=violations(),
             processes=asked(processes),
             used_mib=asked(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / _MIB),
         )
@@ -111,7 +136,7 @@ def _library() -> Any:
 
 def find(number: int) -> Card:
     """The card ``cuda:number``: of those ``CUDA_VISIBLE_DEVICES`` leaves, else of all, in the
-    order of NVML (nvidia-smi's). Raises NoDevice."""
+    order of NVML (nvidia-smi's); of a partitioned card (MIG) each instance. Raises NoDevice."""
     wanted = f"a CUDA device was asked for (cuda:{number})"
     try:
         nvml = _library()
@@ -130,6 +155,8 @@ def find(number: int) -> Card:
     said = f"{wanted}; NVML found driver {driver}"
     try:
         handles = _visible(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
+    except NoDevice as error:
+        raise NoDevice(f"{said}, and {error}") from error
     except Exception as error:
         raise NoDevice(
             f"{said}, and its cards cannot be asked for: {error}; run nvidia-smi to see why"
@@ -142,7 +169,7 @@ def find(number: int) -> Card:
             f"{said} and {len(handles)} device(s){left}{f' ({known})' if known else ''}; "
             "choose another with --device cuda:N, or run without --gpu"
         )
-    index, handle = handles[number]
+    index, handle, board = handles[number]
     try:
         return Card(
             index=index,
@@ -153,6 +180,7 @@ def find(number: int) -> Card:
             memory_mib=nvml.nvmlDeviceGetMemoryInfo(handle).total / _MIB,
             _library=nvml,
             _handle=handle,
+            _board=board,
         )
     except Exception as error:  # a card that fell off the bus is still counted
         raise NoDevice(
@@ -160,27 +188,68 @@ def find(number: int) -> Card:
         ) from error
 
 
-def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any]]:
-    """(NVML's index, handle) of each card that this run may use.
+def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any, Any]]:
+    """(NVML's index, handle, handle of the whole card) of each that this run may use.
 
-    ``limit`` is read as CUDA reads it: indices or UUIDs (or their beginnings), and what
-    stands behind the first that is none does not count.
+    ``limit`` is read as CUDA reads it: numbers, UUIDs of cards (or their beginnings) or of MIG
+    instances, and what stands behind the first that is none does not count. Raises NoDevice.
     """
-    every = [(n, nvml.nvmlDeviceGetHandleByIndex(n)) for n in range(nvml.nvmlDeviceGetCount())]
+    boards = [nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())]
     if limit is None:
-        return every
+        return [one for n, board in enumerate(boards) for one in _parts(nvml, n, board)]
     found = []
-    for word in limit.split(","):
-        word = word.strip()
-        if word.isdigit() and int(word) < len(every):
-            found.append(every[int(word)])
-            continue
-        uuids = [_text(nvml.nvmlDeviceGetUUID(handle)) for _, handle in every]
-        named = [one for one, uuid in zip(every, uuids) if word and uuid.startswith(word)]
-        if len(named) != 1:
-            break
-        found.append(named[0])
+    for word in map(str.strip, limit.split(",")):
+        if word.isdigit() and int(word) < len(boards):
+            _in_order(nvml, boards, limit)
+            found += _parts(nvml, int(word), boards[int(word)])
+        elif word.startswith("MIG-"):
+            try:
+                handle = nvml.nvmlDeviceGetHandleByUUID(word)
+                board = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
+            except Exception:  # no instance of that name
+                break
+            found.append((nvml.nvmlDeviceGetIndex(board), handle, board))
+        else:
+            uuids = [_text(nvml.nvmlDeviceGetUUID(board)) for board in boards]
+            named = [n for n, uuid in enumerate(uuids) if word and uuid.startswith(word)]
+            if len(named) != 1:
+                break
+            found += _parts(nvml, named[0], boards[named[0]])
     return found
+
+
+def _parts(nvml: Any, index: int, board: Any) -> List[Tuple[int, Any, Any]]:
+    """What CUDA can use of one card: the card, or its instances where it is partitioned. Raises
+    NoDevice where it is, into none."""
+    try:
+        partitioned = nvml.nvmlDeviceGetMigMode(board)[0]
+    except Exception:  # most cards cannot be, and say so
+        partitioned = False
+    if not partitioned:
+        return [(index, board, board)]
+    found = []
+    for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(board)):
+        try:
+            found.append((index, nvml.nvmlDeviceGetMigDeviceHandleByIndex(board, number), board))
+        except Exception:  # places for instances that were not made
+            continue
+    if not found:
+        raise NoDevice(
+            f"device {index} is in MIG mode and has no instance that CUDA could use; make one, or "
+            "choose another card with CUDA_VISIBLE_DEVICES"
+        )
+    return found
+
+
+def _in_order(nvml: Any, boards: List[Any], limit: str) -> None:
+    """Refuse numbers that CUDA may count otherwise: by default the fastest card is its first."""
+    names = dict.fromkeys(_name(nvml, board) for board in boards)
+    if len(names) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+        raise NoDevice(
+            f"CUDA_VISIBLE_DEVICES={limit!r} numbers cards that differ ({', '.join(names)}), which "
+            "CUDA may count in another order; set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the "
+            "card by its UUID (nvidia-smi -L)"
+        )
 
 
 def _name(nvml: Any, handle: Any) -> str:

@@ -20,6 +20,9 @@ RETAKEN_AT_MOST = 3
 #: Rounds of calls after which a leak shows as a slope, and calls of each.
 LEAK_ROUNDS, LEAK_CALLS = 5, 10
 
+#: The share of a sample set in which a clock held down disturbs it.
+HELD_SHARE = 0.01
+
 #: The series beside the one of inputs that lie on the device.
 OTHER_SERIES = ("device", "from_host")
 
@@ -63,6 +66,17 @@ def foreign_processes(before: Sample, after: Sample, own: int) -> Optional[int]:
         return None
     mine = number_on_card(before, after, own)
     return max(len(before.processes or ()), len(set(after.processes) - {mine}))
+
+
+def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
+    """What held the clock down at either moment, or for more than ``HELD_SHARE`` of the time
+    between them, which two looks alone would miss."""
+    found = [*(before.throttle or ()), *(after.throttle or ())]
+    for name, (held, clock) in after.violations.items():
+        held_before, clock_before = before.violations.get(name, (held, clock))
+        if held - held_before > HELD_SHARE * (clock - clock_before):
+            found.append(name)
+    return tuple(dict.fromkeys(found))
 
 
 def contamination(throttle: Tuple[str, ...], foreign: Optional[int]) -> str:
@@ -136,9 +150,7 @@ class Watch:
             first = self._card.sample()
             durations = burst(self._process, count)
             found.sample = self._card.sample()
-            found.throttle = tuple(
-                dict.fromkeys((first.throttle or ()) + (found.sample.throttle or ()))
-            )
+            found.throttle = held_down(first, found.sample)
             found.foreign = foreign_processes(self._before, found.sample, own)
             found.noisy = contamination(found.throttle, found.foreign)
             if not found.noisy or found.retaken == RETAKEN_AT_MOST:

@@ -28,6 +28,9 @@ CUDA, TENSORRT, CPU = (
     "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 )  # fmt: skip
 
+#: Where it is 0 none of NVIDIA's libraries uses TF32, whatever they are told.
+TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+
 #: What ONNX Runtime writes to stderr where a provider's library cannot be opened.
 _UNLOADED = re.compile(r"Failed to load (?:shared )?library [^\n]*")
 
@@ -76,9 +79,20 @@ def _without_tf32(providers: List[Any]) -> List[Any]:
     ]
 
 
+def _settle_tf32(target: Target) -> None:
+    """For NVIDIA's libraries in this process, before they are loaded: TensorRT's provider and the
+    CUDA provider before 1.18 take TF32 with no option against it, and cuBLAS and cuDNN read this
+    once. https://github.com/microsoft/onnxruntime/issues/26029"""
+    if target.tf32:
+        os.environ.pop(TF32_OVERRIDE, None)
+    else:
+        os.environ[TF32_OVERRIDE] = "0"
+
+
 def _session(
     path: str, target: Target, provider: str, graph: bool = False, **options: Any
 ) -> Any:
+    _settle_tf32(target)
     import onnxruntime
 
     preload = getattr(onnxruntime, "preload_dlls", None)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Tuple
+import time
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,9 @@ RECORDED = 100_000
 
 #: Calls on a stream of their own before a capture, as torch's documentation has it.
 BEFORE_CAPTURE = 3
+
+#: Cycles a second of the fastest card's clock, and the longest that a card is kept waiting, s.
+FASTEST_CLOCK, LONGEST_LEAD = 2.5e9, 0.1
 
 #: Figure -> key of ``torch.cuda.memory_stats()`` in bytes, and those that are counts.
 _BYTES = {
@@ -62,14 +66,26 @@ class TorchRuntime(Runtime):
         import torch
 
         torch.cuda.init()
-        torch.cuda.memory._record_memory_history(max_entries=RECORDED)
+        remember = torch.cuda.memory._record_memory_history
+        try:
+            # Its default also keeps C++ frames, whose names take minutes to find when written.
+            remember(max_entries=RECORDED, stacks="python")
+        except TypeError:  # torch 2.0
+            remember(True, trace_alloc_max_entries=RECORDED, trace_alloc_record_context=True)
 
     def write_record(self, path: str) -> None:
         """A pickle, which torch's viewer (pytorch.org/memory_viz) opens and Switchyard never
         reads."""
         import torch
 
-        torch.cuda.memory._dump_snapshot(path)
+        memory = torch.cuda.memory
+        if hasattr(memory, "_dump_snapshot"):
+            memory._dump_snapshot(path)
+            return
+        import pickle  # what torch's own does since 2.1
+
+        with open(path, "wb") as file:
+            pickle.dump(memory._snapshot(), file)
 
 
 def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float]]:
@@ -113,6 +129,22 @@ def _tensors_of(module: Any):
     yield from module.buffers()
 
 
+def lead(launch: Callable[[], Any]) -> int:
+    """Cycles of a wait on the card that outlasts the host's ``launch`` of one call, so that all of
+    it lies queued when the wait ends: between events around it is then what the card takes, and
+    not the gaps of a host that launches slower than the card works. The blocking kernel of
+    https://github.com/NVIDIA/nvbench does the same."""
+    import torch
+
+    found = []
+    for _ in range(3):
+        torch.cuda.synchronize()
+        started = time.perf_counter()
+        launch()
+        found.append(time.perf_counter() - started)
+    return int(2 * min(*found, LONGEST_LEAD) * FASTEST_CLOCK)
+
+
 class CudaSession(Session):
     """Calls the module on the device; every timed call waits for the device."""
 
@@ -148,10 +180,14 @@ class CudaSession(Session):
         host_args, host_kwargs = self._model.arguments(feeds)
         args, kwargs = _moved(host_args, host_kwargs)
         call = self._call
+        leads: List[int] = []
 
-        def once() -> None:
+        def launch() -> None:
             with torch.no_grad():
                 call(*args, **kwargs)
+
+        def once() -> None:
+            launch()
             torch.cuda.synchronize()
 
         def from_host() -> None:
@@ -161,12 +197,14 @@ class CudaSession(Session):
             torch.cuda.synchronize()
 
         def between_events() -> float:
+            if not leads:  # once it is warm: not when the series are made
+                leads.append(lead(launch))
             begin = torch.cuda.Event(enable_timing=True)
             end = torch.cuda.Event(enable_timing=True)
-            with torch.no_grad():
-                begin.record()
-                call(*args, **kwargs)
-                end.record()
+            torch.cuda._sleep(leads[0])
+            begin.record()
+            launch()
+            end.record()
             torch.cuda.synchronize()
             return begin.elapsed_time(end) / 1e3
 

@@ -148,7 +148,11 @@ COLUMNS: tuple[Column, ...] = (
     _float("latency_p99_ms", "99% quantile, only from 662 samples up", "ms"),
     _float("latency_min_ms", "fastest single call", "ms"),
     _integer("latency_samples", "timed calls over all launches"),
-    _float("latency_device_median_ms", "as latency_median_ms, between events on the device", "ms"),
+    _float(
+        "latency_device_median_ms",
+        "as latency_median_ms, between events on the device with the call queued before",
+        "ms",
+    ),
     _float(
         "latency_from_host_median_ms", "as latency_median_ms, inputs in host memory each call", "ms"
     ),

@@ -54,6 +54,7 @@ def torch_cuda(module):
         "empty_cache": lambda: None,
         "mem_get_info": lambda *given: (70 * MIB, 80 * MIB),
         "set_per_process_memory_fraction": lambda share: None,
+        "_sleep": lambda cycles: None,
         "Event": Event,
         "Stream": Stream,
         "current_stream": Stream,
