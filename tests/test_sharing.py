@@ -17,6 +17,7 @@ from switchyard.runner.arrangements import (
     CAPS,
     ENOUGH,
     MORE,
+    REVERSED,
     TENSORFLOW,
     TORCH,
     Arrangement,
@@ -42,6 +43,8 @@ def test_a_name_says_what_is_done():
     one = Arrangement(between="emptied", expandable=True, cap=0.25)
     assert one.name == "1-process emptied expandable cap-25%"
     assert Arrangement(processes=2, growth=False).name == "2-process no-growth"
+    assert Arrangement(REVERSED, growth=False).name == "1-process tf-first no-growth"
+    assert {one.processes for one in ARRANGEMENTS if one.tenants == REVERSED} == {1, 2}
 
 
 def test_a_cap_is_a_share_of_what_each_needs_alone():
@@ -135,6 +138,15 @@ def tried(tmp_path, monkeypatch):
         return {row["arrangement"]: row for row in rows}, script.made
 
     return attempt
+
+
+def test_who_enters_first_is_who_is_named_first(tried):
+    which = [Arrangement(), Arrangement(REVERSED), Arrangement(REVERSED, processes=2)]
+    rows, made = tried(well, *which)
+    assert [rows[one.name]["first"] for one in which] == [TORCH, TENSORFLOW, TENSORFLOW]
+    entered = [list(job["tenants"]) for process in made for do, job in process.asked
+               if do == "enter"]  # fmt: skip
+    assert entered == [[TORCH, TENSORFLOW], [TENSORFLOW, TORCH], [TENSORFLOW], [TORCH]]
 
 
 def test_all_are_tried_and_caps_come_from_what_was_seen_alone(tried):
@@ -252,7 +264,7 @@ class Frameworks:
                 return Output(name)
 
             session = types.SimpleNamespace(outputs=outputs)
-            runtime = types.SimpleNamespace(release=lambda: self.done.append(f"empty {name}"))
+            runtime = types.SimpleNamespace(empty_cache=lambda: self.done.append(f"empty {name}"))
             return Tenant(runtime, session, [{}])
 
         self.tenants = Tenants()

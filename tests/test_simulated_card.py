@@ -13,6 +13,7 @@ import pickle
 import shutil
 import subprocess
 
+import pandas
 import pytest
 import simulated_card
 
@@ -110,6 +111,10 @@ def test_memory_is_what_each_allocator_and_nvml_say(ended):
     )
     assert 0 <= float(eager["gpu_external_fragmentation"]) < 1
     assert float(eager["gpu_kept_mib"]) == 0  # cuBLAS's workspace is no model's
+    found = pandas.read_parquet(ended.folder / "figures.parquet")
+    found = found[(found.route == "torch-eager") & (found.model == "products")]
+    workspace = found[found.metric == "workspace_mib"].value.max()
+    assert 0 < workspace < float(eager["gpu_allocated_mib"]) - weights
     assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
     # From its profiler's trace: it hands out pieces of 256 bytes and of what lies free.
     for name in ("gpu_internal_fragmentation", "gpu_external_fragmentation"):
@@ -122,6 +127,7 @@ def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
         kept = pickle.load(file)
     assert kept["segments"] and {"action", "addr", "size"} <= set(kept["device_traces"][0][0])
     assert {"alloc", "segment_alloc"} <= {one["action"] for one in kept["device_traces"][0]}
+    assert any(one.get("frames") for one in kept["device_traces"][0])
 
 
 def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(on_card):
@@ -171,6 +177,10 @@ def test_torch_and_tensorflow_share_the_card_with_their_own_allocators(on_card):
     # Without growth TensorFlow takes nearly the whole card for a model of a few MiB.
     assert float(rows["alone tf no-growth"]["card_mib"]) > 10_000
     assert float(rows["alone tf"]["card_mib"]) < CONTEXT + 100
+    # What it leaves is enough for these models.
+    first = rows["2-process tf-first no-growth"]
+    assert (first["first"], first["turns_done"]) == ("tf", "20")
+    assert float(first["card_mib"]) > float(rows["alone tf no-growth"]["card_mib"]) + CONTEXT
     assert 0 <= float(rows["2-process"]["tensorflow_external_fragmentation"]) < 1
     two, one = rows["2-process"], rows["1-process emptied expandable cap-100%"]
     assert float(two["card_mib"]) > 2 * CONTEXT > float(one["card_mib"])

@@ -16,6 +16,7 @@ from switchyard.tables.writing import guarded, unguarded
 
 TORCH, TENSORFLOW = "torch-eager", "tf"
 BOTH = (TORCH, TENSORFLOW)
+REVERSED = (TENSORFLOW, TORCH)
 
 #: Shares of what the model needs alone that the capped card leaves.
 CAPS = (1.0, 0.5, 0.25)
@@ -23,7 +24,7 @@ CAPS = (1.0, 0.5, 0.25)
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """``tenants``: runtimes, in turn. ``growth``: TensorFlow takes memory as it needs it, not
+    """``tenants``: runtimes, in the order in which they enter and take turns. ``growth``: TensorFlow takes memory as it needs it, not
     nearly all at once. ``between``: what is done before the other framework is called, nothing,
     ``deleted`` (the outputs, and collected) or ``emptied`` (and the framework's cache).
     ``expandable``: torch's expandable segments. ``cap``: of ``CAPS``, or None."""
@@ -39,6 +40,7 @@ class Arrangement:
     def name(self) -> str:
         parts = ["alone" if len(self.tenants) == 1 else f"{self.processes}-process"]
         parts += self.tenants if len(self.tenants) == 1 else []
+        parts += ["tf-first"] if self.tenants == REVERSED else []
         parts += [] if self.growth else ["no-growth"]
         parts += [self.between] if self.between else []
         parts += ["expandable"] if self.expandable else []
@@ -72,6 +74,8 @@ ARRANGEMENTS: Tuple[Arrangement, ...] = (
     Arrangement(growth=False, between="deleted"),
     Arrangement(processes=2),
     Arrangement(processes=2, growth=False),
+    # Who comes first takes what it likes: without growth, nearly all.
+    *(Arrangement(REVERSED, processes, growth) for processes in (1, 2) for growth in (True, False)),
     *(Arrangement(cap=cap, between=done) for cap in CAPS for done in ("", "deleted", "emptied")),
     *(Arrangement(cap=cap, expandable=True) for cap in CAPS),
     *(Arrangement(processes=2, cap=cap) for cap in CAPS),
@@ -82,8 +86,8 @@ TURNS = 20
 
 #: Columns of ``sharing.csv``. MiB, milliseconds; empty where it was not measured or not said.
 COLUMNS = (
-    "version_set", "model", "route", "precision", "arrangement", "processes", "growth", "between",
-    "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked", "turns_done", "kind",
+    "version_set", "model", "route", "precision", "arrangement", "first", "processes", "growth",
+    "between", "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked", "turns_done", "kind",
     "message", "turn_median_ms", "card_mib", "torch_allocated_mib", "torch_reserved_mib",
     "torch_reserved_peak_mib", "torch_slack", "torch_external_fragmentation", "torch_alloc_retries",
     "tensorflow_allocated_mib", "tensorflow_peak_mib", "tensorflow_external_fragmentation",

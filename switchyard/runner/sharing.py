@@ -68,7 +68,7 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
             needs[tenant] = row.get(NEEDS[tenant])
         table.add({
             **own, "precision": cell.precision, "arrangement": arrangement.name,
-            "processes": arrangement.processes, "growth": arrangement.growth,
+            "first": arrangement.tenants[0], "processes": arrangement.processes, "growth": arrangement.growth,
             "between": arrangement.between, "expandable": arrangement.expandable,
             "cap": arrangement.cap, "turns_asked": TURNS, "turns_done": 0, **row,
         })  # fmt: skip

@@ -158,8 +158,14 @@ class Runtime:
         call()
         return self.device_memory()
 
-    def release(self) -> None:
-        """Give back what is cached for models that are gone."""
+    def empty_cache(self) -> None:
+        """Give back the memory that is cached and in no use."""
+
+    def release(self) -> Dict[str, Optional[float]]:
+        """Give back also what libraries hold for models that are gone: ``workspace_mib``, where
+        it is known."""
+        self.empty_cache()
+        return {}
 
     def record(self) -> None:
         """From now on remember every allocation. Raises TypeError where there is no record."""

@@ -54,13 +54,23 @@ class TorchRuntime(Runtime):
             return {}
         return figures(torch.cuda.memory_stats(), torch.cuda.memory_snapshot())
 
-    def release(self) -> None:
+    def empty_cache(self) -> None:
         import torch
 
-        # cuBLAS's workspace, 32 MiB on some cards, is held in torch's allocator and is no model's.
-        # torch has no public name for it, and some versions none at all.
-        getattr(torch._C, "_cuda_clearCublasWorkspaces", lambda: None)()
         torch.cuda.empty_cache()
+
+    def release(self) -> Dict[str, Optional[float]]:
+        """``workspace_mib`` is cuBLAS's, 32 on some cards: held in torch's allocator, of no model."""
+        import torch
+
+        held = torch.cuda.memory_allocated()
+        # torch has no public name for it, and some versions none at all.
+        clear = getattr(torch._C, "_cuda_clearCublasWorkspaces", None)
+        if clear is not None:
+            clear()
+        freed = held - torch.cuda.memory_allocated()
+        self.empty_cache()
+        return {"workspace_mib": None if clear is None else freed / _MIB}
 
     def record(self) -> None:
         import torch

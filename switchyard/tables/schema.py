@@ -178,8 +178,8 @@ COLUMNS: tuple[Column, ...] = (
     # the device's memory after the timed calls; figures.parquet has it at every point
     _float("gpu_allocated_mib", "held by tensors, cuBLAS's workspace included", "MiB"),
     _float("gpu_reserved_mib", "held by the framework's allocator", "MiB"),
-    _float("gpu_requested_mib", "asked for by tensors, before the allocator rounded it up", "MiB"),
-    _float("gpu_peak_mib", "most held by tensors at once", "MiB"),
+    _float("gpu_requested_mib", "as gpu_allocated_mib, before the allocator rounded it up", "MiB"),
+    _float("gpu_peak_mib", "as gpu_allocated_mib, the most at once", "MiB"),
     _float("gpu_process_mib", "held by the process, by NVML", "MiB"),
     _float("gpu_used_mib", "used on the whole card, by NVML", "MiB"),
     _float("gpu_slack", "1 - allocated / reserved"),

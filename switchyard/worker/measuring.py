@@ -181,11 +181,12 @@ class Measured:
         return {"device": found, "message": message}
 
     def release(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Let the model go, and what the framework caches; memory afterwards."""
+        """Let the model go, and what the framework caches and its libraries hold; memory
+        afterwards, and what those held."""
         self._series, self._loaded = {}, None
         gc.collect()
-        self._runtime.release()
-        return {"device": self._device_memory()}
+        held = self._runtime.release()
+        return {"device": {**self._device_memory(), **held}}
 
     def record(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Write the allocator's history since ``load`` to ``path``, in the framework's format."""

@@ -69,7 +69,7 @@ class Tenants:
             del self._held[name]
             gc.collect()
         if between == "emptied":
-            tenant.runtime.release()
+            tenant.runtime.empty_cache()
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """What each framework says, behind one more turn of it where there is room for one."""

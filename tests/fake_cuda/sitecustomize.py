@@ -52,6 +52,7 @@ def torch_cuda(module):
         "get_device_name": lambda *given: "Fake Card",
         "synchronize": lambda *given: None,
         "empty_cache": lambda: None,
+        "memory_allocated": lambda *given: 6 * MIB,
         "mem_get_info": lambda *given: (70 * MIB, 80 * MIB),
         "set_per_process_memory_fraction": lambda share: None,
         "_sleep": lambda cycles: None,

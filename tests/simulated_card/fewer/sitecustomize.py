@@ -23,6 +23,7 @@ class Finder(importlib.abc.MetaPathFinder):
                 *module.ALONE,
                 *module.ENOUGH,
                 module.Arrangement((module.TENSORFLOW,), growth=False),
+                module.Arrangement(module.REVERSED, 2, growth=False),
                 module.Arrangement(between="emptied", expandable=True, cap=1.0),
                 module.Arrangement(cap=0.25),
                 module.Arrangement(processes=2),
