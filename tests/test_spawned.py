@@ -5,12 +5,16 @@ What is fake is which files the server holds open; the processes are real.
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import textwrap
 
 import pytest
 from test_workers import AMPLE, FAKE, gone, job, server_pid, staged  # noqa: F401
 
+from switchyard.runner import environments
+from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Limits, ServerLost, Worker
 from switchyard.worker.touching import open_devices
@@ -50,6 +54,44 @@ def said(worker, tmp_path, code=WHERE, limits=AMPLE, **more):
 
 def message(finished):
     return finished.result["outcome"]["message"]
+
+
+#: Which of torch's questions that start CUDA are asked while a server of the set imports what it
+#: imports for jobs of a device, and, last, by a question that is one.
+ASKED = """
+import importlib, json, torch
+from switchyard import hops, runtimes
+from switchyard.worker import asking, building, diagnosis, jobs, reference
+from switchyard.worker.server import preload
+asked = []
+for name in ("is_available", "device_count", "_lazy_init", "get_device_properties"):
+    def spied(*given, name=name, real=getattr(torch.cuda, name), **named):
+        asked.append(name)
+        return real(*given, **named)
+    setattr(torch.cuda, name, spied)
+core = [one for one in [*hops.builtin().values(), *runtimes.builtin().values()]
+        if one.environment == "core"]
+found = preload(sorted({name for one in core for name in one.requires}))
+for name in {name for one in hops.builtin().values() if one.environment == "core"
+             for name in one.preloads}:
+    importlib.import_module(name)
+imports = list(asked)
+torch.cuda.is_available()
+print(json.dumps([imports, asked, sorted(found)]))
+"""
+
+
+def test_no_import_of_the_default_sets_server_starts_cuda(staged, tmp_path):  # noqa: F811
+    python = environments.provision(DEFAULT_SET, "core", lambda line: None).python
+    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
+    done = subprocess.run(
+        [python, "-c", ASKED], capture_output=True, text=True, cwd=tmp_path, timeout=300,
+        env={**kept, "PYTHONPATH": str(staged.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    imports, asked, packages = json.loads(done.stdout.splitlines()[-1])
+    assert imports == [] and "is_available" in asked
+    assert {"torch", "tensorflow", "onnxruntime"} <= set(packages)
 
 
 def test_the_server_says_what_it_holds_open(touched):
