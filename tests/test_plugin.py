@@ -81,6 +81,13 @@ def test_collecting_only_leaves_no_trace_and_shows_the_ids(bench):
     assert len(ids) == 2 * 3
 
 
+def test_the_stand_ins_of_suites_that_ask_nothing_are_not_counted_as_selected(bench):
+    ended = bench(*TINY, "--collect-only", "--route", "torchscript-ort", files=["bench/"])
+    counts = re.search(r"collected (\d+) items / (\d+) deselected / (\d+) selected", ended.output)
+    collected, deselected, selected = map(int, counts.groups())
+    assert deselected > 0 and collected - deselected == selected == ended.output.count("<Function")
+
+
 def test_a_selection_that_leaves_nothing_runs_nothing(bench):
     ended = bench(*TINY, "-k", "no_such_cell_at_all")
     assert ended.status == NOTHING and not ended.results.exists()

@@ -126,12 +126,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
     run = config.stash.get(RUN, None)
     if run is None:
         return
+    stand_ins = []
     for item in list(items):
         parameter = getattr(item, "callspec", None) and item.callspec.params.get("cell")
         if isinstance(parameter, Parameter):
             item.stash[PLANNED] = parameter
         elif parameter is not None:  # pytest's stand-in for a suite that asks nothing of this plan
             items.remove(item)
+            stand_ins.append(item)
+    if stand_ins:  # pytest has counted them
+        config.hook.pytest_deselected(items=stand_ins)
 
     suites = {suite: place for place, suite in enumerate(SUITES)}
     last = (len(run.planned), 0)
