@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import pytest
 
 from switchyard.runner.launches import launch
@@ -66,3 +68,54 @@ def test_what_cannot_be_watched_is_asked_plainly_and_says_why():
     found, message = memory_after(Failing(), lambda: None)
     assert found == {"allocated_mib": 4.0}
     assert message == "not watched: ImportError: no module named xplane_pb2"
+
+
+class Silent:
+    """A runtime whose sessions say nothing of their memory, but for one of its own: there each
+    run leaves half a MiB behind."""
+
+    name, device_memory = "silent", dict
+
+    def memory_after(self, call):
+        call()
+        return {}
+
+    def memory_over(self, runs):
+        self.runs = list(runs)
+        return [{"allocated_mib": 4 + number / 2} for number in range(len(self.runs))]
+
+
+@pytest.fixture
+def measured():
+    """A measured process's side, with a session of ``Silent`` loaded on a device."""
+    from switchyard.worker.measuring import Measured
+
+    both = Silent()
+    found = Measured()
+    found.on_device = True
+    found._runtime, found._series = both, {"resident": lambda: None}
+    found._loaded = types.SimpleNamespace(session=both, feeds=lambda inputs: inputs)
+    found._reference = types.SimpleNamespace(inputs=lambda probe: probe, probes=[])
+    return found
+
+
+def test_where_a_timed_session_says_nothing_one_of_its_own_is_asked(measured):
+    assert measured.device_memory({"call": True}) == {
+        "device": {"allocated_mib": 5.0}, "message": ""
+    }  # fmt: skip
+    assert measured._loaded.session.runs == ["example"] * 3
+    leak = measured.leak({"rounds": 3, "calls": 4})
+    assert leak == {"leak_bytes": 2**19} and len(measured._loaded.session.runs) == 12
+
+
+def test_a_session_that_cannot_be_asked_says_why_and_one_without_words_is_named(measured):
+    def broken(runs):
+        raise RuntimeError("no room for another")
+
+    measured._loaded.session.memory_over = broken
+    said = measured.device_memory({"call": True})
+    assert said == {"device": {}, "message": "not watched: RuntimeError: no room for another"}
+    measured._loaded.session.memory_over = lambda runs: []
+    said = measured.device_memory({"call": True})
+    assert said == {"device": {}, "message": "silent says nothing of its allocator"}
+    assert measured.leak({"rounds": 3, "calls": 4}) == {"leak_bytes": None}

@@ -81,7 +81,7 @@ import json, os, sys
 import numpy, onnx
 from onnx import TensorProto, helper
 from switchyard.manifest import Artefact, Manifest
-from switchyard.runtimes import Target, onnxruntime_cuda as cuda
+from switchyard.runtimes import Target, onnxruntime_cuda as cuda, onnxruntime_profile
 
 value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 4])
 graph = helper.make_graph([helper.make_node("Sin", ["x"], ["s"], name="first"),
@@ -99,7 +99,11 @@ replay()
 outputs = replay.__defaults__[0][1]
 said = {"series": sorted(called), "run": session.run(feeds)["y"].shape,
         "graphed": float(abs(outputs["y"].numpy() - session.run(feeds)["y"]).max()),
-        "placement": session.placement(feeds), "lacks": cuda.lacks(cuda.CUDA)}
+        "placement": session.placement(feeds), "lacks": cuda.lacks(cuda.CUDA),
+        "on_cpu": session.memory_over([feeds] * 3)}
+onnxruntime_profile.CPU_PROVIDER = "none"
+wide = {"x": numpy.ones((300_000, 4), numpy.float32)}
+said["arena"] = session.memory_over([feeds, feeds, wide, feeds])
 said["float32"] = os.environ["NVIDIA_TF32_OVERRIDE"]
 cuda.CudaSession("model.onnx", Target("cuda", tf32=True), cuda.CPU)
 said["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE")
@@ -130,6 +134,12 @@ def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_fai
     assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
     # Where no option of a provider switches TF32 off, this does, and a cell of TF32 has it on.
     assert (said["float32"], said["tf32"]) == ("0", None)
+    assert said["on_cpu"] == []  # its arena is not the device's
+    first, again, wide, last = said["arena"]
+    assert first["allocated_mib"] == again["allocated_mib"] == last["allocated_mib"]
+    assert wide["allocated_mib"] > 2 * 300_000 * 4 * 4 / 2**20 > last["allocated_mib"]
+    assert last["reserved_mib"] >= last["peak_mib"] == wide["peak_mib"] >= wide["allocated_mib"]
+    assert 0 <= wide["slack"] < last["slack"] < 1 and 0 <= last["internal_fragmentation"] < 1
     assert said["graphed"] == 0  # into the outputs that were bound once
     assert said["placement"]["nodes_on_cpu"] == 2 and said["placement"]["share_on_cpu"] == 1
     assert said["placement"]["placement_message"] == "on the CPU: Cos, Sin"

@@ -10,7 +10,19 @@ import dataclasses
 import importlib
 import os
 import pkgutil
-from typing import TYPE_CHECKING, Any, Callable, ClassVar, Dict, Mapping, Optional, Tuple, Union
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    ClassVar,
+    Dict,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from switchyard.manifest import Artefact
 
@@ -109,6 +121,14 @@ class Session:
         """``resident``, replayed from a CUDA graph; None where the runtime offers none. Raises
         what capturing raises, above all for a model that waits for the device meanwhile."""
         return None
+
+    def memory_over(
+        self, runs: Sequence[Mapping[str, np.ndarray]]
+    ) -> List[Dict[str, Optional[float]]]:
+        """What ``Runtime.device_memory`` would say behind each of ``runs``, the feeds of one after
+        the other, by a session of their own: where of one that is timed nothing is said. Empty
+        where of no session there is."""
+        return []
 
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         """The row's columns of where ``feeds`` are computed. Raises what asking raises."""

@@ -7,7 +7,7 @@ import os
 import pathlib
 import re
 import tempfile
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,8 +182,8 @@ class CudaSession(OrtSession):
             once()
         return once
 
-    def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
-        binding = self._session.io_binding()
+    def _bind(self, feeds: Mapping[str, np.ndarray], session: Any = None) -> Any:
+        binding = (session or self._session).io_binding()
         for name, array in feeds.items():
             binding.bind_ortvalue_input(name, value(array, DEVICE))
         for name in self._names:
@@ -196,19 +196,42 @@ class CudaSession(OrtSession):
         return super().run(feeds)
 
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-        """From a second session that writes a profile; the one that is timed writes none."""
         from switchyard.worker.placement import from_profile
 
+        def runs(session: Any) -> None:
+            for _ in range(PROFILED_RUNS):
+                session.run_with_iobinding(_bound_to(session, feeds))
+
+        return from_profile(self._profiled(runs), self._session.get_providers())
+
+    def memory_over(
+        self, runs: Sequence[Mapping[str, np.ndarray]]
+    ) -> List[Dict[str, Optional[float]]]:
+        """Of its arena; of TensorRT's, which builds an engine for each session, nothing."""
+        from switchyard.runtimes.onnxruntime_profile import arena_of_runs
+
+        if self._made_from[2] == TENSORRT:
+            return []
+
+        def bound(session: Any) -> None:
+            for feeds in runs:
+                binding = self._bind(feeds, session)  # the last one's outputs go with it
+                session.run_with_iobinding(binding)
+                binding.synchronize_outputs()
+
+        return arena_of_runs(self._profiled(bound))
+
+    def _profiled(self, use: Callable[[Any], None]) -> List[Dict[str, Any]]:
+        """The profile's events of what ``use`` does with a second session: the one that is timed
+        writes none."""
         with tempfile.TemporaryDirectory(prefix="switchyard-profile-") as folder:
             session = _session(
                 *self._made_from,
                 enable_profiling=True,
                 profile_file_prefix=os.path.join(folder, "ort"),
             )
-            for _ in range(PROFILED_RUNS):
-                session.run_with_iobinding(_bound_to(session, feeds))
-            events = json.loads(pathlib.Path(session.end_profiling()).read_text())
-            return from_profile(events, session.get_providers())
+            use(session)
+            return json.loads(pathlib.Path(session.end_profiling()).read_text())
 
 
 def _bound_to(session: Any, feeds: Mapping[str, np.ndarray]) -> Any:

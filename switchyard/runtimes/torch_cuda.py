@@ -60,7 +60,7 @@ class TorchRuntime(Runtime):
         torch.cuda.empty_cache()
 
     def release(self) -> Dict[str, Optional[float]]:
-        """``workspace_mib`` is cuBLAS's, 32 on some cards: held in torch's allocator, of no model."""
+        """``workspace_mib`` is cuBLAS's: in torch's allocator, 32 on some cards, of no model."""
         import torch
 
         held = torch.cuda.memory_allocated()

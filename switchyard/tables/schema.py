@@ -176,7 +176,7 @@ COLUMNS: tuple[Column, ...] = (
     _integer("gpu_foreign_processes", "other processes on the card, the most seen"),
     _integer("gpu_samples_retaken", "sample sets thrown away for either reason"),
     # the device's memory after the timed calls; figures.parquet has it at every point
-    _float("gpu_allocated_mib", "held by tensors, cuBLAS's workspace included", "MiB"),
+    _float("gpu_allocated_mib", "held by tensors and by libraries' workspaces", "MiB"),
     _float("gpu_reserved_mib", "held by the framework's allocator", "MiB"),
     _float("gpu_requested_mib", "as gpu_allocated_mib, before the allocator rounded it up", "MiB"),
     _float("gpu_peak_mib", "as gpu_allocated_mib, the most at once", "MiB"),
