@@ -24,9 +24,10 @@ CAPS = (1.0, 0.5, 0.25)
 
 @dataclasses.dataclass(frozen=True)
 class Arrangement:
-    """``tenants``: runtimes, in the order in which they enter and take turns. ``growth``: TensorFlow takes memory as it needs it, not
-    nearly all at once. ``between``: what is done before the other framework is called, nothing,
-    ``deleted`` (the outputs, and collected) or ``emptied`` (and the framework's cache).
+    """``tenants``: runtimes, in the order in which they enter and take turns. ``growth``:
+    TensorFlow takes memory as it needs it, not nearly all at once. ``between``: what is done before
+    the other framework is called, nothing, ``deleted`` (the outputs, and collected) or ``emptied``
+    (and the framework's cache).
     ``expandable``: torch's expandable segments. ``cap``: of ``CAPS``, or None."""
 
     tenants: Tuple[str, ...] = BOTH
@@ -87,8 +88,9 @@ TURNS = 20
 #: Columns of ``sharing.csv``. MiB, milliseconds; empty where it was not measured or not said.
 COLUMNS = (
     "version_set", "model", "route", "precision", "arrangement", "first", "processes", "growth",
-    "between", "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked", "turns_done", "kind",
-    "message", "turn_median_ms", "card_mib", "torch_allocated_mib", "torch_reserved_mib",
+    "between", "expandable", "cap", "torch_cap_mib", "tensorflow_cap_mib", "turns_asked",
+    "turns_done", "kind", "message", "turn_median_ms", "card_mib",
+    "torch_allocated_mib", "torch_reserved_mib",
     "torch_reserved_peak_mib", "torch_slack", "torch_external_fragmentation", "torch_alloc_retries",
     "tensorflow_allocated_mib", "tensorflow_peak_mib", "tensorflow_external_fragmentation",
 )  # fmt: skip

@@ -45,9 +45,9 @@ class Sample:
     """The card at one moment; None where it does not say.
 
     ``throttle``: names of ``THROTTLE_REASONS``. ``violations``: name of ``VIOLATIONS`` -> seconds
-    that its clock was held down so far, and the driver's clock, seconds. ``processes``: process -> MiB it holds on the
-    card (None inside where only the process is known); in a container its numbers may be the
-    host's. ``used_mib``: of the whole card, MiB. ``sm_clock_mhz`` in MHz.
+    that its clock was held down so far, and the driver's clock, seconds. ``processes``: process ->
+    MiB it holds on the card (None inside where only the process is known); in a container its
+    numbers may be the host's. ``used_mib``: of the whole card, MiB. ``sm_clock_mhz`` in MHz.
     """
 
     sm_clock_mhz: Optional[float] = None

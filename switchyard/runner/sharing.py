@@ -68,9 +68,9 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
             needs[tenant] = row.get(NEEDS[tenant])
         table.add({
             **own, "precision": cell.precision, "arrangement": arrangement.name,
-            "first": arrangement.tenants[0], "processes": arrangement.processes, "growth": arrangement.growth,
-            "between": arrangement.between, "expandable": arrangement.expandable,
-            "cap": arrangement.cap, "turns_asked": TURNS, "turns_done": 0, **row,
+            "first": arrangement.tenants[0], "processes": arrangement.processes,
+            "growth": arrangement.growth, "between": arrangement.between,
+            "expandable": arrangement.expandable, "cap": arrangement.cap, "turns_asked": TURNS, "turns_done": 0, **row,
         })  # fmt: skip
     return table.rows(**own)
 
