@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import os
+import pickle
 import subprocess
 import sys
 import sysconfig
@@ -80,9 +81,11 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     assert ort["verdict"] == "excellent" and ort["latency_from_host_median_ms"]
     assert ort["latency_graph_median_ms"]
     (folder,) = on_fake_card.results.iterdir()
-    assert [path.name for path in (folder / "memory").iterdir()] == [
-        "tiny_mlp-torch-eager.float32.pickle"
-    ]
+    (recording,) = (folder / "memory").iterdir()
+    assert recording.name == "tiny_mlp-torch-eager.float32.pickle"
+    with open(recording, "rb") as file:  # which this test's own run wrote
+        (frame,) = pickle.load(file)["device_traces"][0][0]["frames"]
+    assert frame["filename"] == "switchyard/runtimes/torch_cuda.py"
     assert '"card"' in (folder / "run.json").read_text()
     assert "GPU-0000" not in (folder / "run.json").read_text()
 

@@ -134,7 +134,10 @@ def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
         kept = pickle.load(file)
     assert kept["segments"] and {"action", "addr", "size"} <= set(kept["device_traces"][0][0])
     assert {"alloc", "segment_alloc"} <= {one["action"] for one in kept["device_traces"][0]}
-    assert any(one.get("frames") for one in kept["device_traces"][0])
+    frames = [frame for one in kept["device_traces"][0] for frame in one.get("frames", ())]
+    names = {frame["filename"] for frame in frames}
+    assert "switchyard/worker/measuring.py" in names and "torch/nn/modules/module.py" in names
+    assert not [name for name in names if name.startswith("/")]
 
 
 def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(on_card):

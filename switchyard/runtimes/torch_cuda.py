@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, 
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import ProviderFallback, Runtime, Session, Target
+from switchyard.runtimes import ProviderFallback, Runtime, Session, Target, torch_recording
 from switchyard.worker import fragmentation
 
 DEVICE = "cuda"
 
 
 _MIB = 1024 * 1024
-
-#: Allocations that a record keeps, the newest.
-RECORDED = 100_000
 
 #: Calls on a stream of their own before a capture, as torch's documentation has it.
 BEFORE_CAPTURE = 3
@@ -73,29 +70,10 @@ class TorchRuntime(Runtime):
         return {"workspace_mib": None if clear is None else freed / _MIB}
 
     def record(self) -> None:
-        import torch
-
-        torch.cuda.init()
-        remember = torch.cuda.memory._record_memory_history
-        try:
-            # Its default also keeps C++ frames, whose names take minutes to find when written.
-            remember(max_entries=RECORDED, stacks="python")
-        except TypeError:  # torch 2.0
-            remember(True, trace_alloc_max_entries=RECORDED, trace_alloc_record_context=True)
+        torch_recording.begin()
 
     def write_record(self, path: str) -> None:
-        """A pickle, which torch's viewer (pytorch.org/memory_viz) opens and Switchyard never
-        reads."""
-        import torch
-
-        memory = torch.cuda.memory
-        if hasattr(memory, "_dump_snapshot"):
-            memory._dump_snapshot(path)
-            return
-        import pickle  # what torch's own does since 2.1
-
-        with open(path, "wb") as file:
-            pickle.dump(memory._snapshot(), file)
+        torch_recording.write(path)
 
 
 def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float]]:

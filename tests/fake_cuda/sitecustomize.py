@@ -40,10 +40,6 @@ def torch_cuda(module):
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
         return contextlib.nullcontext()
 
-    def written(path):
-        with open(path, "w") as out:
-            out.write("what torch would write")
-
     module.DEVICE = "cpu"
     torch.version.cuda = "13.0"
     for name, fake in {
@@ -78,7 +74,10 @@ def torch_cuda(module):
     }.items():  # fmt: skip
         setattr(torch.cuda, name, fake)
     torch.cuda.memory._record_memory_history = lambda **given: None
-    torch.cuda.memory._dump_snapshot = written
+    torch.cuda.memory._snapshot = lambda: {
+        "segments": [], "device_traces": [[{"action": "alloc", "frames": [
+            {"name": "forward", "filename": module.__file__, "line": 1}]}]],
+    }  # fmt: skip
 
 
 def onnxruntime_cuda(module):
