@@ -19,6 +19,7 @@ from switchyard.runtimes import (
     Runtime,
     Session,
     Target,
+    cuda_libraries,
     native_words,
 )
 from switchyard.runtimes.onnxruntime_cpu import OrtSession, session_options, value
@@ -89,15 +90,23 @@ def _settle_tf32(target: Target) -> None:
         os.environ[TF32_OVERRIDE] = "0"
 
 
+def _load_libraries(onnxruntime: Any) -> None:
+    """CUDA's, as pip installed them. From 1.21 on ONNX Runtime finds those of its own CUDA version
+    itself, where they lie in its own folder of packages."""
+    beside = os.path.join(os.path.dirname(os.path.dirname(onnxruntime.__file__)), "nvidia")
+    if hasattr(onnxruntime, "preload_dlls") and os.path.isdir(beside):
+        onnxruntime.preload_dlls()
+    else:
+        cuda_libraries.load()
+
+
 def _session(
     path: str, target: Target, provider: str, graph: bool = False, **options: Any
 ) -> Any:
     _settle_tf32(target)
     import onnxruntime
 
-    preload = getattr(onnxruntime, "preload_dlls", None)
-    if preload is not None:  # finds the CUDA libraries that pip installed
-        preload()
+    _load_libraries(onnxruntime)
     settings = session_options()
     for name, setting in options.items():
         setattr(settings, name, setting)

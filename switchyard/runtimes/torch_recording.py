@@ -1,7 +1,7 @@
 """torch's record of its CUDA allocations, in the format of its viewer (pytorch.org/memory_viz).
 
-The format is a pickle of ``torch.cuda.memory._snapshot()``, as torch's own ``_dump_snapshot`` writes
-it since 2.1; nothing of Switchyard ever reads one.
+The format is a pickle of ``torch.cuda.memory._snapshot()``, as torch's own ``_dump_snapshot``
+writes it since 2.1; nothing of Switchyard ever reads one.
 """
 
 from __future__ import annotations

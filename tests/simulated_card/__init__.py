@@ -25,6 +25,10 @@ BY_NAME = (
     "libcublasLt.so.12", "libcufft.so.11", "libcusolver.so.11", "libcusparse.so.12",
 )  # fmt: skip
 
+#: Looked up by name in the driver, by ONNX Runtime up to 1.22 while its CUDA provider is loaded: where
+#: one is missing, as where there is no driver, that ends the process.
+LOOKED_UP = ("cuLinkAddFile_v2", "cuLinkDestroy")
+
 #: Opened by name once it is loaded, by ONNX Runtime: the first of that name is taken.
 CUDNN = "libcudnn.so.9"
 
@@ -46,7 +50,7 @@ def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
                "-o", str(folder / LIBRARY)]  # fmt: skip
     _run([*command, *sources, "-ldl", "-lpthread"])
     # A library that is bound when it is loaded wants all its names: those that nothing here calls.
-    absent = sorted(set(_names(_libraries(packages), "--undefined-only"))
+    absent = sorted({*_names(_libraries(packages), "--undefined-only"), *LOOKED_UP}
                     - set(_names([folder / LIBRARY], "--defined-only")))  # fmt: skip
     stubs = folder / "stubs.c"
     stubs.write_text("".join(_STUB % {"name": name} for name in absent))

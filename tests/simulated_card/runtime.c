@@ -167,10 +167,15 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
   *status = itself ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return FINE;
 }
+/* CUDA 13's; before, the name without edges is a macro for `_v2`, and `_v3` is the one with them. */
+#if CUDART_VERSION < 13000
+#define EDGES
+#else
+#define EDGES const cudaGraphEdgeData **edges,
+#endif
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
                                      unsigned long long *id, cudaGraph_t *graph,
-                                     const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges,
-                                     size_t *count) {
+                                     const cudaGraphNode_t **nodes, EDGES size_t *count) {
   if (id) *id = captures;
   if (graph) *graph = NULL;
   if (count) *count = 0;
