@@ -10,52 +10,23 @@ from __future__ import annotations
 import csv
 import os
 import pickle
-import shutil
 import subprocess
 
 import pandas
 import pytest
 import simulated_card
+from simulated_card.running import CONTEXT, OnCard, installed
 
-from switchyard.runner import environments, version_sets
 from switchyard.runner.options import DEFAULT_SET
 
-PLANTED = simulated_card.HERE.parent / "planted"
 EAGER = ("--model", "products", "--route", "torch-eager")
-
-#: MiB that a context takes of the card, by the card's own setting.
-CONTEXT = 400
 
 pytestmark = pytest.mark.simulated_card
 
 
 @pytest.fixture(scope="module")
-def installed():
-    """Where the CUDA lock is installed."""
-    home, _ = environments.home_of(version_sets.find(DEFAULT_SET), "core", "cuda")
-    if not list(home.glob("lib/python*/site-packages")):
-        pytest.skip(f"switchyard install {DEFAULT_SET} --flavour cuda")
-    return home
-
-
-@pytest.fixture(scope="module")
-def on_card(bench, installed, tmp_path_factory):
-    """Run ``bench/`` on a card that is new, with the settings given."""
-    if shutil.which("gcc") is None:
-        pytest.skip("no gcc, with which the card is built")
-    folder = tmp_path_factory.mktemp("card")
-    (packages,) = installed.glob("lib/python*/site-packages")
-    variables = simulated_card.build(packages, folder)
-
-    def run(*arguments, **settings):
-        ledger = tmp_path_factory.mktemp("ledger") / "ledger"
-        return bench(
-            "--gpu", "--zoo", PLANTED / "products.py", "--hop", PLANTED / "products_hop.py",
-            *arguments, files=["bench/"],
-            **{**variables, "SIMULATED_CARD_LEDGER": str(ledger), **settings},
-        )  # fmt: skip
-
-    return run
+def on_card(bench, tmp_path_factory):
+    return OnCard(bench, DEFAULT_SET, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -200,14 +171,14 @@ def test_torch_and_tensorflow_share_the_card_with_their_own_allocators(on_card):
     assert "CUDA out of memory" in short["message"]
 
 
-def test_the_zoos_triton_kernel_is_right_in_tritons_interpreter(installed):
+def test_the_zoos_triton_kernel_is_right_in_tritons_interpreter():
     """Which runs it on the CPU: the kernel itself, and nothing of a card."""
     code = (
         "import torch; from models_zoo import gpu_kernels as zoo; x = torch.randn(5, 300)\n"
         "torch.testing.assert_close(zoo._on_the_card(x), zoo.swish(x))"
     )
     subprocess.run(
-        [installed / "bin" / "python", "-c", code], check=True, timeout=120,
+        [installed(DEFAULT_SET) / "bin" / "python", "-c", code], check=True, timeout=120,
         env={**os.environ, "TRITON_INTERPRET": "1",
              "PYTHONPATH": str(simulated_card.HERE.parents[1])},
     )  # fmt: skip

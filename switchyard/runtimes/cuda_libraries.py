@@ -6,10 +6,10 @@ import ctypes
 import glob
 import importlib.util
 import os
-from typing import List
+from typing import List, Sequence
 
 #: What ONNX Runtime's CUDA provider is linked against; each before what needs it.
-_NAMES = (
+PROVIDER = (
     "libcudart.so.*",
     "libcublasLt.so.*",
     "libcublas.so.*",
@@ -19,17 +19,23 @@ _NAMES = (
     "libcudnn*.so.*",
 )
 
+#: What TensorFlow opens, all of it or it has no GPU.
+TENSORFLOW = (*PROVIDER, "libcusparse.so.*", "libcusolver.so.*")
 
-def load() -> List[str]:
-    """Load them into this process, where a library that names them finds them; the files that
-    were loaded. One that does not load is left out: who needs it says so, in its own words."""
+
+def load(names: Sequence[str] = PROVIDER) -> List[str]:
+    """Load them into this process, where a library that names them finds them, or only uses them
+    (ONNX Runtime 1.15's); the files that were loaded. One that does not load is left out: who
+    needs it says so, in its own words."""
     found = importlib.util.find_spec("nvidia")
     loaded = []
     for folder in (found and found.submodule_search_locations) or ():
-        for name in _NAMES:
+        for name in names:
             for file in sorted(glob.glob(os.path.join(glob.escape(folder), "*", "lib", name))):
                 try:
-                    ctypes.CDLL(file)
+                    ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL)
+                    # By its name too: one that only uses it, and does not name it, finds it by that.
+                    ctypes.CDLL(os.path.basename(file), mode=ctypes.RTLD_GLOBAL)
                 except OSError:
                     continue
                 loaded.append(file)

@@ -32,6 +32,9 @@ CUDA, TENSORRT, CPU = (
 #: Where it is 0 none of NVIDIA's libraries uses TF32, whatever they are told.
 TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
+#: What ONNX Runtime 1.15 sets when it is imported and has not found CUDA's libraries, and believes.
+UNAVAILABLE = "ORT_CUDA_UNAVAILABLE"
+
 #: What ONNX Runtime writes to stderr where a provider's library cannot be opened.
 _UNLOADED = re.compile(r"Failed to load (?:shared )?library [^\n]*")
 
@@ -98,6 +101,7 @@ def _load_libraries(onnxruntime: Any) -> None:
         onnxruntime.preload_dlls()
     else:
         cuda_libraries.load()
+        os.environ.pop(UNAVAILABLE, None)
 
 
 def _session(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import ProviderFallback, Target, native_words
+from switchyard.runtimes import ProviderFallback, Target, cuda_libraries, native_words
 
 DEVICE, HOST = "/GPU:0", "/CPU:0"
 
@@ -33,6 +33,8 @@ def set_up(target: Target) -> Dict[str, Any]:
     """
     import tensorflow as tf
 
+    if tuple(map(int, tf.__version__.split(".")[:2])) < (2, 14):  # later ones find them themselves
+        cuda_libraries.load(cuda_libraries.TENSORFLOW)
     found = tf.config.list_physical_devices("GPU")
     if not found:
         raise ProviderFallback(

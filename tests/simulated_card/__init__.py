@@ -18,15 +18,24 @@ from typing import Dict, Iterable
 HERE = pathlib.Path(__file__).parent
 LIBRARY = "libsimulated_card.so"
 
-#: Opened by name: the driver and NVML by everybody, the others by TensorFlow, of whose CUDA it has
-#: only stubs. (torch and ONNX Runtime open their own, whose functions the preloaded ones precede.)
-BY_NAME = (
-    "libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1", "libcudart.so.12", "libcublas.so.12",
-    "libcublasLt.so.12", "libcufft.so.11", "libcusolver.so.11", "libcusparse.so.12",
-)  # fmt: skip
+#: Opened by name by everybody.
+DRIVER = ("libcuda.so", "libcuda.so.1", "libnvidia-ml.so.1")
 
-#: Looked up by name in the driver, by ONNX Runtime up to 1.22 while its CUDA provider is loaded: where
-#: one is missing, as where there is no driver, that ends the process.
+#: Opened by name by TensorFlow, of whose CUDA it has only stubs, by the file that tells of which
+#: version they are. (torch and ONNX Runtime open their own, whose functions the preloaded precede.)
+BY_NAME = {
+    "libcudart.so.12": (
+        "libcudart.so.12", "libcublas.so.12", "libcublasLt.so.12", "libcufft.so.11",
+        "libcusolver.so.11", "libcusparse.so.12",
+    ),
+    "libcudart.so.11.0": (
+        "libcudart.so.11.0", "libcublas.so.11", "libcublasLt.so.11", "libcufft.so.10",
+        "libcusolver.so.11", "libcusparse.so.11",
+    ),
+}  # fmt: skip
+
+#: Looked up by name in the driver, by ONNX Runtime up to 1.22 while its CUDA provider is loaded:
+#: where one is missing, as where there is no driver, that ends the process.
 LOOKED_UP = ("cuLinkAddFile_v2", "cuLinkDestroy")
 
 #: Opened by name once it is loaded, by ONNX Runtime: the first of that name is taken.
@@ -42,9 +51,10 @@ def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
 
     Raises CalledProcessError, with what the compiler said, and OSError where there is none.
     """
-    # CUDA's own first: Triton's may be of an older version than torch is built for, and has the rest.
+    # CUDA's own first: those of Triton and TensorFlow have the rest, of another version at times.
     headers = [*packages.glob("nvidia/cu*/include"),
-               packages / "triton" / "backends" / "nvidia" / "include"]  # fmt: skip
+               packages / "triton" / "backends" / "nvidia" / "include",
+               packages / "tensorflow" / "include" / "third_party" / "gpus" / "cuda" / "include"]
     sources = sorted(map(str, HERE.glob("*.c")))
     command = ["gcc", "-shared", "-fPIC", "-O2", *(f"-I{each}" for each in headers),
                "-o", str(folder / LIBRARY)]  # fmt: skip
@@ -55,7 +65,9 @@ def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
     stubs = folder / "stubs.c"
     stubs.write_text("".join(_STUB % {"name": name} for name in absent))
     _run([*command, *sources, str(stubs), "-ldl", "-lpthread"])
-    for name in BY_NAME:
+    own = [name for told, names in BY_NAME.items()
+           if list(packages.glob(f"nvidia/*/lib/{told}")) for name in names]  # fmt: skip
+    for name in (*DRIVER, *own):
         (folder / name).symlink_to(LIBRARY)
     _run(["gcc", "-shared", f"-Wl,-soname,{CUDNN}", "-o", str(folder / CUDNN), "-Wl,--no-as-needed",
           f"-L{folder}", f"-l:{LIBRARY}", "-Wl,-rpath,$ORIGIN"])  # fmt: skip

@@ -167,18 +167,22 @@ cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureSta
   *status = itself ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
   return FINE;
 }
-/* CUDA 13's; before, the name without edges is a macro for `_v2`, and `_v3` is the one with them. */
-#if CUDART_VERSION < 13000
-#define EDGES
+/* CUDA 13's has edges; CUDA 12's, by a macro `_v2`, has none, and CUDA 11's no graph either. */
+#if CUDART_VERSION >= 13000
+#define OF_GRAPH                                                                                   \
+  , cudaGraph_t *graph, const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges, size_t *count
+#elif CUDART_VERSION >= 12000
+#define OF_GRAPH , cudaGraph_t *graph, const cudaGraphNode_t **nodes, size_t *count
 #else
-#define EDGES const cudaGraphEdgeData **edges,
+#define OF_GRAPH
 #endif
 cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *status,
-                                     unsigned long long *id, cudaGraph_t *graph,
-                                     const cudaGraphNode_t **nodes, EDGES size_t *count) {
+                                     unsigned long long *id OF_GRAPH) {
   if (id) *id = captures;
+#if CUDART_VERSION >= 12000
   if (graph) *graph = NULL;
   if (count) *count = 0;
+#endif
   return cudaStreamIsCapturing(stream, status);
 }
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
@@ -190,13 +194,20 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
   return FINE;
 }
 cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode) { return FINE; }
+#if CUDART_VERSION >= 12000
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph,
                                  unsigned long long flags) {
   return *exec = made(), FINE;
 }
+#else
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t *exec, cudaGraph_t graph, cudaGraphNode_t *at,
+                                 char *words, size_t room) {
+  return *exec = made(), FINE;
+}
+#endif
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
                                           unsigned long long flags) {
-  return cudaGraphInstantiate(exec, graph, flags);
+  return *exec = made(), FINE;
 }
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) { return ended(step()); }
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) { return free(graph), FINE; }
@@ -246,6 +257,7 @@ unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void 
 cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared, void *stream) {
   return *(void **)stream = NULL, FINE;
 }
+#if CUDART_VERSION >= 12000
 cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *host) {
   return *kernel = (void *)host, FINE;
 }
@@ -253,12 +265,13 @@ cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void 
                                size_t shared, cudaStream_t stream) {
   return ended(step());
 }
-cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments,
-                             size_t shared, cudaStream_t stream) {
-  return ended(step());
-}
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *how, const void *kernel,
                                 void **arguments) {
+  return ended(step());
+}
+#endif
+cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **arguments,
+                             size_t shared, cudaStream_t stream) {
   return ended(step());
 }
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *found, const void *kernel) {
@@ -280,6 +293,7 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *count, c
 
 /* --- the driver's functions, by name */
 
+#if CUDART_VERSION >= 12000
 cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **function, unsigned version,
                                              unsigned long long flags,
                                              enum cudaDriverEntryPointQueryResult *found) {
@@ -287,3 +301,9 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char *name, void **function, 
   if (found) *found = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
   return *function ? FINE : ended(cudaErrorSymbolNotFound);
 }
+#else
+cudaError_t cudaGetDriverEntryPoint(const char *name, void **function, unsigned long long flags) {
+  *function = driver_function(name);
+  return *function ? FINE : ended(cudaErrorSymbolNotFound);
+}
+#endif
