@@ -17,16 +17,17 @@ class NVMLError(Exception):
 class Cards:
     """The module, with cards of one's choice. ``missing``: questions that are not answered;
     ``names`` of cards that differ; ``mig``: card -> its instances, each a (card, number);
-    ``violations``: policy -> (ns held down, driver's clock in microseconds)."""
+    ``lost``: cards that are counted and do not answer; ``violations``: policy -> (ns held down, driver's clock in microseconds)."""
 
     NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
 
     def __init__(self, count=1, missing=(), init=None, processes=(), reasons=0, names=(),
-                 mig=None, violations=None):  # fmt: skip
+                 mig=None, violations=None, lost=()):  # fmt: skip
         self.count, self.missing, self.init = count, set(missing), init
         self.processes, self.reasons = list(processes), reasons
         self.names, self.mig, self.violations = names, mig or {}, violations or {}
+        self.lost = lost
 
     def __getattribute__(self, name):
         if name.startswith("nvml") and name in object.__getattribute__(self, "missing"):
@@ -50,6 +51,8 @@ class Cards:
         return self.count
 
     def nvmlDeviceGetHandleByIndex(self, index):
+        if index in self.lost:
+            raise NVMLError("GPU is lost")
         return index
 
     def nvmlDeviceGetUUID(self, handle):

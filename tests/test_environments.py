@@ -332,3 +332,9 @@ def test_the_marker_is_plain_json(tiny, tmp_path):
     environments.provision(tiny, "core", lambda line: None)
     said = json.loads((homes(tmp_path)[0] / environments.MARKER).read_text())
     assert said["packages"] == {"six": "1.17.0", "iniconfig": "2.1.0"}
+
+
+def test_a_cell_says_itself_whether_it_is_computed_in_tf32(tiny, monkeypatch, tmp_path):
+    made = environments.provision(tiny, "core", lambda line: None)
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert "NVIDIA_TF32_OVERRIDE" not in environment_variables(made, tmp_path, tmp_path)

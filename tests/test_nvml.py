@@ -105,10 +105,22 @@ def test_instances_are_found_by_their_own_name_or_their_cards(cards, monkeypatch
         nvml.find(len(uuids))
 
 
-def test_a_card_partitioned_into_nothing_is_named(cards):
+def test_a_card_partitioned_into_nothing_is_named_and_is_in_nobodys_way(cards):
     cards(count=1, mig={0: []})
     with pytest.raises(nvml.NoDevice, match="cuda:0.*device 0 is in MIG mode and has no instance"):
         nvml.find(0)
+    cards(count=2, mig={1: []})
+    assert nvml.find(0).index == 0
+
+
+@pytest.mark.parametrize("limit", [None, "0,2", "GPU-00000000,GPU-00000002"])
+def test_a_lost_card_or_anothers_is_in_nobodys_way_and_is_named(cards, monkeypatch, limit):
+    cards(count=3, lost=[1])
+    if limit is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", limit)
+    assert [nvml.find(number).index for number in range(2)] == [0, 2]
+    with pytest.raises(nvml.NoDevice, match="2 device.*device 1 does not answer"):
+        nvml.find(2)
 
 
 def test_numbers_of_cards_that_differ_are_refused_where_cuda_may_count_otherwise(

@@ -7,7 +7,6 @@ same server lose nothing but time.
 
 from __future__ import annotations
 
-import os
 import pathlib
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
@@ -15,7 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from switchyard.runner import environments
 from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
-from switchyard.runner.variables import environment_variables, threads_side_by_side
+from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Finished, Limits, ServerLost, Worker, WorkerFailed
 from switchyard.vocabulary import Outcome, signature_of
 
@@ -35,13 +34,12 @@ class Crew:
 
     def __init__(self, staged, cache: pathlib.Path, logs: pathlib.Path, limits: Limits,
                  requires: Mapping[str, Iterable[str]], say: Callable[[str], None],
-                 card: Optional[Card] = None, jobs: int = 1):  # fmt: skip
+                 card: Optional[Card] = None):  # fmt: skip
         self.gate = Gate()
         self.staged = staged
         self.cache = cache
         self.limits = limits
         self.card = card
-        self._threads = threads_side_by_side(jobs, len(os.sched_getaffinity(0)), os.environ)
         self.logs = logs
         self._requires = {name: import_order(modules) for name, modules in requires.items()}
         self._say = say
@@ -106,9 +104,9 @@ class Crew:
             self._say(f"starting a worker of {version_set} ({name})")
             log = self.logs / f"worker-{version_set}-{name}.log"
             try:
-                # What is measured is alone and has all cores: these are the workers' alone.
-                variables = {**self.variables(environment), **self._threads}
-                worker = Worker(environment, variables, self._requires.get(name, []), log)
+                worker = Worker(
+                    environment, self.variables(environment), self._requires.get(name, []), log
+                )
             except WorkerFailed as error:
                 self._dead[key] = error
                 raise

@@ -166,7 +166,8 @@ def find(number: int) -> Card:
         left = "" if limit is None else f" that CUDA_VISIBLE_DEVICES={limit!r} leaves"
         known = ", ".join(f"cuda:{n} {_name(nvml, one[1])}" for n, one in enumerate(handles))
         raise NoDevice(
-            f"{said} and {len(handles)} device(s){left}{f' ({known})' if known else ''}; "
+            f"{said} and {len(handles)} device(s){left}{f' ({known})' if known else ''}"
+            f"{_unusable(nvml)}; "
             "choose another with --device cuda:N, or run without --gpu"
         )
     index, handle, board = handles[number]
@@ -194,7 +195,7 @@ def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any, Any]]:
     ``limit`` is read as CUDA reads it: numbers, UUIDs of cards (or their beginnings) or of MIG
     instances, and what stands behind the first that is none does not count. Raises NoDevice.
     """
-    boards = [nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())]
+    boards = [_board(nvml, number) for number in range(nvml.nvmlDeviceGetCount())]
     if limit is None:
         return [one for n, board in enumerate(boards) for one in _parts(nvml, n, board)]
     found = []
@@ -210,7 +211,7 @@ def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any, Any]]:
                 break
             found.append((nvml.nvmlDeviceGetIndex(board), handle, board))
         else:
-            uuids = [_text(nvml.nvmlDeviceGetUUID(board)) for board in boards]
+            uuids = [_uuid(nvml, board) for board in boards]
             named = [n for n, uuid in enumerate(uuids) if word and uuid.startswith(word)]
             if len(named) != 1:
                 break
@@ -219,8 +220,10 @@ def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any, Any]]:
 
 
 def _parts(nvml: Any, index: int, board: Any) -> List[Tuple[int, Any, Any]]:
-    """What CUDA can use of one card: the card, or its instances where it is partitioned. Raises
-    NoDevice where it is, into none."""
+    """What CUDA can use of one card: the card, or its instances where it is partitioned; nothing
+    of one that is lost or not to be used."""
+    if board is None:
+        return []
     try:
         partitioned = nvml.nvmlDeviceGetMigMode(board)[0]
     except Exception:  # most cards cannot be, and say so
@@ -233,17 +236,37 @@ def _parts(nvml: Any, index: int, board: Any) -> List[Tuple[int, Any, Any]]:
             found.append((index, nvml.nvmlDeviceGetMigDeviceHandleByIndex(board, number), board))
         except Exception:  # places for instances that were not made
             continue
-    if not found:
-        raise NoDevice(
-            f"device {index} is in MIG mode and has no instance that CUDA could use; make one, or "
-            "choose another card with CUDA_VISIBLE_DEVICES"
-        )
     return found
+
+
+def _board(nvml: Any, number: int) -> Any:
+    """A card's handle; None for one that fell off the bus or is another user's, which is counted
+    all the same."""
+    try:
+        return nvml.nvmlDeviceGetHandleByIndex(number)
+    except Exception:
+        return None
+
+
+def _uuid(nvml: Any, board: Any) -> str:
+    return "" if board is None else _text(nvml.nvmlDeviceGetUUID(board))
+
+
+def _unusable(nvml: Any) -> str:
+    """What is in the machine and cannot be used, for the message that says what was found."""
+    said = []
+    for number in range(nvml.nvmlDeviceGetCount()):
+        board = _board(nvml, number)
+        if board is None:
+            said.append(f"device {number} does not answer or is not yours")
+        elif not _parts(nvml, number, board):
+            said.append(f"device {number} is in MIG mode and has no instance that CUDA could use")
+    return "".join(f"; {one}" for one in said)
 
 
 def _in_order(nvml: Any, boards: List[Any], limit: str) -> None:
     """Refuse numbers that CUDA may count otherwise: by default the fastest card is its first."""
-    names = dict.fromkeys(_name(nvml, board) for board in boards)
+    names = dict.fromkeys(_name(nvml, board) for board in boards if board is not None)
     if len(names) > 1 and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
         raise NoDevice(
             f"CUDA_VISIBLE_DEVICES={limit!r} numbers cards that differ ({', '.join(names)}), which "

@@ -89,7 +89,6 @@ class Run:
             requires,
             progress.say,
             self.card,
-            option("--jobs"),
         )
         self.yard = Yard(
             self.crew,

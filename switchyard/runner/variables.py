@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Dict, List, Mapping
+from typing import List
 
 from switchyard.runner.version_sets import CURRENT
 
@@ -20,6 +20,8 @@ def environment_variables(
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
+        # Whether a cell is computed in TF32 is the cell's to say, and this overrides what it says.
+        and name != "NVIDIA_TF32_OVERRIDE"
     }
     kept.update(
         PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
@@ -36,25 +38,6 @@ def environment_variables(
         CUDA_VISIBLE_DEVICES=visible,
     )
     return kept
-
-
-#: What each library reads its number of threads from; numpy's and torch's read the first.
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "SWITCHYARD_INTRA_OP_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
-
-
-def threads_side_by_side(jobs: int, cores: int, given: Mapping[str, str]) -> Dict[str, str]:
-    """Variables by which ``jobs`` processes beside each other share ``cores``, where each would
-    take them all: on many cores their threads would only wait for each other. Two at least, for
-    one left to work alone; what the user has ``given`` stays."""
-    share = max(2, cores // jobs)
-    if share >= cores:
-        return {}
-    return {name: str(share) for name in _THREADS if name not in given}
 
 
 def _own_path(environment) -> List[str]:
