@@ -82,7 +82,7 @@ class Silent:
 
     def memory_over(self, runs):
         self.runs = list(runs)
-        return [{"allocated_mib": 4 + number / 2} for number in range(len(self.runs))]
+        return [{"in_run_allocated_mib": 4 + number / 2} for number in range(len(self.runs))]
 
 
 @pytest.fixture
@@ -101,7 +101,10 @@ def measured():
 
 def test_where_a_timed_session_says_nothing_one_of_its_own_is_asked(measured):
     assert measured.device_memory({"call": True}) == {
-        "device": {"allocated_mib": 5.0}, "message": ""
+        "device": {}, "message": "", "over": "example"
+    }  # fmt: skip
+    assert measured.over({"runs": "example"}) == {
+        "device": {"in_run_allocated_mib": 5.0}, "message": ""
     }  # fmt: skip
     assert measured._loaded.session.runs == ["example"] * 3
     leak = measured.leak({"rounds": 3, "calls": 4})
@@ -113,9 +116,9 @@ def test_a_session_that_cannot_be_asked_says_why_and_one_without_words_is_named(
         raise RuntimeError("no room for another")
 
     measured._loaded.session.memory_over = broken
-    said = measured.device_memory({"call": True})
+    said = measured.over({"runs": "example"})
     assert said == {"device": {}, "message": "not watched: RuntimeError: no room for another"}
     measured._loaded.session.memory_over = lambda runs: []
-    said = measured.device_memory({"call": True})
+    said = measured.over({"runs": "example"})
     assert said == {"device": {}, "message": "silent says nothing of its allocator"}
     assert measured.leak({"rounds": 3, "calls": 4}) == {"leak_bytes": None}

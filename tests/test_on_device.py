@@ -137,8 +137,8 @@ def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "from_host"])
     assert watch.found.series == {"from_host": [0.002], "graph": [0.002]}
-    assert watch.found.messages == ["leak: timeout: no end after 300 s",
-                                    "varied: device-oom: CUDA out of memory"]  # fmt: skip
+    assert watch.found.messages == ["varied: device-oom: CUDA out of memory",
+                                    "leak: timeout: no end after 300 s"]  # fmt: skip
     assert set(watch.found.memory) == {"import", "after_runs", "released"}
 
 
@@ -148,6 +148,22 @@ def test_the_graph_is_asked_for_when_all_memory_was_read_and_none_offered_is_no_
     watch.others(5, ["resident"])
     assert [do for do, _ in process.asked][-2:] == ["release", "graph"]
     assert watch.found.series == {} and watch.found.messages == ["graph: tf offers no CUDA graphs"]
+
+
+def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
+    said = {"device": {"reserved_mib": 16, "peak_mib": None}, "message": ""}
+    process = Process(
+        device_memory={"device": {}, "over": "example"}, vary={"device": {}, "over": "varied"},
+        over=said,
+    )  # fmt: skip
+    watch = Watch(Card(dataclasses.replace(QUIET, used_mib=900)), process)
+    watch.others(5, ["resident"])
+    asked = [do for do, _ in process.asked]
+    assert asked == ["device_memory", "vary", "leak", "over", "over", "release", "graph"]
+    assert [job["runs"] for do, job in process.asked if do == "over"] == ["example", "varied"]
+    for point in ("after_runs", "varied"):
+        found = watch.found.memory[point]
+        assert (found["used_mib"], found["reserved_mib"]) == (900, 16) and "peak_mib" not in found
 
 
 def test_memory_is_kept_at_every_point_with_what_nvml_says():

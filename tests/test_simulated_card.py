@@ -89,10 +89,11 @@ def test_memory_is_what_each_allocator_and_nvml_say(ended):
     assert tf["gpu_reserved_mib"] == tf["gpu_slack"] == ""
     # From its profile, of a session of its own; the process holds more than one arena of its like.
     ort = rows["products-torchscript-ort"]
-    held, reserved = float(ort["gpu_allocated_mib"]), float(ort["gpu_reserved_mib"])
-    assert weights < held <= reserved and float(ort["gpu_peak_mib"]) >= held
-    assert float(ort["gpu_slack"]) == pytest.approx(1 - held / reserved)
-    assert float(ort["gpu_leak_bytes"]) == 0 and ort["gpu_external_fragmentation"] == ""
+    assert weights < float(ort["gpu_peak_mib"]) <= float(ort["gpu_reserved_mib"])
+    assert 0 <= float(ort["gpu_internal_fragmentation"]) < 1
+    # What it holds once a run has ended it does not say.
+    assert ort["gpu_allocated_mib"] == ort["gpu_slack"] == ort["gpu_external_fragmentation"] == ""
+    assert float(ort["gpu_leak_bytes"]) == 0
     assert float(ort["gpu_process_mib"]) > CONTEXT + weights
     # From its profiler's trace: it hands out pieces of 256 bytes and of what lies free.
     for name in ("gpu_internal_fragmentation", "gpu_external_fragmentation"):

@@ -165,10 +165,22 @@ class Watch:
                 reply = self._ask(f"series {name}", do="burst", n=count, series=name)
                 if reply:
                     self.found.series[name] = reply["durations_s"]
-        self._point("after_runs", do="device_memory", call=True)
+        silent = [
+            (point, reply["over"])
+            for point, reply in (
+                ("after_runs", self._point("after_runs", do="device_memory", call=True)),
+                ("varied", self._point("varied", do="vary")),
+            )
+            if reply and reply.get("over")
+        ]
         reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
         self.found.leak_bytes = (reply or {}).get("leak_bytes")
-        self._point("varied", do="vary")
+        # By sessions of their own, which leave memory behind: once NVML was asked everything else.
+        for point, runs in silent:
+            reply = self._ask(point, do="over", runs=runs)
+            if reply:
+                self._keep(point, reply["device"])
+                self._explain(point, reply)
         self._point("released", do="release")
         reply = self._ask("graph", do="graph", n=count)
         if reply and reply["durations_s"]:
@@ -176,12 +188,20 @@ class Watch:
         elif reply:
             self.found.messages.append(f"graph: {reply['message']}")
 
-    def _point(self, point: str, **job: Any) -> None:
+    def _point(self, point: str, **job: Any) -> Optional[Dict[str, Any]]:
         reply = self._ask(point, **job)
         if reply:
             self.enter(point, reply["device"])
-            if reply.get("message"):
-                self.found.messages.append(f"{point}: {reply['message']}")
+            self._explain(point, reply)
+        return reply
+
+    def _keep(self, point: str, said: Dict[str, Any]) -> None:
+        known = {name: value for name, value in said.items() if value is not None}
+        self.found.memory[point].update(known)
+
+    def _explain(self, point: str, reply: Dict[str, Any]) -> None:
+        if reply.get("message"):
+            self.found.messages.append(f"{point}: {reply['message']}")
 
     def _ask(self, what: str, **job: Any) -> Optional[Dict[str, Any]]:
         """A frame whose failure costs its figures alone; what was measured so far stands."""

@@ -125,9 +125,10 @@ class Session:
     def memory_over(
         self, runs: Sequence[Mapping[str, np.ndarray]]
     ) -> List[Dict[str, Optional[float]]]:
-        """What ``Runtime.device_memory`` would say behind each of ``runs``, the feeds of one after
-        the other, by a session of their own: where of one that is timed nothing is said. Empty
-        where of no session there is."""
+        """What the framework's allocator says in each of ``runs``, the feeds of one after the
+        other, by a session of their own: where of one that is timed nothing is said. As
+        ``Runtime.device_memory``, and ``in_run_`` for what holds only before a run has ended.
+        Empty where of no session anything is said."""
         return []
 
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
@@ -138,7 +139,8 @@ class Session:
 class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
     a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others. ``apart``:
-    it has the model built in a process of its own, and is given a Recipe in its place."""
+    it has the model built in a process of its own, and is given a Recipe in its place. ``graphs``:
+    its sessions can be replayed from a CUDA graph."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -149,6 +151,7 @@ class Runtime:
     devices: ClassVar[Tuple[str, ...]] = ("cpu", "cuda")
     elsewhere: ClassVar[str] = ""
     apart: ClassVar[bool] = False
+    graphs: ClassVar[bool] = False
 
     def lacks(self, target: Target) -> str:
         """Why the installed packages cannot run on ``target``, empty where they can. Asked for

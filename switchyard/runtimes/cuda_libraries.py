@@ -34,7 +34,7 @@ def load(names: Sequence[str] = PROVIDER) -> List[str]:
             for file in sorted(glob.glob(os.path.join(glob.escape(folder), "*", "lib", name))):
                 try:
                     ctypes.CDLL(file, mode=ctypes.RTLD_GLOBAL)
-                    # By its name too: one that only uses it, and does not name it, finds it by that.
+                    # By its name too: one that only uses it, without naming it, finds it so.
                     ctypes.CDLL(os.path.basename(file), mode=ctypes.RTLD_GLOBAL)
                 except OSError:
                     continue

@@ -93,6 +93,7 @@ def session_options() -> Any:
 
 
 class OnnxRuntimeCpu(Runtime):
+    graphs = True
     name = "ort"
     format = "onnx"
     tier = "smoke"

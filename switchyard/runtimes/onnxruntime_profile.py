@@ -14,17 +14,21 @@ from switchyard.worker.placement import CPU_PROVIDER
 
 #: Figure -> key of a node's arguments, bytes in a text.
 _BYTES = {
-    "allocated_mib": "mem_bytes_in_use",
+    "in_run_allocated_mib": "mem_bytes_in_use",
+    "in_run_requested_mib": "mem_bytes_requested_in_use",
     "reserved_mib": "mem_arena_held",
-    "requested_mib": "mem_bytes_requested_in_use",
     "peak_mib": "mem_in_use_peak",
 }
 
 
 def arena_of_runs(events: Iterable[Mapping[str, Any]]) -> List[Dict[str, Optional[float]]]:
     """The device's arena behind the last node that ran there, of each run, oldest first: MiB, and
-    what it wastes (``fragmentation``). ``peak_mib`` is since the session began. Runs of which
-    nothing is said are left out."""
+    what it wastes (``fragmentation``). Runs of which nothing is said are left out.
+
+    ``in_run_``: while a run's activations are still held, so not what other frameworks say behind
+    a call. ``peak_mib`` is since the session began. Inputs that were bound lie in no arena of the
+    session's and are in none of these.
+    """
     events = [one for one in events if isinstance(one, Mapping)]
     nodes = sorted((one for one in events if _says(one)), key=lambda one: one["ts"])
     found = []
@@ -48,8 +52,7 @@ def _figures(given: Mapping[str, Any]) -> Dict[str, Optional[float]]:
     found: Dict[str, Optional[float]] = {
         name: int(given[key]) / 2**20 if key in given else None for name, key in _BYTES.items()
     }
-    found["slack"] = fragmentation.slack(found["allocated_mib"], found["reserved_mib"])
-    found["internal_fragmentation"] = fragmentation.internal(
-        found["requested_mib"], found["allocated_mib"]
-    )
+    allocated, requested = found["in_run_allocated_mib"], found["in_run_requested_mib"]
+    found["in_run_slack"] = fragmentation.slack(allocated, found["reserved_mib"])
+    found["internal_fragmentation"] = fragmentation.internal(requested, allocated)
     return found

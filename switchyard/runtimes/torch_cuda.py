@@ -37,6 +37,8 @@ _COUNTS = {"alloc_retries": "num_alloc_retries", "ooms": "num_ooms"}
 class TorchRuntime(Runtime):
     """What torch's runtimes have in common on a CUDA device."""
 
+    graphs = True
+
     def lacks(self, target: Target) -> str:
         import torch
 

@@ -131,10 +131,10 @@ class Measured:
         capture that failed leaves, is in no other figure."""
         from switchyard.worker import loading
 
+        if not self._runtime.graphs:
+            return {"durations_s": [], "message": f"{self._runtime.name} offers no CUDA graphs"}
         again = loading.load(self._runtime, self._job)
         call = again.session.graphed(again.feeds(self._reference.inputs("example")))
-        if call is None:
-            return {"durations_s": [], "message": f"{self._runtime.name} offers no CUDA graphs"}
         timed(call, WARM_REPLAYS)
         return {"durations_s": timed(call, job["n"])}
 
@@ -149,22 +149,27 @@ class Measured:
         return self._runtime.device_memory() if self.on_device else {}
 
     def device_memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """What the framework says now, or behind one more call where ``call`` asks for one."""
+        """What the framework says now, or behind one more call where ``call`` asks for one; where
+        it says nothing, ``over`` is what ``over`` can be asked for."""
         if not job.get("call"):
             return {"device": self._device_memory()}
         found, message = memory_after(self._runtime, self._series["resident"])
-        if not found:
-            found, message = self._over([self._feeds("example")] * WATCHED_RUNS)
-        silent = "" if found else f"{self._runtime.name} says nothing of its allocator"
-        return {"device": found, "message": message or silent}
+        return {"device": found, "message": message, "over": "" if found else "example"}
 
-    def _over(self, runs: List[Mapping[str, Any]]) -> Tuple[Dict[str, Optional[float]], str]:
-        """What is said behind ``runs`` of a session of their own, and why nothing is, if so."""
+    def over(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """What is said by a session of its own over ``runs``, which are ``example`` or ``varied``.
+        It leaves memory behind, so that the card is asked before."""
+        from switchyard.worker.drawing import RESIZED
+
+        runs = [self._feeds("example")] * WATCHED_RUNS
+        if job["runs"] == "varied":
+            runs = [self._feeds("example"), self._feeds(RESIZED)] * 10
         try:
             said = self._loaded.session.memory_over(runs)
         except Exception as error:
-            return {}, f"not watched: {type(error).__name__}: {error}"
-        return (said[-1] if said else {}), ""
+            return {"device": {}, "message": f"not watched: {type(error).__name__}: {error}"}
+        silent = "" if said else f"{self._runtime.name} says nothing of its allocator"
+        return {"device": said[-1] if said else {}, "message": silent}
 
     def leak(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Bytes a call leaves behind, over ``rounds`` of ``calls``; None where nothing is said."""
@@ -183,7 +188,7 @@ class Measured:
             said = self._loaded.session.memory_over(
                 [self._feeds("example")] * (job["rounds"] * job["calls"])
             )
-            held = [one["allocated_mib"] for one in said[job["calls"] - 1 :: job["calls"]]]
+            held = [one["in_run_allocated_mib"] for one in said[job["calls"] - 1 :: job["calls"]]]
         mib = slope(made, held)
         return {"leak_bytes": None if mib is None else mib * _MIB}
 
@@ -199,9 +204,7 @@ class Measured:
                 self._loaded.session.run(feeds)
         call = functools.partial(self._loaded.session.run, both[-1])
         found, message = memory_after(self._runtime, call)
-        if not found:
-            found, message = self._over(both * 10)
-        return {"device": found, "message": message}
+        return {"device": found, "message": message, "over": "" if found else "varied"}
 
     def release(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Let the model go, and what the framework caches and its libraries hold; memory
