@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 from switchyard.runner import environments
 from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
+from switchyard.runner.scratch import VARIABLE, Scratch
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Finished, Limits, ServerLost, Worker, WorkerFailed
 from switchyard.vocabulary import Outcome, signature_of
@@ -41,6 +42,7 @@ class Crew:
         self.limits = limits
         self.card = card
         self.logs = logs
+        self._scratch = Scratch()
         self._requires = {name: import_order(modules) for name, modules in requires.items()}
         self._say = say
         self._lock = threading.RLock()
@@ -85,8 +87,10 @@ class Crew:
         return list(self._environments.values())
 
     def variables(self, environment) -> Dict[str, str]:
+        """For one process, whose temporary files are in a folder of its own."""
         visible = self.card.uuid if self.card else "-1"
-        return environment_variables(environment, self.staged.path, self.cache, visible)
+        kept = environment_variables(environment, self.staged.path, self.cache, visible)
+        return {**kept, VARIABLE: self._scratch.folder()}
 
     def worker(self, version_set: str, name: str) -> Worker:
         """The fork server of an environment, started or started anew. Raises WorkerFailed,
@@ -184,6 +188,7 @@ class Crew:
             workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.close()
+        self._scratch.close()
 
 
 def _unstarted(error: WorkerFailed) -> Outcome:

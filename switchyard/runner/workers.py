@@ -21,6 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import psutil
 
 from switchyard import wire
+from switchyard.runner import scratch
 from switchyard.vocabulary import Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
@@ -87,7 +88,7 @@ class Worker:
         self._lock = threading.Lock()
         self._children: Dict[str, _Child] = {}
         self._count = 0
-        self._lost = False
+        self._lost = self._closing = False
         self._process: Optional[subprocess.Popen] = None
         self._control: Optional[socket.socket] = None
         self.imports: Dict[str, Dict[str, str]] = {}
@@ -155,6 +156,10 @@ class Worker:
                 else:
                     child.exit = event
                 child.changed.notify_all()
+        folder = self._variables.get(scratch.VARIABLE)
+        if folder and not self._closing:
+            # What its jobs started in sessions of their own has nobody else who knows of it.
+            scratch.end_all(folder)
         with self._lock:
             self._lost = True
             children = list(self._children.values())
@@ -258,6 +263,7 @@ class Worker:
 
     def close(self) -> None:
         """End the server; it takes its children along."""
+        self._closing = True
         if self._control is not None:
             try:
                 self._control.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,86 @@
+"""A run's temporary files, and the processes that are known by them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from test_workers import AMPLE, FAKE, crew, gone, job, server_pid, staged, until  # noqa: F401
+
+from switchyard.runner import scratch
+from switchyard.runner.crew import Crew
+from switchyard.runner.workers import Limits
+
+SLEEPER = [sys.executable, "-c", "import signal; signal.pause()"]
+
+
+def test_each_folder_is_another_and_all_go_at_the_end():
+    kept = scratch.Scratch()
+    first, second = Path(kept.folder()), Path(kept.folder())
+    (first / "half-written").write_text("a killed process's")
+    assert first != second and first.parent == second.parent
+    assert len(str(first)) < 60  # a Unix socket in a folder in it has to have a name
+    kept.close()
+    assert not first.parent.exists()
+
+
+def test_a_collection_makes_none(monkeypatch):
+    monkeypatch.setattr("tempfile.TemporaryDirectory", None)
+    scratch.Scratch().close()
+
+
+def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("switchyard.runner.environments.provision", lambda *asked: FAKE)
+    limits = Limits(seconds=20, memory_mib=AMPLE.memory_mib)
+    short = Crew(staged, tmp_path / "cache", tmp_path / "logs", limits, {}, lambda said: None)
+    short.environment("fake", "core")
+    left = tmp_path / "left"
+    asked = job(tmp_path, f"""
+        import os, pathlib, signal, tempfile
+        folder = tempfile.mkdtemp()
+        pathlib.Path(folder, "engine").write_text("minutes of work")
+        pathlib.Path({str(left)!r}).write_text(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """)  # fmt: skip
+    finished = short.do("fake", "core", asked, "import")
+    assert finished.outcome.kind == "crash"
+    folder = Path(left.read_text())
+    assert (folder / "engine").exists()
+    short.close()
+    assert not folder.parent.exists()
+
+
+def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):  # noqa: F811
+    started = tmp_path / "started"
+    asked = job(tmp_path, f"""
+        import os, pathlib, signal, subprocess, sys
+        other = subprocess.Popen({SLEEPER!r}, start_new_session=True)
+        with open({str(started)!r}, "a") as file:
+            file.write(f"{{other.pid}} ")
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+        """)  # fmt: skip
+    finished = crew.do("fake", "core", asked, "import")
+    assert finished.outcome.kind == "crash"
+    pids = [int(pid) for pid in started.read_text().split()]
+    assert len(pids) == 2  # it ran again, alone
+    alive = [pid for pid in pids if not gone(pid, patience=5)]
+    for pid in alive:
+        os.kill(pid, signal.SIGKILL)
+    assert not alive
+
+
+def test_others_are_spared(tmp_path):
+    mine, other = str(tmp_path / "mine"), str(tmp_path / "other")
+    ours = subprocess.Popen(SLEEPER, env={scratch.VARIABLE: mine}, start_new_session=True)
+    theirs = subprocess.Popen(SLEEPER, env={scratch.VARIABLE: other})
+    try:
+        scratch.end_all(mine)
+        assert ours.wait(timeout=10) == -signal.SIGKILL
+        assert theirs.poll() is None
+    finally:
+        theirs.kill()
+        theirs.wait()
