@@ -89,7 +89,7 @@ graph = helper.make_graph([helper.make_node("Sin", ["x"], ["s"], name="first"),
                           "g", [value("x")], [value("y")])
 onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
           "model.onnx")
-cuda._providers = lambda target, provider, graph=False: [provider]
+cuda._providers = lambda target, provider, *given: [provider]
 cuda.DEVICE = "cpu"
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
 session = cuda.CudaSession("model.onnx", Target("cuda"), cuda.CPU)
@@ -108,7 +108,7 @@ said["float32"] = os.environ["NVIDIA_TF32_OVERRIDE"]
 cuda.CudaSession("model.onnx", Target("cuda", tf32=True), cuda.CPU)
 said["tf32"] = os.environ.get("NVIDIA_TF32_OVERRIDE")
 try:
-    cuda._providers = lambda target, provider, graph=False: [cuda.CPU]
+    cuda._providers = lambda target, provider, *given: [cuda.CPU]
     cuda._session("model.onnx", Target("cuda"), cuda.CUDA)
 except Exception as error:
     said["fallback"] = [error.kind, error.stage, str(error)]

@@ -6,7 +6,9 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
+import weakref
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
@@ -67,11 +69,16 @@ def load(artefact: Artefact, target: Target, provider: str = CUDA) -> "CudaSessi
     return CudaSession(str(artefact.file("onnx")), target, provider)
 
 
-def _providers(target: Target, provider: str, graph: bool = False) -> List[Any]:
+def _providers(
+    target: Target, provider: str, graph: bool = False, engines: str = ""
+) -> List[Any]:
+    """``engines``: a folder from which TensorRT takes the engine that a session before built."""
     # TF32 is on unless it is switched off, and a float32 cell is about float32.
     cuda = (CUDA, {"device_id": 0, TF32: int(target.tf32), **({GRAPH: 1} if graph else {})})
-    first: List[Any] = [] if provider == CUDA else [(provider, {"device_id": 0})]
-    return [*first, cuda, CPU]
+    if provider == CUDA:
+        return [cuda, CPU]
+    kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": engines} if engines else {}
+    return [(provider, {"device_id": 0, **kept}), cuda, CPU]
 
 
 def _without_tf32(providers: List[Any]) -> List[Any]:
@@ -105,7 +112,12 @@ def _load_libraries(onnxruntime: Any) -> None:
 
 
 def _session(
-    path: str, target: Target, provider: str, graph: bool = False, **options: Any
+    path: str,
+    target: Target,
+    provider: str,
+    engines: str = "",
+    graph: bool = False,
+    **options: Any,
 ) -> Any:
     _settle_tf32(target)
     import onnxruntime
@@ -114,7 +126,7 @@ def _session(
     settings = session_options()
     for name, setting in options.items():
         setattr(settings, name, setting)
-    wanted = _providers(target, provider, graph)
+    wanted = _providers(target, provider, graph, engines)
 
     def create(providers: List[Any]) -> Any:
         # Without enable_fallback=0 a provider that fails to start is replaced by the CPU's.
@@ -143,7 +155,11 @@ class CudaSession(OrtSession):
     """Inputs are bound to the device once, outputs stay there."""
 
     def __init__(self, path: str, target: Target, provider: str):
-        self._made_from: Tuple[str, Target, str] = (path, target, provider)
+        engines = ""
+        if provider == TENSORRT:  # minutes of work, and of placement another session is asked
+            engines = tempfile.mkdtemp(prefix="switchyard-engines-")
+            weakref.finalize(self, shutil.rmtree, engines, ignore_errors=True)
+        self._made_from: Tuple[str, Target, str, str] = (path, target, provider, engines)
         session = _session(*self._made_from)
         super().__init__(session, 0)
         self.facts["tf32"] = target.tf32
@@ -173,11 +189,10 @@ class CudaSession(OrtSession):
         """By a session of its own, which keeps what its second run does; raises where a node
         is not the CUDA provider's.
         https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"""
-        path, target, provider = self._made_from
-        if provider == TENSORRT:
+        if self._made_from[2] == TENSORRT:
             return None
         answers = self.run(feeds)
-        session = _session(path, target, provider, graph=True)
+        session = _session(*self._made_from, graph=True)
         binding = session.io_binding()
         # A graph has addresses: inputs and outputs lie where they are for all its runs.
         inputs = {name: value(array, DEVICE) for name, array in feeds.items()}
@@ -220,7 +235,7 @@ class CudaSession(OrtSession):
     def memory_over(
         self, runs: Sequence[Mapping[str, np.ndarray]]
     ) -> List[Dict[str, Optional[float]]]:
-        """Of its arena; of TensorRT's, which builds an engine for each session, nothing."""
+        """Of its arena; nothing of TensorRT's, whose engine holds most of what it holds."""
         from switchyard.runtimes.onnxruntime_profile import arena_of_runs
 
         if self._made_from[2] == TENSORRT:

@@ -84,7 +84,7 @@ def onnxruntime_cuda(module):
     """As if the package had the provider; whether a session gets it is ``FAKE_PROVIDER``'s."""
     module.DEVICE = "cpu"
     module.lacks = lambda provider: ""
-    module._providers = lambda target, provider, graph=False: [module.CPU]
+    module._providers = lambda target, provider, *given: [module.CPU]
     if os.environ.get("FAKE_PROVIDER"):
         module.load.__defaults__ = (module.CPU,)
 
