@@ -65,6 +65,8 @@ TOO_OLD = (
                   "found runtime version (9, 13, 0)."), "abi-mismatch"),
     (RuntimeError("[ONNXRuntimeError] : 9 : NOT_IMPLEMENTED : cuDNN is unavailable "
                   "for CUDA Execution Provider: dlsym failed"), "missing-dependency"),
+    (RuntimeError("Unrecognized CachingAllocator option: expandable_segments"),
+     "missing-dependency"),
     (RuntimeError("No CUDA GPUs are available"), "provider-fallback"),
     (RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                   "cuda:0 and cpu!"), "bad-fixture"),
@@ -144,6 +146,19 @@ def test_one_error_has_one_signature_however_long_the_paths_in_it_are():
     short, long = (outcome_of(RuntimeError(words % path), "load") for path in
                    ("/a/b", "/home" + 20 * "/some/where"))  # fmt: skip
     assert short.signature == long.signature and len(long.message) == 300
+
+
+def test_what_tensorflow_says_behind_the_users_code_is_told():
+    text = """in user code:
+
+    File "hop.py", line 26, in serve
+        x = tf.matmul(x, weight)
+
+    TypeError: Input 'b' of 'MatMul' Op has type float16
+"""
+    assert first_line(TypeError(text)) == (
+        "TypeError: in user code: TypeError: Input 'b' of 'MatMul' Op has type float16"
+    )
 
 
 def test_a_line_that_only_announces_the_next_is_joined_to_it():

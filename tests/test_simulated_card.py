@@ -68,6 +68,21 @@ def test_every_series_is_measured_where_there_is_one(ended):
             assert bool(row[column]) == (series.rstrip("_") not in lacks.split()), (route, column)
 
 
+def test_sixteen_bits_are_right_on_the_device_and_timed_in_every_way(on_card):
+    ended = on_card("--model", "products", "--route", "torch-eager", "--route", "torchscript-ort",
+                    "--route", "products-tf", "--precision", "float16", "--precision", "bfloat16",
+                    "-k", "not sharing")  # fmt: skip
+    with open(ended.folder / "cells.csv", newline="") as table:
+        rows = {(row["precision"], row["route"]): row for row in csv.DictReader(table)}
+    refused = rows.pop(("bfloat16", "products-tf"))  # its hop takes the weights by numpy
+    assert (refused["verdict"], refused["kind"]) == ("refused", "unsupported-dtype")
+    assert {row["verdict"] for row in rows.values()} == {"excellent"}, ended.output
+    assert len(rows) == 5 and {row["placement_kind"] for row in rows.values()} == {""}
+    for (_, route), row in rows.items():
+        assert row["latency_median_ms"] and row["latency_from_host_median_ms"], row
+        assert bool(row["latency_graph_median_ms"]) == (route != "products-tf"), row["gpu_message"]
+
+
 def test_memory_is_what_each_allocator_and_nvml_say(ended):
     rows, weights = ended.rows, (64 * 1024 + 1024 * 2048 + 2048 * 64) * 4 / 2**20
     eager, tf = rows["products-torch-eager"], rows["products-products-tf"]

@@ -53,8 +53,8 @@ class OrtSession(Session):
 
 def value(array: np.ndarray, device: str = "cpu") -> Any:
     """An OrtValue of the array, in ``device``'s memory. numpy's bfloat16 is a foreign dtype
-    that only its bits can carry across, into host memory alone; versions without that door
-    raise."""
+    that only its bits can carry across, into host memory alone, from where binding it copies it to
+    where the session wants it; versions without that door raise."""
     import numpy as np
     import onnxruntime
 
@@ -67,6 +67,18 @@ def value(array: np.ndarray, device: str = "cpu") -> Any:
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(
         array.view(np.uint16), TensorProto.BFLOAT16
     )
+
+
+def room_for(array: np.ndarray, device: str) -> Any:
+    """An OrtValue in ``device``'s memory for an answer of the array's shape and dtype."""
+    import onnxruntime
+
+    dtype: Any = array.dtype.type
+    if array.dtype.name == "bfloat16":
+        from onnx import TensorProto
+
+        dtype = TensorProto.BFLOAT16
+    return onnxruntime.OrtValue.ortvalue_from_shape_and_type(list(array.shape), dtype, device, 0)
 
 
 def _array(value: Any) -> np.ndarray:

@@ -24,7 +24,7 @@ from switchyard.runtimes import (
     cuda_libraries,
     native_words,
 )
-from switchyard.runtimes.onnxruntime_cpu import OrtSession, session_options, value
+from switchyard.runtimes.onnxruntime_cpu import OrtSession, room_for, session_options, value
 
 DEVICE, TF32, GRAPH = "cuda", "use_tf32", "enable_cuda_graph"
 CUDA, TENSORRT, CPU = (
@@ -196,7 +196,7 @@ class CudaSession(OrtSession):
         binding = session.io_binding()
         # A graph has addresses: inputs and outputs lie where they are for all its runs.
         inputs = {name: value(array, DEVICE) for name, array in feeds.items()}
-        outputs = {name: value(array, DEVICE) for name, array in answers.items()}
+        outputs = {name: room_for(array, DEVICE) for name, array in answers.items()}
         for name, each in inputs.items():
             binding.bind_ortvalue_input(name, each)
         for name, each in outputs.items():

@@ -114,6 +114,8 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "no kernel image is available for execution on the device", "abi-mismatch"),
     ("", "cuDNN version incompatibility", "abi-mismatch"),
     ("", "cuDNN is unavailable for CUDA Execution Provider", "missing-dependency"),
+    # A way of allocating that this torch does not have yet.
+    ("", "Unrecognized CachingAllocator option", "missing-dependency"),
     ("", "No CUDA GPUs are available", "provider-fallback"),
     ("", "Found no NVIDIA driver on your system", "provider-fallback"),
     # A model that makes tensors of its own on the CPU: the zoo's fault, and no route's.
@@ -222,11 +224,13 @@ def _telling(lines: Sequence[str]) -> str:
     """The first line, or of an error that only announces there what went wrong, the line that
     says it: dynamo's ``backend=... raised:`` and the next, and of TensorFlow's ``Graph execution
     error:``, behind the node and its trace, the first error of several or the last line that
-    names no node (``[[...]]``)."""
+    names no node (``[[...]]``), and behind its ``in user code:`` and that code the last one."""
     if not lines:
         return ""
     if lines[0].endswith("raised:"):
         return " ".join(lines[:2])
+    if lines[0] == "in user code:":
+        return f"{lines[0]} {lines[-1]}"
     if lines[0] == "Graph execution error:" and len(lines) > 1:
         first = [line for line in lines if line.startswith("(0) ")]
         said = first or [line for line in lines if not line.startswith("[[")]

@@ -26,14 +26,14 @@ class Products(Hop):
                 x = tf.matmul(x, weight)
             return {output: x}
 
-        spec = tf.TensorSpec([None, *example.shape[1:]], tf.float32, name=path)
+        spec = tf.TensorSpec([None, *example.shape[1:]], example.dtype, name=path)
         signature = tf.function(serve, input_signature=[spec])
         tf.saved_model.save(module, str(job.target / "saved_model"),
                             signatures={"serving_default": signature})  # fmt: skip
         return Manifest(
             {"saved_model": "saved_model"},
-            (TensorNote(path, path, "float32", None, basis="unchanged"),),
-            (TensorNote(output, output, "float32", None, basis="unchanged"),),
+            (TensorNote(path, path, example.dtype.name, None, basis="unchanged"),),
+            (TensorNote(output, output, example.dtype.name, None, basis="unchanged"),),
             {"dynamic": "declared"},
         )
 

@@ -49,7 +49,7 @@ def build(packages: pathlib.Path, folder: pathlib.Path) -> Dict[str, str]:
     """Build the card for the frameworks in ``packages`` (a site-packages) into ``folder``: the
     environment variables of a process that is to run on it.
 
-    Raises CalledProcessError, with what the compiler said, and OSError where there is none.
+    Raises CalledProcessError, behind what the compiler said, and OSError where there is none.
     """
     # CUDA's own first: those of Triton and TensorFlow have the rest, of another version at times.
     headers = [*packages.glob("nvidia/cu*/include"),
@@ -99,5 +99,5 @@ def _names(libraries: Iterable[pathlib.Path], which: str) -> Iterable[str]:
 
 def _run(command: Iterable[str]) -> str:
     return subprocess.run(
-        list(command), check=True, capture_output=True, text=True, timeout=300
+        list(command), check=True, stdout=subprocess.PIPE, text=True, timeout=300
     ).stdout
