@@ -5,6 +5,8 @@ The texts are those the projects' sources print; none was recorded on a card.
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from switchyard.vocabulary import KINDS
@@ -159,6 +161,21 @@ def test_what_tensorflow_says_behind_the_users_code_is_told():
     assert first_line(TypeError(text)) == (
         "TypeError: in user code: TypeError: Input 'b' of 'MatMul' Op has type float16"
     )
+
+
+def test_of_a_command_that_failed_what_it_said_is_told():
+    failed = subprocess.CalledProcessError(1, ["ninja", "-v"], output=b"FAILED: main.o\n")
+    built = RuntimeError(
+        "Error building extension 'swish': [1/2] c++ -MMD -c main.cpp\nFAILED: main.o \n"
+        "main.cpp: In function 'int f(int)':\nmain.cpp:2:23: error: 'y' was not declared\n"
+    )
+    built.__cause__ = failed  # as torch 2.13's cpp_extension raises it
+    assert first_line(built) == (
+        "RuntimeError: Error building extension 'swish': main.cpp:2:23: error: 'y' was not declared"
+    )
+    alone = "CalledProcessError: Command '['ninja', '-v']' returned non-zero exit status 1."
+    assert first_line(failed) == f"{alone} FAILED: main.o"
+    assert first_line(subprocess.CalledProcessError(1, ["ninja", "-v"])) == alone
 
 
 def test_a_line_that_only_announces_the_next_is_joined_to_it():

@@ -7,6 +7,7 @@ Rules are tables tried in order; a kind is given only where a rule knows the exc
 from __future__ import annotations
 
 import re
+import subprocess
 import traceback
 from typing import Iterable, Iterator, Sequence, Tuple
 
@@ -212,23 +213,39 @@ def first_line(error: BaseException) -> str:
     """``Type: message`` of the link that says most about the cause, at most 4,000 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
-    innermost link says what went wrong. No host is named: tables are published.
+    innermost link says what went wrong, unless it is that a command failed: what that said is in
+    the wrapper, or beside it. No host is named: tables are published.
     """
-    root = list(chain(error))[-1]
-    text = _CUDA_CALL.sub("", _HOST.sub("", str(root)))
+    links = list(chain(error))
+    told = [link for link in links if not isinstance(link, subprocess.CalledProcessError)]
+    root = (told or links)[-1]
+    text = _CUDA_CALL.sub("", _HOST.sub("", _words(root)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(root).__name__}: {_telling(lines) or '(no message)'}"[:4000]
+
+
+def _words(error: BaseException) -> str:
+    """The error's own, and of a command that failed the last line that it wrote."""
+    written = getattr(error, "stderr", None) or getattr(error, "output", None)
+    if not isinstance(error, subprocess.CalledProcessError) or not written:
+        return str(error)
+    text = written.decode("utf-8", "replace") if isinstance(written, bytes) else str(written)
+    return f"{error} {(text.strip().splitlines() or [''])[-1]}"
 
 
 def _telling(lines: Sequence[str]) -> str:
     """The first line, or of an error that only announces there what went wrong, the line that
     says it: dynamo's ``backend=... raised:`` and the next, and of TensorFlow's ``Graph execution
     error:``, behind the node and its trace, the first error of several or the last line that
-    names no node (``[[...]]``), and behind its ``in user code:`` and that code the last one."""
+    names no node (``[[...]]``), and behind its ``in user code:`` and that code the last one; of
+    torch's ``Error building extension`` the compiler's first error."""
     if not lines:
         return ""
     if lines[0].endswith("raised:"):
         return " ".join(lines[:2])
+    if lines[0].startswith("Error building extension"):
+        wrong = [line for line in lines[1:] if "error:" in line]
+        return f"{lines[0].split(':')[0]}: {wrong[0]}" if wrong else lines[0]
     if lines[0] == "in user code:":
         return f"{lines[0]} {lines[-1]}"
     if lines[0] == "Graph execution error:" and len(lines) > 1:
