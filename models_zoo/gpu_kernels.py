@@ -97,7 +97,7 @@ def squareplus(x: torch.Tensor) -> torch.Tensor:
 
 @functools.lru_cache(maxsize=None)
 def _extension():
-    """Built by nvcc when it is first called on a card, and kept where torch keeps extensions."""
+    """Built by nvcc when it is first called on a card, in the folder that torch is told."""
     from torch.utils import cpp_extension
 
     if cpp_extension.CUDA_HOME is None or not cpp_extension.is_ninja_available():

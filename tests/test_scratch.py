@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 from test_workers import AMPLE, FAKE, crew, gone, job, server_pid, staged, until  # noqa: F401
@@ -22,6 +23,7 @@ def test_each_folder_is_another_and_all_go_at_the_end():
     first, second = Path(kept.folder()), Path(kept.folder())
     (first / "half-written").write_text("a killed process's")
     assert first != second and first.parent == second.parent
+    assert kept.shared("built") == kept.shared("built") == str(first.parent / "built")
     assert len(str(first)) < 60  # a Unix socket in a folder in it has to have a name
     kept.close()
     assert not first.parent.exists()
@@ -51,6 +53,15 @@ def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch)
     assert (folder / "engine").exists()
     short.close()
     assert not folder.parent.exists()
+
+
+def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):  # noqa: F811
+    other = types.SimpleNamespace(**{**vars(FAKE), "fingerprint": "other"})
+    first, again, apart = (crew.variables(one) for one in (FAKE, FAKE, other))
+    assert first[scratch.VARIABLE] != again[scratch.VARIABLE]
+    assert first["TORCH_EXTENSIONS_DIR"] == again["TORCH_EXTENSIONS_DIR"]
+    assert Path(first["TORCH_EXTENSIONS_DIR"]).is_dir()
+    assert apart["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
 
 
 def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):  # noqa: F811

@@ -90,7 +90,13 @@ class Crew:
         """For one process, whose temporary files are in a folder of its own."""
         visible = self.card.uuid if self.card else "-1"
         kept = environment_variables(environment, self.staged.path, self.cache, visible)
-        return {**kept, VARIABLE: self._scratch.folder()}
+        return {
+            **kept,
+            VARIABLE: self._scratch.folder(),
+            # Built once a run: one that was killed while it built leaves torch's lock behind, on
+            # which every later one would wait for ever.
+            "TORCH_EXTENSIONS_DIR": self._scratch.shared(f"extensions-{environment.fingerprint}"),
+        }
 
     def worker(self, version_set: str, name: str) -> Worker:
         """The fork server of an environment, started or started anew. Raises WorkerFailed,

@@ -9,6 +9,7 @@ they were.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import time
@@ -34,11 +35,21 @@ class Scratch:
     def folder(self) -> str:
         """A new one. Its path is short: a Unix socket's may have 107 bytes."""
         with self._lock:
-            if self._root is None:
-                self._root = tempfile.TemporaryDirectory(
-                    prefix="switchyard-", ignore_cleanup_errors=True
-                )
-            return tempfile.mkdtemp(dir=self._root.name)
+            return tempfile.mkdtemp(dir=self._made())
+
+    def shared(self, name: str) -> str:
+        """The one of that name, for all processes of the run that ask for it."""
+        with self._lock:
+            folder = os.path.join(self._made(), name)
+            os.makedirs(folder, exist_ok=True)
+            return folder
+
+    def _made(self) -> str:
+        if self._root is None:
+            self._root = tempfile.TemporaryDirectory(
+                prefix="switchyard-", ignore_cleanup_errors=True
+            )
+        return self._root.name
 
     def close(self) -> None:
         """Remove all of them."""
