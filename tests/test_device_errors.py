@@ -173,6 +173,13 @@ def test_of_a_command_that_failed_what_it_said_is_told():
     assert first_line(built) == (
         "RuntimeError: Error building extension 'swish': main.cpp:2:23: error: 'y' was not declared"
     )
+    linked = RuntimeError(
+        "Error building extension 'swish': [3/3] c++ main.o -lcudart -o swish.so\n"
+        "/usr/bin/ld: cannot find -lcudart: No such file or directory\n"
+        "collect2: error: ld returned 1 exit status\nninja: build stopped: subcommand failed."
+    )
+    assert first_line(linked).endswith("'swish': /usr/bin/ld: cannot find -lcudart: No such file "
+                                       "or directory")  # fmt: skip
     alone = "CalledProcessError: Command '['ninja', '-v']' returned non-zero exit status 1."
     assert first_line(failed) == f"{alone} FAILED: main.o"
     assert first_line(subprocess.CalledProcessError(1, ["ninja", "-v"])) == alone

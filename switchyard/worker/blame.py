@@ -148,6 +148,9 @@ _HOST = re.compile(r"\bhostname=\S+")
 #: The places in ONNX Runtime, with their C++ signatures, before what a CUDA library answered there.
 _CUDA_CALL = re.compile(r"/\S+\.cc:\d+ .*?(?=CU\w+ failure \d+: )", re.DOTALL)
 
+#: Where a compiler or a linker says what is wrong, and not that it is the one who says so.
+_WRONG = re.compile(r"(?<!collect2: )error:|: cannot find |: undefined reference ")
+
 RULES = {
     "import": IMPORT_RULES,
     "build": BUILD_RULES,
@@ -238,13 +241,13 @@ def _telling(lines: Sequence[str]) -> str:
     says it: dynamo's ``backend=... raised:`` and the next, and of TensorFlow's ``Graph execution
     error:``, behind the node and its trace, the first error of several or the last line that
     names no node (``[[...]]``), and behind its ``in user code:`` and that code the last one; of
-    torch's ``Error building extension`` the compiler's first error."""
+    torch's ``Error building extension`` the compiler's or the linker's first error."""
     if not lines:
         return ""
     if lines[0].endswith("raised:"):
         return " ".join(lines[:2])
     if lines[0].startswith("Error building extension"):
-        wrong = [line for line in lines[1:] if "error:" in line]
+        wrong = [line for line in lines[1:] if _WRONG.search(line)]
         return f"{lines[0].split(':')[0]}: {wrong[0]}" if wrong else lines[0]
     if lines[0] == "in user code:":
         return f"{lines[0]} {lines[-1]}"
