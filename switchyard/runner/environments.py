@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import IO, Callable, Iterator, Mapping
 
-from switchyard.runner import locking
+from switchyard.runner import clashes, locking
 from switchyard.runner.version_sets import CURRENT, VersionSet, find
 
 TIMEOUT_S = 30 * 60
@@ -178,9 +178,17 @@ def home_of(set_: VersionSet, environment: str, flavour: str = "cpu") -> tuple[P
     for path in (set_.lock(environment, flavour), *beside):
         text = re.sub(r"^\s*#.*\n", "", path.read_text("utf-8"), flags=re.M)
         digest.update(f"\n== {path.name}\n{text}".encode())
+    if prevails := _prevailing(set_, environment, flavour):
+        digest.update(f"\n== prevails\n{' '.join(prevails)}".encode())
     lock_hash = digest.hexdigest()[:12]
     name = f"{set_.base or set_.name}-{environment}-{lock_hash}"
     return cache_root() / "environments" / name, lock_hash
+
+
+def _prevailing(set_: VersionSet, environment: str, flavour: str) -> list[str]:
+    """Of the packages that the set says prevail those in this lock."""
+    held = locking.pins(set_.lock(environment, flavour).read_text("utf-8"))
+    return [name for name in set_.prevails.get(environment, ()) if name in held]
 
 
 def _current(environment: str) -> Environment:
@@ -309,12 +317,35 @@ class _Installation:
         beside = [f"--override={path}" for path in self.set_.overrides(*which)]
         beside += [f"--constraints={path}" for path in self.set_.constraints(*which)]
         install = ("pip", "install", "--python", str(self.home / "bin" / "python"))
-        if self._uv(*install, *INSTALL_OPTIONS, "-r", str(lock), *beside):
-            package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
-            raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+        wanted = [*install, *INSTALL_OPTIONS, "-r", str(lock), *beside]
+        self._install(wanted)
         for packages in self.home.glob("lib/python*/site-packages"):
+            self._settle(packages, wanted)
             (packages / "__pycache__").mkdir(exist_ok=True)  # later it would look like a change
         return _mark(self.home)
+
+    def _install(self, wanted: list[str]) -> None:
+        if self._uv(*wanted):
+            package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
+            raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+
+    def _settle(self, packages: Path, wanted: list[str]) -> None:
+        """Of a library that several packages bring, the one that the set says is to lie there."""
+        prevails = _prevailing(self.set_, self.environment, self.flavour)
+        found = clashes.clashes(packages)
+        try:
+            again = clashes.prevailing(found, prevails)
+        except clashes.Clash as clash:
+            advice = (
+                f"say in {self.set_.folder / 'set.toml'} which prevails "
+                f"([environments.{self.environment}.prevails]), or leave one of them out"
+            )
+            raise self.error(str(clash), advice) from clash
+        if again:
+            self.say(f"{self.label}: the libraries of {' and '.join(again)} prevail")
+            self._install([*wanted, *(f"--reinstall-package={name}" for name in again)])
+        if left := clashes.misplaced(packages, found, prevails):
+            raise self.error(f"{left[0]} is not that of {' or '.join(again)}", "run again")
 
     def _uv(self, *arguments: str) -> int:
         """Run uv into the log and return its exit status; killed when time is up or we are."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 from switchyard.vocabulary import UnknownName, by_version
 
@@ -27,6 +27,7 @@ class VersionSet:
     whatever the device. ``fixed``: whether the locks are committed; else they are made anew at
     every run. ``base`` and ``pins`` are a derived set's: whose inputs, and what replaces them.
     ``absent``: environments of other sets that this one cannot have, each with the reason.
+    ``prevails``: environment -> packages whose libraries lie there where others bring the same.
     """
 
     name: str
@@ -40,6 +41,7 @@ class VersionSet:
     base: str = ""
     pins: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
     absent: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    prevails: Mapping[str, Tuple[str, ...]] = dataclasses.field(default_factory=dict, hash=False)
 
     def lock(self, environment: str, flavour: str = "cpu") -> Path:
         """Where the lock of one environment lies; the other files stand beside it."""
@@ -108,6 +110,11 @@ def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
         only=only,
         fixed=lock == "committed",
         absent={name: why.strip() for name, why in said.get("absent", {}).items()},
+        prevails={
+            name: tuple(sorted(s["prevails"]))
+            for name, s in said["environments"].items()
+            if "prevails" in s
+        },
     )
 
 
