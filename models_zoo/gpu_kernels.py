@@ -2,6 +2,7 @@
 in CUDA C++ that is built in place."""
 
 import functools
+import os
 
 import torch
 from torch import nn
@@ -100,8 +101,11 @@ def _extension():
     """Built by nvcc when it is first called on a card, in the folder that torch is told."""
     from torch.utils import cpp_extension
 
-    if cpp_extension.CUDA_HOME is None or not cpp_extension.is_ninja_available():
-        wanted = "a CUDA toolkit with nvcc" if cpp_extension.CUDA_HOME is None else "ninja"
+    # torch takes /usr/local/cuda for one wherever there is such a folder.
+    toolkit = cpp_extension.CUDA_HOME
+    nvcc = toolkit is not None and os.path.exists(os.path.join(toolkit, "bin", "nvcc"))
+    if not nvcc or not cpp_extension.is_ninja_available():
+        wanted = "ninja" if nvcc else "CUDA toolkit with nvcc (CUDA_HOME)"
         raise ModuleNotFoundError(f"no {wanted}, with which this operator's kernel is built")
     return cpp_extension.load_inline(
         "switchyard_squareplus",

@@ -17,17 +17,18 @@ class NVMLError(Exception):
 class Cards:
     """The module, with cards of one's choice. ``missing``: questions that are not answered;
     ``names`` of cards that differ; ``mig``: card -> its instances, each a (card, number);
-    ``lost``: cards that are counted and do not answer; ``violations``: policy -> (ns held down, driver's clock in microseconds)."""
+    ``lost``: cards that are counted and do not answer; ``violations``: policy -> (ns held down,
+    driver's clock in microseconds); ``mode``: the compute mode of all."""
 
     NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
 
     def __init__(self, count=1, missing=(), init=None, processes=(), reasons=0, names=(),
-                 mig=None, violations=None, lost=()):  # fmt: skip
+                 mig=None, violations=None, lost=(), mode=0):  # fmt: skip
         self.count, self.missing, self.init = count, set(missing), init
         self.processes, self.reasons = list(processes), reasons
         self.names, self.mig, self.violations = names, mig or {}, violations or {}
-        self.lost = lost
+        self.lost, self.mode = lost, mode
 
     def __getattribute__(self, name):
         if name.startswith("nvml") and name in object.__getattribute__(self, "missing"):
@@ -62,6 +63,9 @@ class Cards:
 
     def nvmlDeviceGetName(self, handle):
         return self.names[handle] if self.names else b"Fake Card"
+
+    def nvmlDeviceGetComputeMode(self, handle):
+        return self.mode
 
     def nvmlDeviceGetIndex(self, handle):
         return handle

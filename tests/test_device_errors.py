@@ -10,7 +10,14 @@ import subprocess
 import pytest
 
 from switchyard.vocabulary import KINDS
-from switchyard.worker.blame import ON_DEVICE_RULES, first_line, kind_of, outcome_of
+from switchyard.worker.blame import (
+    ON_DEVICE_RULES,
+    SHORT_RULES,
+    first_line,
+    kind_of,
+    outcome_of,
+)
+from switchyard.worker.sharing import Tenants
 
 
 class OutOfMemoryError(RuntimeError):
@@ -70,11 +77,42 @@ TOO_OLD = (
     (RuntimeError("Unrecognized CachingAllocator option: expandable_segments"),
      "missing-dependency"),
     (RuntimeError("No CUDA GPUs are available"), "provider-fallback"),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+     "device-oom"),
+    (RuntimeError("No algorithm worked!  Error messages:\n  Profiling failure on CUDNN engine "
+                  "eng0: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."),
+     "device-oom"),
     (RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
                   "cuda:0 and cpu!"), "bad-fixture"),
 ])  # fmt: skip
 def test_a_devices_words_have_their_kind_at_every_stage(error, kind, stage):
     assert kind in KINDS and kind_of(error, stage) == kind
+
+
+@pytest.mark.parametrize("words", [
+    "No CUDA GPUs are available",
+    "CUDA error: unknown error",
+    "Unexpected error from cudaGetDeviceCount(). Error 802: system not yet initialized",
+    "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; hostname=x",
+])  # fmt: skip
+@pytest.mark.parametrize("stage", ["load", "run"])
+def test_a_card_on_which_cuda_started_before_and_does_not_now_is_lost(words, stage):
+    assert kind_of(RuntimeError(words), stage, ON_DEVICE_RULES) == "device-lost"
+
+
+@pytest.mark.parametrize("words", [
+    "GET was unable to find an engine to execute this computation",
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_NOT_INITIALIZED",
+    "DNN library initialization failed. Look at the errors above for more details. [Op:Conv2D]",
+])  # fmt: skip
+def test_what_has_several_causes_is_memory_only_where_memory_was_kept_short(words):
+    assert kind_of(RuntimeError(words), "run", ON_DEVICE_RULES) == "unexplained"
+    assert kind_of(RuntimeError(words), "run", (*ON_DEVICE_RULES, *SHORT_RULES)) == "device-oom"
+    tenants = Tenants()
+    for short, kind in ((False, "unexplained"), (True, "device-oom")):
+        tenants.enter({"tenants": {}, "short": short})
+        assert kind_of(RuntimeError(words), "run", tenants.rules()) == kind
 
 
 def test_an_arenas_words_mean_the_device_only_where_the_job_was_on_one():

@@ -104,12 +104,9 @@ def test_a_session_that_fell_back_has_failed_at_load_and_a_busy_card_is_noisy(on
 
 def test_packages_without_cuda_make_their_routes_unavailable_with_the_reason(on_fake_card):
     """Only the card is faked: torch and ONNX Runtime are this set's, built for the CPU."""
-    (on_fake_card.folder / "nvml").mkdir()
-    for name in ("pynvml.py",):
-        (on_fake_card.folder / "nvml" / name).write_text((TESTS / "fake_cuda" / name).read_text())
     status, said, rows = on_fake_card(
         *ROUTES, "--route", "dynamo-ort-tensorrt", "--route", "torchscript17-onnx2tf-litert",
-        fakes=(on_fake_card.folder / "nvml", "."),
+        FAKE_CARD_ALONE="1",
     )  # fmt: skip
     assert status in (0, 5), said
     assert {(row["stage"], row["verdict"]) for row in rows.values()} == {("import", "unavailable")}
@@ -140,6 +137,13 @@ def test_frameworks_that_share_the_card_have_a_row_for_each_arrangement(on_fake_
     assert found["2-process"]["torch_slack"] == "0.25"
     assert found["alone tf"]["tensorflow_peak_mib"] == "5.0"
     assert not found["alone tf"]["torch_slack"]
+
+
+def test_a_card_on_which_cuda_does_not_start_is_a_usage_error_too(on_fake_card):
+    said = "CUDA_ERROR_SYSTEM_NOT_READY (802): system not yet initialized"
+    status, printed, rows = on_fake_card(*ROUTES, FAKE_CUDA_SAYS=said)
+    assert status == 4 and not rows, printed
+    assert f"does not start on it: {said}" in printed and "Fake Card" in printed
 
 
 def test_without_a_card_it_is_a_usage_error_that_says_what_was_looked_for(bench):

@@ -168,6 +168,18 @@ def test_what_a_card_does_not_answer_is_none_and_no_error(cards):
     assert sample.temperature_c is None and sample.used_mib == 1024
 
 
+@pytest.mark.parametrize("mode, exclusive", [(0, False), (3, True), (1, True)])
+def test_a_card_that_takes_one_process_at_a_time_says_so(cards, mode, exclusive):
+    cards(mode=mode)
+    assert nvml.find(0).exclusive is exclusive
+    assert nvml.find(0).about()["exclusive"] is exclusive
+
+
+def test_a_card_that_does_not_tell_its_compute_mode_takes_everybody(cards):
+    cards(missing=["nvmlDeviceGetComputeMode"])
+    assert nvml.find(0).exclusive is False
+
+
 def test_an_older_package_is_asked_by_the_older_name(cards):
     found = cards()
     found.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x08

@@ -126,10 +126,13 @@ def tried(tmp_path, monkeypatch):
         folder=types.SimpleNamespace(path=tmp_path), resumed=(), crew=crew,
         progress=types.SimpleNamespace(watch=lambda words: lambda: None),
         yard=types.SimpleNamespace(converted=lambda of: found, reference=lambda of: found),
-        card=types.SimpleNamespace(sample=lambda: Sample(used_mib=float(next(used)))),
+        card=types.SimpleNamespace(
+            sample=lambda: Sample(used_mib=float(next(used))), exclusive=False
+        ),
     )  # fmt: skip
 
-    def attempt(answer, *which):
+    def attempt(answer, *which, exclusive=False):
+        run.card.exclusive = exclusive
         script = Script(answer)
         monkeypatch.setattr(sharing, "MeasuredProcess", script)
         monkeypatch.setattr(sharing, "ARRANGEMENTS", which or ARRANGEMENTS)
@@ -138,6 +141,13 @@ def tried(tmp_path, monkeypatch):
         return {row["arrangement"]: row for row in rows}, script.made
 
     return attempt
+
+
+def test_a_card_for_one_process_is_not_asked_to_take_two(tried):
+    one, two = Arrangement(), Arrangement(processes=2)
+    rows, made = tried(well, one, two, exclusive=True)
+    assert rows[one.name]["turns_done"] == "20" and len(made) == 1
+    assert rows[two.name]["turns_done"] == "0" and "one process" in rows[two.name]["message"]
 
 
 def test_who_enters_first_is_who_is_named_first(tried):

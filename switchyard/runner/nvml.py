@@ -35,6 +35,10 @@ VIOLATIONS: Tuple[Tuple[int, str], ...] = (
 )
 
 
+#: NVML's compute modes in which a second context is refused (nvml.h).
+EXCLUSIVE = (1, 3)
+
+
 class NoDevice(Exception):
     """``--gpu`` was asked for and there is no card to use; the message says what was looked
     for, what was found, and what to do."""
@@ -70,6 +74,8 @@ class Card:
     driver: str
     cuda_of_driver: str
     memory_mib: float
+    #: Whether it takes the context of one process at a time (compute mode EXCLUSIVE_PROCESS).
+    exclusive: bool
     _library: Any = dataclasses.field(repr=False, compare=False)
     _handle: Any = dataclasses.field(repr=False, compare=False)
     _board: Any = dataclasses.field(repr=False, compare=False)
@@ -82,6 +88,7 @@ class Card:
             "driver": self.driver,
             "cuda_of_driver": self.cuda_of_driver,
             "memory_mib": self.memory_mib,
+            "exclusive": self.exclusive,
         }
 
     def sample(self) -> Sample:
@@ -179,6 +186,7 @@ def find(number: int) -> Card:
             driver=driver,
             cuda_of_driver=_cuda(nvml),
             memory_mib=nvml.nvmlDeviceGetMemoryInfo(handle).total / _MIB,
+            exclusive=_exclusive(nvml, board),
             _library=nvml,
             _handle=handle,
             _board=board,
@@ -187,6 +195,13 @@ def find(number: int) -> Card:
         raise NoDevice(
             f"{said}, and its device {index} does not answer: {error}; reset it or choose another"
         ) from error
+
+
+def _exclusive(nvml: Any, board: Any) -> bool:
+    try:
+        return nvml.nvmlDeviceGetComputeMode(board) in EXCLUSIVE
+    except Exception:  # one that does not say has no such mode
+        return False
 
 
 def _visible(nvml: Any, limit: Optional[str]) -> List[Tuple[int, Any, Any]]:

@@ -16,6 +16,7 @@ import pytest
 from switchyard import hops as hops_
 from switchyard import runtimes as runtimes_
 from switchyard.runner import (
+    cuda_driver,
     describing,
     environments,
     nvml,
@@ -73,6 +74,8 @@ class Run:
         self.sets = list(bases) or [options.DEFAULT_SET]
         number = options.cuda_number(config)
         self.card = None if number is None else nvml.find(number)
+        if self.card is not None:
+            cuda_driver.check(self.card)
         self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
         self.hops = _known_hops(self.hop_files)

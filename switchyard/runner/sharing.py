@@ -93,6 +93,8 @@ def _enough(
 def _tried(
     run: Run, planned: Planned, arrangement: Arrangement, needs: Dict[str, Optional[float]]
 ) -> Dict[str, Any]:
+    if run.card.exclusive and arrangement.processes > 1:
+        return {"message": "the card takes one process at a time (compute mode EXCLUSIVE_PROCESS)"}
     try:
         limits = arrangements.limits(arrangement, needs)
     except KeyError as unknown:
@@ -107,7 +109,8 @@ def _tried(
         for number, process in enumerate(processes):
             jobs = {t: _job(run, planned, t, arrangement, limits)
                     for t in arrangement.of_process(number)}  # fmt: skip
-            _ok(process.ask(do="enter", tenants=jobs))
+            short = arrangement.cap is not None or not arrangement.growth
+            _ok(process.ask(do="enter", tenants=jobs, short=short))
         seconds, stopped = _turns(processes, arrangement)
         row["turns_done"] = len(seconds)
         if seconds:

@@ -32,6 +32,10 @@ def environment_variables(
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
         # Else Triton builds its own modules in the user's home, whatever inductor is told.
         TRITON_CACHE_DIR=str(cache / "triton" / environment.fingerprint),
+        # What the driver compiles for a card that a framework brings no code for, TensorFlow's
+        # kernels on the newest above all; in a container its own place would go with it.
+        CUDA_CACHE_PATH=str(cache / "cuda" / environment.fingerprint),
+        CUDA_CACHE_MAXSIZE=str(2**32 - 1),  # bytes; the most there is
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
         HF_HUB_OFFLINE="1",

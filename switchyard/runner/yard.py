@@ -80,7 +80,10 @@ class Yard:
         self._once = Once()
         self.unhosted = Hosting(crew, runtimes)
         # Contexts side by side must not be what fills the card.
-        room = jobs if crew.card is None else max(1, int(crew.card.memory_mib // _MIB_ON_A_CARD))
+        card = crew.card
+        room = jobs if card is None else max(1, int(card.memory_mib // _MIB_ON_A_CARD))
+        if card is not None and card.exclusive:
+            room = 1
         self._turns = threading.Semaphore(min(jobs, room))
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 

@@ -96,6 +96,9 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "CUDA_ERROR_OUT_OF_MEMORY", "device-oom"),
     ("", "CUBLAS_STATUS_ALLOC_FAILED", "device-oom"),
     ("", "CUDNN_STATUS_ALLOC_FAILED", "device-oom"),
+    ("", "DEVICE_ALLOCATION_FAILED", "device-oom"),  # cuDNN 9's name of the same
+    ("", "RESOURCE_EXHAUSTED: Out of memory", "device-oom"),
+    ("", "Status: out of memory", "device-oom"),
     ("", "by allocator GPU_", "device-oom"),
     ("", "device-side assert triggered", "device-lost"),
     ("", "unspecified launch failure", "device-lost"),
@@ -106,6 +109,9 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "CUDA_ERROR_ILLEGAL_ADDRESS", "device-lost"),
     ("", "CUDA_ERROR_LAUNCH_FAILED", "device-lost"),
     ("", "device(s) is/are busy or unavailable", "device-lost"),
+    ("", "uncorrectable NVLink error", "device-lost"),
+    ("", "hardware stack error", "device-lost"),
+    ("", "invalid program counter", "device-lost"),
     ("", "the launch timed out and was terminated", "timeout"),
     ("", "The NVIDIA driver on your system is too old", "driver-too-old"),
     ("", "CUDA driver version is insufficient", "driver-too-old"),
@@ -117,17 +123,37 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "cuDNN is unavailable for CUDA Execution Provider", "missing-dependency"),
     # A way of allocating that this torch does not have yet.
     ("", "Unrecognized CachingAllocator option", "missing-dependency"),
-    ("", "No CUDA GPUs are available", "provider-fallback"),
     ("", "Found no NVIDIA driver on your system", "provider-fallback"),
+    ("", "No CUDA GPUs are available", "provider-fallback"),
     # A model that makes tensors of its own on the CPU: the zoo's fault, and no route's.
     ("", "Expected all tensors to be on the same device", "bad-fixture"),
 )
 
-#: Of a job on a device only: an arena's words are the same wherever its memory lies.
+#: Of a job on a device only: an arena's words are the same wherever its memory lies; and where CUDA
+#: does not start, it is behind the loss of a card, since it had started when the run began.
 ON_DEVICE_RULES: Sequence[Rule] = (
+    ("", "CUDA error: unknown error", "device-lost"),
+    ("", "CUDA unknown error - this may be due to", "device-lost"),
+    ("", "system not yet initialized", "device-lost"),
+    ("", "no CUDA-capable device is detected", "device-lost"),
+    ("", "No CUDA GPUs are available", "device-lost"),
+    ("", "CUDA_ERROR_NO_DEVICE", "device-lost"),
+    ("", "CUDA_ERROR_UNKNOWN", "device-lost"),
+    ("", "CUDA_ERROR_SYSTEM_NOT_READY", "device-lost"),
     ("", "Failed to allocate memory for requested buffer", "device-oom"),
     ("", "Dst tensor is not initialized", "device-oom"),
     ("", "Failed to allocate scratch buffer for device", "device-oom"),
+)
+
+#: Of a job whose memory on the device was limited on purpose: what torch and TensorFlow say where
+#: the workspace of an algorithm, or a library's own memory, finds no room. Elsewhere each of these
+#: has other causes too.
+SHORT_RULES: Sequence[Rule] = (
+    ("", "unable to find an engine to execute this computation", "device-oom"),
+    ("", "CUBLAS_STATUS_NOT_INITIALIZED", "device-oom"),
+    ("", "CUDNN_STATUS_NOT_INITIALIZED", "device-oom"),
+    ("", "DNN library initialization failed", "device-oom"),
+    ("", "No algorithm worked!", "device-oom"),
 )
 
 #: Of a cell in another precision than float32 only: what ONNX Runtime says of a type that ONNX does

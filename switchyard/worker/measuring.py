@@ -13,7 +13,7 @@ import functools
 import gc
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard import wire
 from switchyard.worker.resident import memory_now
@@ -65,6 +65,12 @@ class Measured:
     def __init__(self) -> None:
         self._series: Dict[str, Any] = {}
         self.on_device = False
+
+    def rules(self) -> Sequence[Any]:
+        """What errors mean here beside what they mean everywhere."""
+        from switchyard.worker.blame import ON_DEVICE_RULES
+
+        return ON_DEVICE_RULES if self.on_device else ()
 
     def prepare(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """Import the runtime; memory before and after. Others may be at it beside this one.
@@ -238,10 +244,10 @@ def serve(measured: Any, program: str) -> None:
         try:
             reply = {"ok": True, **getattr(measured, job["do"])(job)}
         except Exception as error:
-            from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
+            from switchyard.worker.blame import outcome_of
 
-            rules = ON_DEVICE_RULES if measured.on_device else ()
-            reply = {"ok": False, "outcome": outcome_of(error, "measure", rules).as_dict()}
+            outcome = outcome_of(error, "measure", measured.rules())
+            reply = {"ok": False, "outcome": outcome.as_dict()}
         wire.send(options.write, reply)
 
 

@@ -128,6 +128,10 @@ def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> No
         if message["job"].get("device", "cpu") == "cpu":
             # Before CUDA could be started: what is made on the CPU cannot even see the card.
             os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        elif message["job"]["do"] == "ask":
+            # Nothing is timed here but whose nodes take how long (``placement``): a node on the
+            # device then takes until it is done, not until it is launched.
+            os.environ["CUDA_LAUNCH_BLOCKING"] = "1"
         from switchyard.worker import jobs
 
         outcome = jobs.run(message["job"])

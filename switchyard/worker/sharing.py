@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import gc
 import time
-from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 from switchyard.worker import measuring
 
@@ -29,16 +29,25 @@ class Tenants:
 
     def __init__(self) -> None:
         self._tenants: Dict[str, Tenant] = {}
+        self._short = False
         self._held: Dict[str, Any] = {}
 
     def enter(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Load ``tenants``: runtime -> what ``measuring`` is given to load it, with its limit."""
+        """Load ``tenants``: runtime -> what ``measuring`` is given to load it, with its limit.
+        ``short``: the card's memory was limited on purpose, or taken by another."""
         from switchyard.worker.server import import_in_order
 
         import_in_order()
+        self._short = bool(job.get("short"))
         for name, load in job["tenants"].items():
             self._tenants[name] = entered(name, load)
         return {}
+
+    def rules(self) -> Sequence[Any]:
+        """What errors mean here beside what they mean everywhere."""
+        from switchyard.worker.blame import ON_DEVICE_RULES, SHORT_RULES
+
+        return (*ON_DEVICE_RULES, *(SHORT_RULES if self._short else ()))
 
     def turns(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """``n`` times every tenant in turn, each at all its sizes. Seconds of the turns that
@@ -57,9 +66,9 @@ class Tenants:
                     self._turn(name, tenant, job.get("between", ""))
                 seconds.append(time.perf_counter() - began)
         except Exception as error:
-            from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
+            from switchyard.worker.blame import outcome_of
 
-            stopped = outcome_of(error, "run", ON_DEVICE_RULES).as_dict()
+            stopped = outcome_of(error, "run", self.rules()).as_dict()
         return {"seconds": seconds, "outcome": stopped}
 
     def _turn(self, name: str, tenant: Tenant, between: str) -> None:

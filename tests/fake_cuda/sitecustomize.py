@@ -106,13 +106,20 @@ def arrangements(module):
     )
 
 
+def cuda_driver(module):
+    module.not_started = lambda uuid: os.environ.get("FAKE_CUDA_SAYS", "")
+
+
 #: In the processes of a version set, and in the runner.
-FAKED = {
+FAKED = {} if os.environ.get("FAKE_CARD_ALONE") else {
     "switchyard.runtimes.torch_cuda": torch_cuda,
     "switchyard.runtimes.onnxruntime_cuda": onnxruntime_cuda,
     "switchyard.runtimes.tensorflow_cuda": tensorflow_cuda,
 }
-IN_RUNNER = {"switchyard.runner.arrangements": arrangements}
+IN_RUNNER = {
+    "switchyard.runner.arrangements": arrangements,
+    "switchyard.runner.cuda_driver": cuda_driver,
+}
 
 
 class Finder(importlib.abc.MetaPathFinder):
