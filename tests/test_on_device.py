@@ -131,6 +131,22 @@ def test_one_that_is_always_disturbed_is_noisy_at_last_and_keeps_its_durations()
     assert columns["gpu_foreign_processes"] == 1 and columns["gpu_samples_retaken"] == 3
 
 
+def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_disturbed():
+    quiet = dataclasses.replace(QUIET, processes={OWN: 64.0})
+    seen = dataclasses.replace(quiet, processes={OWN: 64.0, 8: 64.0})
+    process = Process(graph={"durations_s": [], "message": "none offered"})
+    # Made (2), the first set (2), ``device`` (2); then another process comes and stays.
+    watch = Watch(Card(QUIET, *[quiet] * 5, seen), process)
+    watch.sample_set(5, burst)
+    watch.others(5, ["resident", "device", "from_host"])
+    taken = [job.get("series", "") for do, job in process.asked if do == "burst"]
+    assert taken == ["", "device", *["from_host"] * (1 + RETAKEN_AT_MOST)]
+    assert watch.found.noisy == "series from_host: 1 other process(es) on the card"
+    assert (watch.found.retaken, watch.found.foreign) == (RETAKEN_AT_MOST, 1)
+    # What is not offered is not asked for again, whatever goes on.
+    assert [do for do, _ in process.asked].count("graph") == 1
+
+
 def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
     no = {"ok": False, "outcome": {"kind": "device-oom", "message": "CUDA out of memory"}}
     process = Process(vary=no, leak=Ended("timeout", "no end after 300 s"))

@@ -12,7 +12,13 @@ import pytest
 from switchyard import runtimes
 from switchyard.runner import environments, staging
 from switchyard.runner.options import DEFAULT_SET
-from switchyard.worker.placement import from_devices, from_profile, of_session
+from switchyard.worker.placement import (
+    Executed,
+    from_devices,
+    from_profile,
+    of_session,
+    with_operations,
+)
 
 BOTH = ["CUDAExecutionProvider", "CPUExecutionProvider"]
 
@@ -72,6 +78,40 @@ def test_a_session_that_cannot_say_costs_its_columns_and_no_more():
 
     found = of_session(Broken(), {})
     assert found == {"placement_message": "not found out: RuntimeError: no profile"}
+
+
+def test_integers_for_sizes_on_the_cpu_are_no_fallback():
+    sizes = node("b", BOTH[1], 50, 1, "Gather", "1")
+    sizes["args"]["output_type_shape"] = [{"int64": [2]}]
+    found = from_profile([run(0, 100), node("a", BOTH[0], 1, 9), sizes], BOTH)
+    assert found["nodes_on_cpu"] == 1 and "placement_kind" not in found
+    assert found["placement_message"] == "on the CPU, for sizes alone: Gather"
+    for output in ({"int64": [2, 400]}, {"float": [2]}):
+        sizes["args"]["output_type_shape"] = [output]
+        found = from_profile([run(0, 100), node("a", BOTH[0], 1, 9), sizes], BOTH)
+        assert found["placement_kind"] == "cpu-fallback", output
+
+
+def test_single_operations_add_what_the_ends_do_not_show():
+    there = from_devices({"outputs": ["cuda"]})
+    ran = [Executed("mm", False, False), Executed("sin", True, False)]
+    ran += [Executed("Shape", True, True)]
+    found = with_operations(there, lambda: ran)
+    assert (found["nodes_on_device"], found["nodes_on_cpu"]) == (1, 2)
+    assert found["placement_kind"] == "cpu-fallback" and found["providers"] == "cuda"
+    assert found["placement_message"] == "on the CPU: sin"
+    assert "placement_kind" not in with_operations(there, lambda: [ran[0], ran[2]])
+    strayed = with_operations(from_devices({"outputs": ["cpu"]}), lambda: ran)
+    assert "outputs" in strayed["placement_message"]
+
+    def broken():
+        raise AttributeError("no such record\nhere")
+
+    found = with_operations(there, broken)
+    assert found["providers"] == "cuda" and "nodes_on_cpu" not in found
+    assert found["placement_message"] == (
+        "operations not counted: AttributeError: no such record"
+    )
 
 
 # --- ONNX Runtime itself, in the default set's environment: the CPU provider in the device's place
@@ -176,7 +216,8 @@ module = Sine()
 tf.saved_model.save(module, "saved", signatures=module.__call__)
 loaded = tf.saved_model.load("saved")
 cuda.DEVICE = cuda.HOST
-session = cuda.session_on_gpu(loaded, loaded.signatures["serving_default"], {"memory_growth": True})
+session = cuda.session_on_gpu(loaded, loaded.signatures["serving_default"],
+                              {"memory_growth": True}, lambda: tf.saved_model.load("saved"))
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
 said = {"series": sorted(session.series(feeds)), "facts": session.facts["memory_growth"],
         "placement": session.placement(feeds), "lacks": cuda.lacks()}
@@ -197,3 +238,49 @@ def test_tensorflows_session_is_timed_in_two_series_and_says_where_its_outputs_l
     assert said["placement"]["providers"] == "cpu"
     assert said["placement"]["placement_message"] == "on the CPU: some of the outputs"
     assert "built without CUDA" in said["lacks"] and "sees none" in said["fallback"]
+
+
+# --- torch and TensorFlow themselves, there too: another device of the CPU's in the card's place
+
+TORCH_RAN = """
+import json, torch
+from switchyard.runtimes import torch_placement
+class There(torch.nn.Module):
+    def forward(self, x):
+        return torch.nn.functional.relu(x.to("meta")) * 2 if x.device.type == "cpu" else x
+x = torch.ones(3, 4)
+ran = torch_placement.executed(lambda: There()(x) + torch.ones(3, 4).cumsum(0).to("meta"))
+print(json.dumps(ran + torch_placement.executed(lambda: torch.arange(3) + torch.tensor(2.5))))
+"""
+
+TENSORFLOW_RAN = """
+import json, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from switchyard.runtimes import tensorflow_placement
+@tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+def two(x):
+    with tf.device("CPU:1"):
+        y = tf.nn.softmax(x)
+    return tf.matmul(y, tf.ones((4, 4))) + tf.cast(tf.shape(x)[0], tf.float32)
+x = tf.ones((2, 4))
+tensorflow_placement.ON_DEVICE = "CPU:1"
+print(json.dumps(tensorflow_placement.executed(lambda: two(x))))
+"""
+
+
+def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_path):
+    ran = in_default_set(TORCH_RAN, tmp_path)
+    by_name = {operator: (on_cpu, sizes) for operator, on_cpu, sizes in ran}
+    assert by_name["relu"] == by_name["mul"] == (False, False)
+    assert by_name["cumsum"] == (True, False)
+    assert by_name["arange"] == (True, True)  # a few integers
+
+
+def test_tensorflows_operations_are_those_of_the_graphs_that_ran(tmp_path):
+    ran = in_default_set(TENSORFLOW_RAN, tmp_path)
+    # On some CPUs TensorFlow takes oneDNN's, under names of their own.
+    by_name = {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes in ran}
+    assert by_name["Softmax"] == (False, False) and by_name["MatMul"] == (True, False)
+    assert by_name["Shape"] == (True, True)
+    assert not {"_Arg", "_Retval", "_Send", "_Recv"} & set(by_name)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from switchyard.runner.nvml import Card, Sample
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
@@ -145,24 +145,51 @@ class Watch:
 
     def sample_set(self, count: int, burst) -> List[float]:
         """``count`` durations; taken again while the card was disturbed, ``noisy`` at last."""
-        found, own = self.found, self._process.pid
+        found = self.found
+        durations, quiet = self._quiet(lambda: burst(self._process, count))
+        found.sample, found.throttle, found.foreign = quiet.sample, quiet.throttle, quiet.foreign
+        found.retaken, found.noisy = quiet.retaken, quiet.noisy
+        return durations
+
+    def _quiet(self, take: Callable[[], List[float]]) -> Tuple[List[float], OnDevice]:
+        """The durations that ``take`` gives, and how the card was at the last of its times."""
+        seen, own = OnDevice(), self._process.pid
         while True:
             first = self._card.sample()
-            durations = burst(self._process, count)
-            found.sample = self._card.sample()
-            found.throttle = held_down(first, found.sample)
-            found.foreign = foreign_processes(self._before, found.sample, own)
-            found.noisy = contamination(found.throttle, found.foreign)
-            if not found.noisy or found.retaken == RETAKEN_AT_MOST:
-                return durations
-            found.retaken += 1
+            taken = take()
+            seen.sample = self._card.sample()
+            seen.throttle = held_down(first, seen.sample)
+            seen.foreign = foreign_processes(self._before, seen.sample, own)
+            seen.noisy = contamination(seen.throttle, seen.foreign)
+            if not taken or not seen.noisy or seen.retaken == RETAKEN_AT_MOST:
+                return taken, seen
+            seen.retaken += 1
+
+    def _series(self, name: str, **job: Any) -> Optional[Dict[str, Any]]:
+        """The reply with one more series' durations, as ``sample_set`` takes its own."""
+        reply: Optional[Dict[str, Any]] = None
+
+        def take() -> List[float]:
+            nonlocal reply
+            reply = self._ask(name, **job)
+            return (reply or {}).get("durations_s", [])
+
+        durations, seen = self._quiet(take)
+        found = self.found
+        found.retaken = max(found.retaken, seen.retaken)
+        if durations and seen.noisy:
+            found.throttle = tuple(dict.fromkeys((*found.throttle, *seen.throttle)))
+            found.foreign = max(found.foreign or 0, seen.foreign or 0)
+            noisy = [found.noisy] if found.noisy else []
+            found.noisy = "; ".join([*noisy, f"{name}: {seen.noisy}"])
+        return reply
 
     def others(self, count: int, known: List[str]) -> None:
         """The other series, memory and leak after them, and the CUDA graph at the end, since it
         holds memory of its own; see the module's docstring."""
         for name in OTHER_SERIES:
             if name in known:
-                reply = self._ask(f"series {name}", do="burst", n=count, series=name)
+                reply = self._series(f"series {name}", do="burst", n=count, series=name)
                 if reply:
                     self.found.series[name] = reply["durations_s"]
         silent = [
@@ -182,7 +209,7 @@ class Watch:
                 self._keep(point, reply["device"])
                 self._explain(point, reply)
         self._point("released", do="release")
-        reply = self._ask("graph", do="graph", n=count)
+        reply = self._series("graph", do="graph", n=count)
         if reply and reply["durations_s"]:
             self.found.series["graph"] = reply["durations_s"]
         elif reply:

@@ -105,12 +105,15 @@ class TensorFlowSavedModel(Runtime):
             from switchyard.runtimes import tensorflow_cuda
 
             facts = tensorflow_cuda.set_up(target)
-        loaded = tf.saved_model.load(str(artefact.file(self.format)))
+        path = str(artefact.file(self.format))
+        loaded = tf.saved_model.load(path)
         if SIGNATURE not in loaded.signatures:
             known = ", ".join(sorted(loaded.signatures)) or "none at all"
             raise ValueError(f"the SavedModel has no signature {SIGNATURE!r}; it has {known}")
         if target.device == "cuda":
-            return tensorflow_cuda.session_on_gpu(loaded, loaded.signatures[SIGNATURE], facts)
+            return tensorflow_cuda.session_on_gpu(
+                loaded, loaded.signatures[SIGNATURE], facts, lambda: tf.saved_model.load(path)
+            )
         return TensorFlowSession(loaded, loaded.signatures[SIGNATURE])
 
 

@@ -234,16 +234,22 @@ class CudaSession(Session):
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         import torch
 
+        from switchyard.runtimes import torch_placement
         from switchyard.worker.building import flatten
-        from switchyard.worker.placement import from_devices
+        from switchyard.worker.placement import from_devices, with_operations
 
         args, kwargs = self._arguments(feeds)
         with torch.no_grad():
             outputs = [t for _, t in flatten(self._call(*args, **kwargs))]
-        return from_devices({
+        # Of a compiled model what it was compiled from: its kernels have no operations.
+        def ran() -> List[Any]:
+            return torch_placement.executed(lambda: self._module(*args, **kwargs))
+
+        where = from_devices({
             "parameters": [t.device.type for t in _tensors_of(self._module)],
             "outputs": [t.device.type for t in outputs],
         })  # fmt: skip
+        return with_operations(where, ran)
 
 
 def _moved(args: tuple, kwargs: dict) -> Tuple[tuple, dict]:

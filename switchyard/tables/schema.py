@@ -136,9 +136,9 @@ COLUMNS: tuple[Column, ...] = (
     _text("artefact_key", "content key of the artefact that ran"),
     # where it ran; asked on a device other than the CPU alone
     _text("providers", "the session's own providers or its tensors' devices, joined by '>'"),
-    _integer("nodes_on_device", "executed nodes on the device; runtimes that name them only"),
+    _integer("nodes_on_device", "nodes executed on the device (torch: operations of an eager call)"),
     _integer("nodes_on_cpu", "executed nodes on the CPU of a session on the device"),
-    _float("share_on_cpu", "host time in nodes on the CPU over that in all nodes, 0 to 1"),
+    _float("share_on_cpu", "time in nodes on the CPU over that in all, by ONNX Runtime's profile"),
     _text("placement_kind", "cpu-fallback where a part ran on the CPU", ("cpu-fallback",)),
     _text("placement_message", "what ran on the CPU, or why it could not be found out"),
     # latency

@@ -1,0 +1,40 @@
+"""On which device torch computed each operation of one call."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, List
+
+from switchyard.worker.placement import MOST_SIZES, Executed
+
+
+def executed(call: Callable[[], Any]) -> List[Executed]:
+    """The operations of an eager ``call``, by the device of what each returns; that of a scalar is
+    no device of its own, since one on the CPU takes part wherever the others are. Raises what the
+    call raises.
+
+    https://docs.pytorch.org/docs/stable/notes/extending.html, torch_dispatch
+    """
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_flatten
+
+    found: List[Executed] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            returned = func(*args, **(kwargs or {}))
+            tensors = [one for one in tree_flatten(returned)[0] if isinstance(one, torch.Tensor)]
+            told = [one for one in tensors if one.dim() or one.device.type != "cpu"]
+            if told:
+                on_cpu = any(one.device.type == "cpu" for one in told)
+                sizes = all(
+                    not (one.is_floating_point() or one.is_complex()) and one.numel() <= MOST_SIZES
+                    for one in told
+                    if one.device.type == "cpu"
+                )
+                found.append(Executed(func.overloadpacket.__name__, on_cpu, on_cpu and sizes))
+            return returned
+
+    with torch.no_grad(), Watch():
+        call()
+    return found
