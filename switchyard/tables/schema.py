@@ -136,7 +136,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("artefact_key", "content key of the artefact that ran"),
     # where it ran; asked on a device other than the CPU alone
     _text("providers", "the session's own providers or its tensors' devices, joined by '>'"),
-    _integer("nodes_on_device", "nodes executed on the device (torch: operations of an eager call)"),
+    _integer("nodes_on_device", "executed nodes on the device (torch: operations of a call)"),
     _integer("nodes_on_cpu", "executed nodes on the CPU of a session on the device"),
     _float("share_on_cpu", "time in nodes on the CPU over that in all, by ONNX Runtime's profile"),
     _text("placement_kind", "cpu-fallback where a part ran on the CPU", ("cpu-fallback",)),
