@@ -69,8 +69,9 @@ def frame(rows: int, changed: bool, launches: int):
         ),
         mse=error, nmse=error * 3, latency_median_ms=latency, ratio_to_native=latency / 0.1,
         launches=numpy.where(failed, None, launches),
-        memory_model_mib=rng.lognormal(2.5, 0.2, rows) * (1 + 0.5 * (changed & (place % 50 == 7))),
-        memory_peak_mib=rng.lognormal(4, 0.2, rows),
+        memory_model_data_mib=rng.lognormal(2.5, 0.2, rows)
+        * (1 + 0.5 * (changed & (place % 50 == 7))),
+        memory_peak_data_mib=rng.lognormal(4, 0.2, rows),
     )  # fmt: skip
     return pandas.DataFrame(columns)[list(schema.NAMES)]
 

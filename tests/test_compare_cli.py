@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -61,12 +62,16 @@ def test_how_memory_moved_over_all_cells_is_one_sentence(said, tmp_path):
         return {name: {**GOOD, "memory_peak_mib": one} for name, one in zip((A, B), mib)}
 
     before, after = a_run(tmp_path, of(100.0, 200.0)), a_run(tmp_path, of(150.0, 500.0), hours=1)
-    _, out, _ = said("compare", before, after)
-    assert "Memory, peak: 2.00 times in 2 cells (median; middle half 1.75 to 2.25)." in " ".join(
-        out.split()
-    )
+    status, out, _ = said("compare", before, after)
+    out = " ".join(out.split())
+    assert "Memory, peak: 2.00 times in 2 cells (median; middle half 1.75 to 2.25)." in out
     assert "Memory, model" not in out
-    assert "Memory of 2 cells counts the pages of program files" in " ".join(out.split())
+    # once said, and not judged
+    assert out.count("counts the pages of program files") == 1
+    assert "Ambiguous for that: 2 cells beyond 1.1 times." in out
+    assert status == 0 and "2 cells: 2 same" in out
+    found = json.loads(said("compare", before, after, "--json", "-")[1])
+    assert [cell["memory"] for cell in found["cells"]] == ["ambiguous", "ambiguous"]
 
 
 def test_pages_of_program_files_are_left_out_where_both_tables_tell_them_apart(said, tmp_path):

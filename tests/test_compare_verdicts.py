@@ -75,20 +75,20 @@ CASES = [
     (row(dynamic=""), row(dynamic="wrong"), "same"),
     (row(dynamic="ok", mse=1e-4, verdict="acceptable"), row(dynamic="wrong"), "less-accurate"),
     # memory: beyond the share and beyond the MiB
-    (row(memory_model_mib=50.0), row(memory_model_mib=56.0), "more-memory"),
-    (row(memory_model_mib=50.0), row(memory_model_mib=54.9), "same"),  # not by a tenth
-    (row(memory_model_mib=10.0), row(memory_model_mib=13.9), "same"),  # not by 4 MiB
-    (row(memory_model_mib=56.0), row(memory_model_mib=50.0), "less-memory"),
-    (row(memory_peak_mib=100.0), row(memory_peak_mib=150.0), "more-memory"),
-    (row(memory_peak_mib=None), row(memory_peak_mib=150.0), "same"),
+    (row(memory_model_data_mib=50.0), row(memory_model_data_mib=56.0), "more-memory"),
+    (row(memory_model_data_mib=50.0), row(memory_model_data_mib=54.9), "same"),  # not by a tenth
+    (row(memory_model_data_mib=10.0), row(memory_model_data_mib=13.9), "same"),  # not by 4 MiB
+    (row(memory_model_data_mib=56.0), row(memory_model_data_mib=50.0), "less-memory"),
+    (row(memory_peak_data_mib=100.0), row(memory_peak_data_mib=150.0), "more-memory"),
+    (row(memory_peak_data_mib=None), row(memory_peak_data_mib=150.0), "same"),
     (row(gpu_peak_mib=100.0), row(gpu_peak_mib=150.0), "more-memory"),
     (row(gpu_process_mib=900.0), row(gpu_process_mib=500.0), "less-memory"),
     (
-        row(memory_peak_mib=100.0, memory_model_mib=50.0),
-        row(memory_peak_mib=150.0, memory_model_mib=20.0),
+        row(memory_peak_data_mib=100.0, memory_model_data_mib=50.0),
+        row(memory_peak_data_mib=150.0, memory_model_data_mib=20.0),
         "more-memory",
     ),
-    # without the pages of program files, where both tell them apart
+    # without the pages of program files; where one does not tell them apart it is ambiguous
     (
         row(memory_peak_mib=54.0, memory_peak_data_mib=22.0),
         row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
@@ -102,12 +102,23 @@ CASES = [
     (
         row(memory_peak_mib=54.0),
         row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
-        "more-memory",
+        "same",
     ),
     (
         row(memory_peak_mib=62.0, memory_peak_data_mib=22.0),
         row(memory_peak_mib=54.0),
-        "less-memory",
+        "same",
+    ),
+    (row(memory_model_mib=50.0), row(memory_model_mib=90.0), "same"),
+    (  # what is told apart is judged all the same
+        row(memory_peak_mib=54.0, memory_model_mib=8.0, memory_model_data_mib=2.0),
+        row(memory_peak_mib=54.0, memory_model_mib=18.0, memory_model_data_mib=12.0),
+        "more-memory",
+    ),
+    (
+        row(memory_peak_mib=54.0, gpu_peak_mib=100.0),
+        row(memory_peak_mib=54.0, gpu_peak_mib=150.0),
+        "more-memory",
     ),
 ]
 
@@ -115,6 +126,17 @@ CASES = [
 @pytest.mark.parametrize(("before", "after", "verdict"), CASES)
 def test_a_cell_gets_its_verdict(before, after, verdict):
     assert both(before, after)["verdict"] == verdict
+
+
+def test_memory_that_counts_program_files_is_ambiguous_beyond_the_thresholds():
+    cell = both(row(memory_peak_mib=54.0), row(memory_peak_mib=62.0, memory_peak_data_mib=22.0))
+    assert cell["memory_ambiguous"] and cell["memory_with_program"]
+    cell = both(row(memory_peak_mib=54.0), row(memory_peak_mib=55.0))
+    assert not cell["memory_ambiguous"] and cell["memory_with_program"]
+    known = {"memory_peak_mib": 62.0, "memory_peak_data_mib": 22.0}
+    for pair in ((row(**known), row(**known)), (row(), row())):
+        cell = both(*pair)
+        assert not cell["memory_ambiguous"] and not cell["memory_with_program"]
 
 
 def test_the_verdicts_are_the_closed_list():
@@ -143,13 +165,13 @@ def test_what_is_not_comparable_says_why(before, after, reason):
 
 
 def test_good_news_hides_no_bad_news_and_every_finding_is_kept():
-    before = row(mse=1e-6, memory_model_mib=50.0)
-    cell = both(before, row(mse=1e-9, memory_model_mib=80.0))
+    before = row(mse=1e-6, memory_model_data_mib=50.0)
+    cell = both(before, row(mse=1e-9, memory_model_data_mib=80.0))
     assert cell["verdict"] == "more-memory"
     assert cell["more-accurate"] and cell["more-memory"] and not cell["less-memory"]
-    cell = both(before, row(mse=1e-4, memory_model_mib=80.0, verdict="acceptable"))
+    cell = both(before, row(mse=1e-4, memory_model_data_mib=80.0, verdict="acceptable"))
     assert cell["verdict"] == "less-accurate" and cell["more-memory"]
-    cell = both(before, row(mse=1e-9, memory_model_mib=20.0))
+    cell = both(before, row(mse=1e-9, memory_model_data_mib=20.0))
     assert cell["verdict"] == "more-accurate" and cell["less-memory"]
 
 
@@ -160,7 +182,7 @@ def test_a_size_that_is_lost_is_said():
 
 
 def test_a_failing_cell_has_no_findings():
-    cell = both(row(memory_model_mib=10.0), failing(memory_model_mib=90.0, mse=1.0))
+    cell = both(row(memory_model_data_mib=10.0), failing(memory_model_data_mib=90.0, mse=1.0))
     assert cell["verdict"] == "broke" and not cell["more-memory"] and not cell["less-accurate"]
 
 
@@ -276,7 +298,7 @@ def test_thresholds_move_the_verdicts():
     assert both(row(mse=1e-8), row(mse=3e-8), thresholds=Thresholds(accuracy_factor=2))[
         "verdict"
     ] == "less-accurate"  # fmt: skip
-    pair = (row(memory_model_mib=10.0), row(memory_model_mib=12.0))
+    pair = (row(memory_model_data_mib=10.0), row(memory_model_data_mib=12.0))
     assert both(*pair)["verdict"] == "same"
     assert both(*pair, thresholds=Thresholds(memory_mib=1))["verdict"] == "more-memory"
 
@@ -361,7 +383,7 @@ def test_a_gpu_matters_only_for_what_ran_on_it():
 
 
 def test_memory_is_not_compared_between_machines_known_to_differ():
-    pair = row(memory_model_mib=10.0), row(memory_model_mib=90.0)
+    pair = row(memory_model_data_mib=10.0), row(memory_model_data_mib=90.0)
     elsewhere = {**ABOUT, "machine": {**MACHINE, "cores_logical": 64}}
     assert compare(table([pair[0]]), table([pair[1]], elsewhere)).counts == {"same": 1}
     assert compare(table([pair[0]], None), table([pair[1]], None)).counts == {"more-memory": 1}

@@ -118,6 +118,8 @@ def _cell(row: dict[str, Any]) -> dict[str, Any]:
     said = saying.figures(row)
     if said:
         found["said"] = said
+    if row["memory_ambiguous"]:
+        found["memory"] = "ambiguous"
     if row["timing"]:
         timing = {"status": row["timing"], "why": row["timing_why"]}
         for name in ("change", "change_low", "change_high"):

@@ -118,13 +118,14 @@ def memory(comparison: Comparison) -> list[str]:
                 f"Memory, {called}: {middle:.2f} times in {cells(len(both))} "
                 f"(median; middle half {low:.2f} to {high:.2f})."
             )
-    data, whole = (comparison.cells[f"before_memory_peak{part}_mib"] for part in ("_data", ""))
-    with_program = passing & (data == whole)  # no process is without any
-    if with_program.any():
+    with_program = int(comparison.cells["memory_with_program"].sum())
+    if with_program:
+        unsure = int(comparison.cells["memory_ambiguous"].sum())
         said.append(
-            f"Memory of {cells(int(with_program.sum()))} counts the pages of program files, since "
-            "one of the tables does not tell them apart: the same packages installed anew can "
-            "differ by more than a tenth there."
+            f"Memory of {cells(with_program)} counts the pages of program files, since one of the "
+            "tables does not tell them apart, and is not judged: the same packages installed anew "
+            f"can differ by more than a tenth there. Ambiguous for that: {cells(unsure)} beyond "
+            f"{comparison.thresholds.memory_ratio:g} times."
         )
     return said
 

@@ -63,7 +63,8 @@ MEMORY = {
 }
 
 
-#: What is judged instead where one of the two tables is older and has program pages counted in.
+#: What is shown instead where one of two tables is older and has program pages counted in. It is
+#: never judged: the same packages installed anew differ there by 7 to 26%.
 WITH_PROGRAM = {
     "memory_model_data_mib": "memory_model_mib",
     "memory_peak_data_mib": "memory_peak_mib",
@@ -87,7 +88,9 @@ def judge(
     comparable or not finished, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
     ``after_error``, a column of truths a finding, and ``timing``, ``timing_why``,
     ``change``, ``change_low``, ``change_high``. ``*_data_mib`` hold the figures with program pages
-    (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one.
+    (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one; what these
+    show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of program
+    files alone may differ as much. ``memory_with_program`` says which pairs have such a figure.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
@@ -97,7 +100,7 @@ def judge(
     import pandas
 
     old, new = _side(before.cells, pairs.before), _side(after.cells, pairs.after)
-    _alike(old, new)
+    with_program = _alike(old, new)
     here, there = pairs.before >= 0, pairs.after >= 0
     cells = {name: new[name].where(there, old[name]) for name in schema.KEY}
     cells["before_version_set"] = old["version_set"]
@@ -125,7 +128,7 @@ def judge(
     found = {
         **_accuracy(old, new, errors, pass_both, thresholds),
         **{name: timing.status == name for name in ("slower", "faster")},
-        **_memory(old, new, pass_both, other_machine, thresholds),
+        **_memory(old, new, with_program, pass_both, other_machine, thresholds),
     }
 
     verdict = numpy.full(len(here), "same", object)
@@ -167,12 +170,17 @@ def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame
     return rows
 
 
-def _alike(old: pandas.DataFrame, new: pandas.DataFrame) -> None:
-    """Have both sides count the same pages, in place."""
+def _alike(old: pandas.DataFrame, new: pandas.DataFrame) -> dict[str, numpy.ndarray]:
+    """Have both sides count the same pages, in place; which pairs count those of program files,
+    by the figure's name."""
+    counted = {}
     for name, instead in WITH_PROGRAM.items():
         either = old[name].isna() | new[name].isna()
+        known = old[instead].notna() & new[instead].notna()
         for side in (old, new):
             side[name] = side[name].mask(either, side[instead])
+        counted[name] = (either & known).to_numpy(bool)
+    return counted
 
 
 def _among(texts: pandas.Series, values: frozenset[str]) -> numpy.ndarray:
@@ -227,13 +235,15 @@ def _accuracy(
 def _memory(
     old: pandas.DataFrame,
     new: pandas.DataFrame,
+    with_program: dict[str, numpy.ndarray],
     eligible: numpy.ndarray,
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
 ) -> dict[str, numpy.ndarray]:
     """Of the model alone, at the peak, or on the GPU, beyond both thresholds.
 
-    Where one grew and another shrank, it is more memory: the peak is what kills.
+    Where one grew and another shrank, it is more memory: the peak is what kills. What only a
+    figure with the pages of program files shows is ambiguous.
     """
     import numpy
 
@@ -242,10 +252,20 @@ def _memory(
     for one in set(device[eligible]):
         if other_machine(one):
             fit &= device != one
-    more, less = numpy.zeros(len(fit), bool), numpy.zeros(len(fit), bool)
+    more, less, unsure, whole = (numpy.zeros(len(fit), bool) for _ in range(4))
     for name in MEMORY:
         was, now = (side[name].to_numpy(float) for side in (old, new))
         with numpy.errstate(invalid="ignore"):
-            more |= (now - was > thresholds.memory_mib) & (now > was * thresholds.memory_ratio)
-            less |= (was - now > thresholds.memory_mib) & (was > now * thresholds.memory_ratio)
-    return {"more-memory": fit & more, "less-memory": fit & less & ~more}
+            grew = (now - was > thresholds.memory_mib) & (now > was * thresholds.memory_ratio)
+            shrank = (was - now > thresholds.memory_mib) & (was > now * thresholds.memory_ratio)
+        program = with_program.get(name, numpy.zeros(len(fit), bool))
+        more |= grew & ~program
+        less |= shrank & ~program
+        unsure |= (grew | shrank) & program
+        whole |= program
+    return {
+        "more-memory": fit & more,
+        "less-memory": fit & less & ~more,
+        "memory_ambiguous": fit & unsure & ~more & ~less,
+        "memory_with_program": eligible & whole,
+    }
