@@ -17,16 +17,28 @@ import sys
 from typing import TYPE_CHECKING, Any, ClassVar, Dict, Iterable, Mapping, Optional, Tuple
 
 from switchyard.manifest import Artefact, Manifest
+from switchyard.vocabulary import KINDS, UnknownName
 
 if TYPE_CHECKING:
     from switchyard.worker.building import BuiltModel
 
 
 class Refusal(Exception):
-    """A hop that knows what it cannot do says so: kind, and the operator where there is one."""
+    """A hop that knows what it cannot do says so: kind, and the operator where there is one.
+
+    The kind is one of ``switchyard.vocabulary.KINDS``. With a kind of capability
+    (``unsupported-operator``, ``data-dependent-control-flow``, ``dynamic-shape``,
+    ``unsupported-dtype``, ``ambiguous-mapping``) the cell is ``refused``; with one of the
+    environment, ``missing-dependency`` or ``removed-api``, or of an artefact it has ``failed``.
+
+    Raises UnknownName, which is a ValueError and names the nearest, for a kind that is none.
+    """
 
     def __init__(self, kind: str, message: str, operator: str = ""):
         super().__init__(message)
+        if not isinstance(kind, str) or kind not in KINDS:
+            # From nothing: the cell's row tells of the innermost cause, and that is this one.
+            raise UnknownName("kind", str(kind), KINDS) from None
         self.kind = kind
         self.operator = operator
 

@@ -285,8 +285,15 @@ def _telling(lines: Sequence[str]) -> str:
 
 
 def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> Outcome:
-    """What an exception means for the cell it came to, with its traceback's end as detail."""
-    kind = getattr(error, "kind", "") or kind_of(error, stage, rules)
+    """What an exception means for the cell it came to, with its traceback's end as detail.
+
+    An exception says itself what it means where its attribute ``kind`` is one of ``KINDS``
+    (``operator``: a text); others' have attributes of that name that mean something else.
+    """
+    kind = getattr(error, "kind", "")
+    if not isinstance(kind, str) or kind not in KINDS:
+        kind = kind_of(error, stage, rules)
+    operator = getattr(error, "operator", "")
     text = "\n".join(str(link) for link in chain(error))
     message = first_line(error)
     trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -294,7 +301,7 @@ def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> 
         stage=stage,
         verdict=verdict_of_failure(stage, kind),
         kind=kind,
-        operator=getattr(error, "operator", "")
+        operator=(operator if isinstance(operator, str) else "")
         or (operator_of(text) if KINDS[kind] in ("capability", "artefact") else ""),
         message=message[:300],
         signature=signature_of(message),
