@@ -14,7 +14,18 @@ import importlib.util
 import pathlib
 import pkgutil
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar, Dict, Iterable, Mapping, Optional, Tuple
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Tuple,
+    Union,
+)
 
 from switchyard.manifest import Artefact, Manifest
 from switchyard.vocabulary import KINDS, UnknownName
@@ -41,6 +52,14 @@ class Refusal(Exception):
             raise UnknownName("kind", str(kind), KINDS) from None
         self.kind = kind
         self.operator = operator
+
+
+class BadHop(ValueError):
+    """A hop, or a file of them, that cannot be used: why, and ``where``, FILE:LINE or FILE."""
+
+    def __init__(self, message: str, where: str):
+        super().__init__(message)
+        self.where = where
 
 
 @dataclasses.dataclass
@@ -144,31 +163,58 @@ def builtin() -> Dict[str, Hop]:
     return register(hop for module in modules for hop in getattr(module, "HOPS", ()))
 
 
-def known(files: Iterable[str]) -> Dict[str, Hop]:
+def known(files: Iterable[Union[str, pathlib.Path]]) -> Dict[str, Hop]:
     """The built-in hops and those of the user's ``--hop`` files, each imported by its path.
 
-    Raises whatever such a file's import raises, AttributeError where it has no ``HOPS``.
+    Raises whatever such a file's import raises, BadHop for what cannot be used in one.
     """
-    found = list(builtin().values())
-    for file in files:
-        path = pathlib.Path(file)
-        # Two files of one name in two folders are two modules.
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-        name = f"hop_file_{digest}_{path.stem}"
-        if name not in sys.modules:
-            spec = importlib.util.spec_from_file_location(name, path)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[name] = module
+    from switchyard.hops import checking
+
+    pairs: List[Tuple[Any, Optional[str]]] = [(hop, None) for hop in builtin().values()]
+    for file in dict.fromkeys(map(str, files)):
+        pairs += [(hop, file) for hop in checking.held(_imported(file), file)]
+    return _registered(pairs)
+
+
+def _imported(file: str) -> Any:
+    path = pathlib.Path(file)
+    # Two files of one name in two folders are two modules.
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"hop_file_{digest}_{path.stem}"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        if spec is None:
+            raise BadHop("no file of Python, whose names end in .py", file)
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
             spec.loader.exec_module(module)
-        found.extend(sys.modules[name].HOPS)
-    return register(found)
+        except BaseException:
+            del sys.modules[name]  # who asks again gets the same answer, and not half a module
+            raise
+    return sys.modules[name]
 
 
 def register(hops: Iterable[Hop]) -> Dict[str, Hop]:
-    """Hops by name. Raises ValueError where two have one name."""
+    """Hops by name. Raises BadHop, a ValueError, where one cannot be used or two have one name."""
+    return _registered((hop, None) for hop in hops)
+
+
+def _registered(pairs: Iterable[Tuple[Any, Optional[str]]]) -> Dict[str, Hop]:
+    from switchyard.hops import checking
+
     known: Dict[str, Hop] = {}
-    for hop in hops:
+    places: Dict[str, Optional[str]] = {}
+    for hop, file in pairs:
+        checking.check(hop, file)
         if hop.name in known:
-            raise ValueError(f"two hops are called {hop.name!r}: {known[hop.name]} and {hop}")
-        known[hop.name] = hop
+            first = checking.place(known[hop.name], places[hop.name])
+            raise BadHop(
+                f"two hops are called {hop.name!r}: {type(known[hop.name]).__name__} of {first} "
+                f"and {type(hop).__name__} here; give one another name",
+                checking.place(hop, file),
+            )
+        known[hop.name], places[hop.name] = hop, file
+    for name, hop in known.items():
+        checking.check_after(hop, known, places[name])
     return known

@@ -52,6 +52,8 @@ class BadHopFile(Exception):
 def _known_hops(files: Sequence[pathlib.Path]) -> Dict[str, Any]:
     try:
         return hops_.known(files)
+    except hops_.BadHop as error:
+        raise BadHopFile(f"--hop {error.where}: {error}") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename in {str(file) for file in files}]
