@@ -7,14 +7,17 @@ of hops and runtimes, imports no converter.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Dict, Iterator, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
-from switchyard.vocabulary import COSTS, UnknownName
+from switchyard.vocabulary import COSTS, UnknownName, is_mistake
 
 NATIVE = "torch-eager"
 
 #: Shorter names that ``named`` takes, where a table has the whole path.
 ALIASES = {"keras-onnx-ort": "manual-keras-onnx-ort"}
+
+#: Routes that are named of a hop that no cell of a run has; beyond that a number.
+MOST_NAMED = 4
 
 #: No useful road is longer than the whole circle with a rewriter on either side.
 LONGEST = 5
@@ -95,3 +98,31 @@ def named(name: str, hops: Mapping[str, object], runtimes: Mapping[str, object])
     if name in every:
         return every[name]
     raise UnknownName("route", name, default)
+
+
+def unused(
+    name: str,
+    planned: Iterable[Route],
+    hops: Mapping[str, object],
+    runtimes: Mapping[str, object],
+    tier: str,
+) -> str:
+    """What a run of ``tier`` says of a hop that none of its ``planned`` routes has, with those that
+    may be asked for by name; "" where one has it."""
+    if any(name in route.hops for route in planned):
+        return ""
+    default = routes(hops, runtimes)
+    every = [one for one in routes(hops, runtimes, every=True).values() if name in one.hops]
+    every.sort(key=lambda one: (one.name not in default, is_mistake(">".join(one.hops))))
+    if not every:
+        made = ", ".join(hops[name].targets)
+        return (
+            f"hop {name!r} is in no route: no hop makes the {hops[name].source} that it takes, or "
+            f"no runtime takes the {made} that it makes"
+        )
+    some = ", ".join(one.name for one in every[:MOST_NAMED])
+    more = f" and {len(every) - MOST_NAMED} more" if len(every) > MOST_NAMED else ""
+    return (
+        f"hop {name!r} is in no cell of this run (tier {tier}, the models and routes chosen); "
+        f"routes with it, each to be had by --route: {some}{more}"
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from switchyard import hops, routes, runtimes
@@ -77,6 +79,27 @@ def test_a_new_hop_is_in_every_route_that_can_use_it():
     assert "dynamo-rewriter-ort" in routes.routes(more, RUNTIMES)
     assert "torchscript-rewriter-ort" not in routes.routes(more, RUNTIMES)
     assert routes.named("torchscript-rewriter-ort", more, RUNTIMES).hops[1] == "rewriter"
+
+
+def test_a_hop_in_no_route_of_the_run_is_said_with_the_routes_that_name_it():
+    class Rewriter(Hop):
+        name, source, targets, tier = "rewriter", "onnx", ("onnx",), "full-only"
+
+    more, native = {**HOPS, "rewriter": Rewriter()}, routes.routes(HOPS, RUNTIMES).values()
+    said = routes.unused("rewriter", native, more, RUNTIMES, "quick")
+    assert said.startswith("hop 'rewriter' is in no cell of this run (tier quick, the models and")
+    for name in re.search("--route: (.*) and [0-9]+ more$", said)[1].split(", "):
+        assert "rewriter" in routes.named(name, more, RUNTIMES).hops
+    Rewriter.after = ("torchscript",)
+    assert "--route: torchscript-rewriter-ort, " in routes.unused("rewriter", native, more,
+                                                                  RUNTIMES, "quick")  # fmt: skip
+    with_it = routes.routes(more, RUNTIMES).values()
+    assert routes.unused("rewriter", with_it, more, RUNTIMES, "full") == ""
+    Rewriter.source, Rewriter.targets = "keras", ("exported_program",)
+    assert routes.unused("rewriter", native, more, RUNTIMES, "full") == (
+        "hop 'rewriter' is in no route: no hop makes the keras that it takes, or no runtime takes "
+        "the exported_program that it makes"
+    )
 
 
 def test_two_hops_of_one_name_are_refused():

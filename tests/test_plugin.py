@@ -60,6 +60,18 @@ def test_a_hop_file_that_does_not_import_is_a_usage_error_with_file_and_line(ben
     assert ended.status == USAGE_ERROR and f"{hop}:3" in ended.output, ended.output
 
 
+def test_a_hop_that_no_route_of_the_run_has_is_said_once(bench, tmp_path):
+    hop = tmp_path / "my_hop.py"
+    hop.write_text(
+        "from switchyard.hops.onnxslim import OnnxSlim\n\n\nclass Mine(OnnxSlim):\n"
+        "    name, after = 'mine', ()\n\n\nHOPS = [Mine()]\n"
+    )
+    ended = bench(*TINY, "--hop", hop, "--collect-only", *bench.only(BOTH[0]))
+    assert ended.output.count("hop 'mine' is in no cell of this run") == 1, ended.output
+    asked = bench(*TINY, "--hop", hop, "--collect-only", "--route", "torchscript-mine-ort")
+    assert "in no cell" not in asked.output and "torchscript-mine-ort" in asked.output
+
+
 def test_a_zoo_file_that_fails_is_named_with_its_line_and_the_rest_runs(bench, tmp_path):
     broken = tmp_path / "broken_zoo.py"
     broken.write_text("import torch\n\nraise RuntimeError('half a thought')\n")

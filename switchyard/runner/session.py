@@ -14,6 +14,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence
 import pytest
 
 from switchyard import hops as hops_
+from switchyard import routes as routes_
 from switchyard import runtimes as runtimes_
 from switchyard.runner import (
     cuda_driver,
@@ -113,6 +114,10 @@ class Run:
             routes_named=bool(option("--route")), tf32=option("--tf32"),
             precisions=option("--precision"),
         )  # fmt: skip
+        shown = {one.route.name: one.route for one in self.planned}.values()
+        for name in list(self.hops)[len(hops_.builtin()) :]:  # the user's
+            if said := routes_.unused(name, shown, self.hops, here, option("--tier")):
+                progress.say(said)
         self.expectations: Dict[str, Expectations] = {
             name: expected(
                 options.expectations_folder(config), name, self.device, bases.get(name, "")
