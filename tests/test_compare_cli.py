@@ -194,6 +194,31 @@ def test_ignored_cells_are_said_to_be(said, tmp_path):
     assert "Ignored by 'a-*': 1 cell." in out and "Ignored by 'zzz': no cell at all" in out
 
 
+def test_where_all_cells_are_ignored_that_is_what_is_said(said, tmp_path):
+    before, after = a_run(tmp_path, {A: GOOD, B: GOOD}), a_run(tmp_path, {A: GOOD}, hours=1)
+    status, out, _ = said("compare", before, after, "--ignore", "*-*")
+    assert status == 2 and "All cells were ignored: none is left to compare." in out
+    assert "No cell is planned in both tables" not in out
+    status, out, _ = said("compare", before, after, "--ignore", "a-*")
+    assert status == 2
+    assert "No cell that was not ignored is planned in both tables. Not among them: 1 gone." in out
+    apart = a_run(tmp_path, {B: GOOD}, hours=2)
+    assert "No cell is planned in both tables. Not among" in said("compare", after, apart)[1]
+
+
+def test_mistakes_on_purpose_are_said_not_to_be_among_the_cells_of_the_rates(said, tmp_path):
+    made = {("a", "traced_in_train-ort"): GOOD, ("b", "manual_default_eps-tf"): BAD}
+    before, after = a_run(tmp_path, {A: GOOD, **made}), a_run(tmp_path, {A: GOOD, **made}, hours=1)
+    _, out, _ = said("compare", before, after)
+    assert "Of 1 cell planned in both: " in out
+    assert "Not among them: 2 of mistakes made on purpose. 3 cells: 3 same" in " ".join(out.split())
+    page = said("compare", before, after, "--markdown", "-")[1]
+    assert "Mistakes made on purpose count for no route and have no line." in page
+    for report in ((), ("--markdown", "-")):
+        _, out, _ = said("compare", before, after, "--ignore", "*_*", *report)
+        assert "made on purpose" not in out
+
+
 def test_thresholds_come_from_a_file(said, tmp_path):
     before = a_run(tmp_path, {A: {**GOOD, "mse": 1e-8}})
     after = a_run(tmp_path, {A: {**GOOD, "mse": 4e-8}}, hours=1)

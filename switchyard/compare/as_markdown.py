@@ -112,6 +112,8 @@ def _routes(comparison: Comparison) -> list[str]:
     heads = ("where", "route", "planned", "gone", "new", *(f"past {s}" for s in tallies.FUNNEL),
              "passed", "of attempted", "of planned")  # fmt: skip
     note = "Over the cells that both tables planned; gone and new are beside them."
+    if tallies.mistakes(comparison.cells):
+        note += " Mistakes made on purpose count for no route and have no line."
     return ["", "## Routes", "", note, "", *table(heads, rows, len(heads) - 2)]
 
 

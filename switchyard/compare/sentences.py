@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from switchyard.compare import tallies
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.timing import NATIVE
@@ -139,11 +140,20 @@ def changed(was: object, now: object, arrow: str) -> str:
 
 
 def overall(comparison: Comparison) -> str:
-    """The rates of both sides over all cells that both planned, in a sentence."""
+    """The rates of both sides over all cells that both planned, in a sentence, and what is not
+    among these cells."""
+    ignored = any(comparison.ignored.values())
+    if ignored and not len(comparison.cells):
+        return "All cells were ignored: none is left to compare."
     sums = comparison.routes.sum(numeric_only=True)
-    planned = int(sums["planned"])
+    planned, mistakes = int(sums["planned"]), tallies.mistakes(comparison.cells)
+    extra = [f"{int(sums[name])} {name}" for name in ("gone", "new") if sums[name]]
+    if mistakes:
+        extra.append(f"{mistakes} of mistakes made on purpose")
+    more = f" Not among them: {', '.join(extra)}." if extra else ""
     if not planned:
-        return "No cell is planned in both tables."
+        left = "that was not ignored " if ignored else ""
+        return f"No cell {left}is planned in both tables.{more}"
     said = []
     for side in ("before", "after"):
         passed, attempted = int(sums[f"{side}_passed"]), int(sums[f"{side}_attempted"])
@@ -151,8 +161,6 @@ def overall(comparison: Comparison) -> str:
         if attempted:
             of.insert(0, f"{share(passed, attempted)} of attempted")
         said.append(f"{side} {passed} passed ({', '.join(of)})")
-    extra = [f"{int(sums[name])} {name}" for name in ("gone", "new") if sums[name]]
-    more = f" Not among them: {', '.join(extra)}." if extra else ""
     return f"Of {cells(planned)} planned in both: {'; '.join(said)}.{more}"
 
 

@@ -60,6 +60,11 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     return found.iloc[numpy.lexsort(places[::-1])].reset_index(drop=True)
 
 
+def mistakes(judged: pandas.DataFrame) -> int:
+    """How many cells are of mistakes on purpose, which ``by_route`` and ``wins`` leave out."""
+    return len(judged) - len(_without_mistakes(judged))
+
+
 def _without_mistakes(cells: pandas.DataFrame) -> pandas.DataFrame:
     """The cells but those of mistakes on purpose, which no converter won or lost."""
     known = {route: is_mistake(route.replace("-", ">")) for route in cells["route"].unique()}
