@@ -166,6 +166,19 @@ SCHEMA_1 = """
 """.split()
 
 
+@pytest.mark.parametrize("names", [SCHEMA_1, schema.NAMES, schema.NAMES[:-1]])
+def test_a_table_without_rows_may_lack_what_one_with_rows_may(tmp_path, names):
+    path = tmp_path / "none.csv"
+    path.write_text(",".join(names) + "\n")
+    frame = reading.read_cells(path)
+    assert list(frame.columns) == list(schema.NAMES) and not len(frame)
+    assert frame["mse"].dtype == "float64" and str(frame["opset"].dtype) == "Int64"
+    for wrong in ("mine", names[-1]):
+        path.write_text(",".join([*names, wrong]) + "\n")
+        with pytest.raises(reading.ForeignTable, match="has not its columns"):
+            reading.read_cells(path)
+
+
 def test_a_table_of_the_first_schema_is_read_with_the_new_columns_empty(run, tmp_path):
     finish(run, "a", "b", "c")
     run.close(whole=True)

@@ -135,11 +135,14 @@ def _read_csv(path: Path) -> "pandas.DataFrame":
             raise TruncatedTable(
                 f"{path} ends in the middle of a line: copy the whole file again, or run again"
             )
-    version = _version(path, header)
-    if version < schema.SCHEMA_VERSION:
-        return _checked_frame(_migrated(path, version), path)
     missing = [name for name in schema.NAMES if name not in header]
     unknown = [name for name in header if name not in schema.BY_NAME]
+    version = _version(path, header)
+    if version is None:  # no row says which columns the table had to have
+        strange = unknown or len(set(header)) != len(header)
+        version = schema.SCHEMA_VERSION if strange or not missing else min(MIGRATIONS)
+    if version < schema.SCHEMA_VERSION:
+        return _checked_frame(_migrated(path, version), path)
     if missing or unknown or len(header) != len(schema.NAMES):
         raise ForeignTable(
             f"{path} says schema {version} but has not its columns (missing: "
@@ -170,8 +173,8 @@ def _header(path: Path) -> list[str]:
     return header
 
 
-def _version(path: Path, header: list[str]) -> int:
-    """The one schema version of all rows; a table without rows is of the current one."""
+def _version(path: Path, header: list[str]) -> int | None:
+    """The one schema version of all rows; None of a table without rows."""
     place = header.index("schema")
     found: set[str] = set()
     with path.open(newline="", encoding="utf-8-sig") as file:
@@ -182,7 +185,7 @@ def _version(path: Path, header: list[str]) -> int:
             found.add(row[place] if len(row) > place else "")
             break
     if not found:
-        return schema.SCHEMA_VERSION
+        return None
     text = found.pop()
     if not text.isdecimal():
         raise DamagedTable(f"{path}: column schema holds {text!r}, no version: restore the file")
