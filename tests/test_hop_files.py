@@ -151,3 +151,14 @@ def test_a_file_that_does_not_import_says_so_each_time(tmp_path):
     other = tmp_path / "mine.txt"
     other.write_text(GOOD)
     assert said(other) == ": no file of Python, whose names end in .py"
+
+
+def test_a_hop_file_that_only_its_environment_cannot_import_is_told_by_its_own_error(tmp_path):
+    from switchyard.worker import jobs
+
+    file = tmp_path / "absent.py"
+    file.write_text("import not_in_this_environment\n")
+    job = {"do": "convert", "hop": "mine", "hop_files": [str(file)], "precision": "float32"}
+    said = jobs.run(job)
+    assert not said["ok"] and said["outcome"]["kind"] == "missing-dependency"
+    assert "not_in_this_environment" in said["outcome"]["message"]

@@ -153,7 +153,7 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         rules = ()
         if job["do"] == "convert":
             stage = getattr(error, "stage", "") or f"convert:{job['hop']}"
-            rules = hops.known(job["hop_files"])[job["hop"]].refusals
+            rules = _refusals(job)
         if job["do"] == "ask" and job["precision"] in CAST:
             rules = DTYPE_RULES
         if job.get("device", "cpu") != "cpu":
@@ -163,6 +163,14 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
             result["where"] = _where(error, job["file"])
     result["seconds"] = time.monotonic() - started
     return result
+
+
+def _refusals(job: Mapping[str, Any]) -> Any:
+    """What a hop says its tool's errors mean; nothing where its file is what could not be had."""
+    try:
+        return hops.known(job["hop_files"])[job["hop"]].refusals
+    except Exception:
+        return ()
 
 
 def _where(error: BaseException, file: str) -> str:
