@@ -10,6 +10,7 @@ from typing import List, Optional
 import psutil
 import pytest
 
+from switchyard.runner.staging import PROJECT
 from switchyard.vocabulary import CAST, TIERS, UnknownName
 
 DEFAULT_SET = "torch2.13-tf2.21"
@@ -103,14 +104,19 @@ def cuda_number(config: pytest.Config) -> Optional[int]:
     return int(found.group(1) or 0)
 
 
+# The defaults lie in the checkout and not in pytest's rootdir: pytest takes the values of options
+# for paths when it looks for that, so that `--zoo /other/project/zoo.py` can make it another
+# project's, where nothing is expected of anything.
+
+
 def results_folder(config: pytest.Config) -> pathlib.Path:
     given = config.getoption("--results")
-    return pathlib.Path(given) if given else config.rootpath / "results" / "runs"
+    return pathlib.Path(given) if given else PROJECT / "results" / "runs"
 
 
 def expectations_folder(config: pytest.Config) -> pathlib.Path:
     given = config.getoption("--expectations")
-    return pathlib.Path(given) if given else config.rootpath / "bench" / "expectations"
+    return pathlib.Path(given) if given else PROJECT / "bench" / "expectations"
 
 
 def check(config: pytest.Config, args: List[str]) -> None:

@@ -20,6 +20,7 @@ from switchyard.runner.nvml import NoDevice
 from switchyard.runner.plan import NothingUsable, Planned
 from switchyard.runner.progress import Progress
 from switchyard.runner.session import BadHopFile, Run
+from switchyard.runner.staging import PROJECT
 from switchyard.runner.summary import write_summary
 from switchyard.runner.workers import WorkerFailed
 from switchyard.vocabulary import Cell, UnknownName
@@ -64,9 +65,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def _asks_for_bench(config: pytest.Config) -> bool:
-    bench = config.rootpath / "bench"
+    bench = PROJECT / "bench"
     for argument in config.args:
-        path = pathlib.Path(str(argument).split("::")[0]).absolute()
+        path = pathlib.Path(str(argument).split("::")[0]).resolve()
         if path == bench or bench in path.parents or path in bench.parents:
             return True
     return False
