@@ -78,6 +78,8 @@ class Bench:
     def __init__(self, cache: Path, folder: Path):
         self.cache = cache
         self.folder = folder
+        self.expects_nothing = folder / "no-expectations"
+        self.expects_nothing.mkdir()
 
     def start(self, *arguments, files=CHEAP, results=None, **variables) -> subprocess.Popen:
         """Begin a run; ``mark`` and ``results`` stand on what is returned."""
@@ -86,7 +88,7 @@ class Bench:
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("PYTEST_", "COV_"))}
         command = [sys.executable, "-m", "pytest", *files, "--color=no", "--results", results,
                    "-o", f"cache_dir={self.folder / 'pytest-cache'}", "--expectations",
-                   self.folder / "no-expectations", *arguments]  # fmt: skip
+                   self.expects_nothing, *arguments]  # fmt: skip
         log = self.folder / f"output-{mark[:8]}.txt"
         with open(log, "wb") as out:
             process = subprocess.Popen(

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
+
+from switchyard.runner import options
 
 ROOT = Path(__file__).resolve().parents[1]
 USAGE_ERROR = 4
@@ -22,10 +25,20 @@ def typed(tmp_path):
     def run(*arguments):
         words = [sys.executable, "-m", "pytest", "--color=no", "-p", "no:cacheprovider", *arguments]
         ended = subprocess.run([str(word) for word in words], cwd=ROOT, capture_output=True,
-                               text=True, timeout=300, stdin=subprocess.DEVNULL)  # fmt: skip
+                               text=True, timeout=120, stdin=subprocess.DEVNULL)  # fmt: skip
         return ended.returncode, ended.stdout + ended.stderr
 
     return run
+
+
+def check(**given):
+    """Ask the checks about options alone, ``--name`` given as ``name``."""
+    given = {"reason": "", "accept": False, "precision": [], "zoo": [], "hop": [], **given}
+    config = types.SimpleNamespace(
+        getoption=lambda name: given.get(name.lstrip("-").replace("-", "_")),
+        option=types.SimpleNamespace(collectonly=given.get("collectonly", False)),
+    )
+    options.check(config, [])
 
 
 # --- another project's folder
@@ -57,7 +70,7 @@ def test_the_defaults_lie_in_the_checkout_whatever_pytest_takes_for_its_root(els
     )
     command = [sys.executable, "-c", ask, "--zoo", elsewhere / "z.py", "bench"]
     ended = subprocess.run([str(word) for word in command], cwd=ROOT, capture_output=True,
-                           text=True, timeout=300)  # fmt: skip
+                           text=True, timeout=120)  # fmt: skip
     said = dict(line.split(" ", 1) for line in ended.stdout.splitlines() if " " in line)
     assert said["root"] == str(elsewhere)  # else nothing is tested here
     assert said["bench"] == "True"
@@ -68,3 +81,27 @@ def test_the_defaults_lie_in_the_checkout_whatever_pytest_takes_for_its_root(els
 def test_options_are_checked_also_where_pytest_took_another_root(typed, elsewhere):
     status, output = typed("--zoo", elsewhere / "z.py", "bench", "--accept")
     assert status == USAGE_ERROR and "--accept needs --reason" in output, output
+
+
+# --- the folder of expectations
+
+
+def test_expectations_that_are_not_there_are_a_usage_error_unless_they_are_to_be_made(tmp_path):
+    with pytest.raises(pytest.UsageError, match="--expectations .*nosuch: there is no such folder"):
+        check(expectations=str(tmp_path / "nosuch"))
+    check(expectations=str(tmp_path / "nosuch"), accept=True, reason="first")
+    check(expectations=str(tmp_path))
+    assert not (tmp_path / "nosuch").exists()
+
+
+@pytest.mark.parametrize("accepts", [{}, {"accept": True, "reason": "first"}])
+def test_expectations_that_are_a_file_are_a_usage_error(tmp_path, accepts):
+    file = tmp_path / "torch2.13-tf2.21-cpu.csv"
+    file.write_text("")
+    with pytest.raises(pytest.UsageError, match="this is no folder"):
+        check(expectations=str(file), **accepts)
+
+
+def test_a_mistyped_folder_of_expectations_is_said_before_anything_is_collected(typed):
+    status, output = typed("bench", "--collect-only", "--expectations", "bench/expectatoins")
+    assert status == USAGE_ERROR and "bench/expectatoins: there is no such folder" in output

@@ -116,7 +116,7 @@ def results_folder(config: pytest.Config) -> pathlib.Path:
 
 def expectations_folder(config: pytest.Config) -> pathlib.Path:
     given = config.getoption("--expectations")
-    return pathlib.Path(given) if given else PROJECT / "bench" / "expectations"
+    return pathlib.Path(given) if given is not None else PROJECT / "bench" / "expectations"
 
 
 def check(config: pytest.Config, args: List[str]) -> None:
@@ -142,3 +142,18 @@ def check(config: pytest.Config, args: List[str]) -> None:
         for name in config.getoption(option):
             if name != "builtin" and not pathlib.Path(name).is_file():
                 raise pytest.UsageError(f"{option} {name}: there is no such file")
+    _check_expectations(config)
+
+
+def _check_expectations(config: pytest.Config) -> None:
+    """A folder that is mistyped expects nothing, and what expects nothing never fails. Only
+    ``--accept`` may make one. Raises pytest.UsageError."""
+    given = config.getoption("--expectations")
+    if given is None or os.path.isdir(given):
+        return
+    if os.path.lexists(given):
+        raise pytest.UsageError(f"--expectations {given}: this is no folder")
+    if not config.getoption("--accept"):
+        raise pytest.UsageError(
+            f"--expectations {given}: there is no such folder (--accept --reason TEXT makes it)"
+        )
