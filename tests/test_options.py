@@ -5,6 +5,7 @@ No run is made here: either the checks are asked directly, or pytest ends before
 
 from __future__ import annotations
 
+import datetime
 import subprocess
 import sys
 import types
@@ -13,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from switchyard.runner import options
+from switchyard.runner.session import Run
+from switchyard.runtimes import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
 USAGE_ERROR = 4
@@ -105,3 +108,46 @@ def test_expectations_that_are_a_file_are_a_usage_error(tmp_path, accepts):
 def test_a_mistyped_folder_of_expectations_is_said_before_anything_is_collected(typed):
     status, output = typed("bench", "--collect-only", "--expectations", "bench/expectatoins")
     assert status == USAGE_ERROR and "bench/expectatoins: there is no such folder" in output
+
+
+# --- the folder of results
+
+
+@pytest.mark.parametrize("name, why", [
+    ("file", "this is no folder"),
+    ("file/below", "Not a directory"),
+    ("dangling", "No such file"),
+    ("/proc/foo", "No such file"),
+])  # fmt: skip
+def test_results_that_cannot_be_written_are_a_usage_error(tmp_path, name, why):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    given = str(tmp_path / name)  # an absolute name stays what it is
+    with pytest.raises(pytest.UsageError, match=f"--results {given}: a run's folder .*{why}"):
+        check(results=given)
+    check(results=given, collectonly=True)
+
+
+def test_to_check_the_folder_of_results_makes_none(tmp_path):
+    check(results=str(tmp_path / "deep" / "down"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_results_that_cannot_be_written_end_pytest_before_it_collects(typed):
+    status, output = typed("bench", "--results", "/proc/foo", "-k", "no_such_cell_at_all")
+    assert status == USAGE_ERROR and "INTERNALERROR" not in output
+    assert "--results /proc/foo: a run's folder cannot be made there" in output
+    assert "collected" not in output
+
+
+def test_results_that_became_unwritable_meanwhile_are_a_usage_error_as_well(tmp_path):
+    (tmp_path / "file").write_text("")
+    run = Run.__new__(Run)
+    run.config = types.SimpleNamespace(getoption={
+        "--results": str(tmp_path / "file"), "--resume": None, "--tier": "smoke"}.get)  # fmt: skip
+    run.zoos, run.hop_files, run.runtimes, run.sets, run.device = {}, [], builtin(), ["s"], "cpu"
+    run.started = datetime.datetime.now(datetime.timezone.utc)
+    run.staged = types.SimpleNamespace(path=tmp_path)
+    run.crew = types.SimpleNamespace(known=list)
+    with pytest.raises(pytest.UsageError, match="this is no folder"):
+        run.begin([], whole=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import tempfile
 from typing import List, Optional
 
 import psutil
@@ -143,6 +144,28 @@ def check(config: pytest.Config, args: List[str]) -> None:
             if name != "builtin" and not pathlib.Path(name).is_file():
                 raise pytest.UsageError(f"{option} {name}: there is no such file")
     _check_expectations(config)
+    if config.getoption("--resume") is None and not config.option.collectonly:
+        _check_results(results_folder(config))
+
+
+def _check_results(folder: pathlib.Path) -> None:
+    """Whether a run's folder can be made in ``folder``, which is not made: it is tried in what
+    there is of it, since permissions alone do not say (root's, and those of /proc). Raises
+    pytest.UsageError."""
+    there = folder.absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".switchyard-"):
+            pass
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def unwritable(folder: pathlib.Path, error: OSError) -> pytest.UsageError:
+    """The usage error that a folder of results is in which no run's folder can be made."""
+    reason = "this is no folder" if os.path.isfile(folder) else error.strerror or error
+    return pytest.UsageError(f"--results {folder}: a run's folder cannot be made there: {reason}")
 
 
 def _check_expectations(config: pytest.Config) -> None:

@@ -158,7 +158,8 @@ class Run:
         return self.expectations[cell.version_set]
 
     def begin(self, selected: Sequence[Planned], whole: bool) -> None:
-        """Write down every planned cell, before anything runs."""
+        """Write down every planned cell, before anything runs. Raises pytest.UsageError where
+        the run's folder cannot be made, or is not to be gone on with."""
         self.selected = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
         self._unasked = {one.cell for one in self.selected} - asked
@@ -171,13 +172,16 @@ class Run:
         given, sources = self.config.getoption("--resume"), self._sources()
         answered: Dict[Cell, resuming.Answered] = {}
         if given is None:
-            self.folder = RunFolder.create(
-                results,
-                version_sets=self.sets,
-                devices=[self.device],
-                tier=tier,
-                started=self.started,
-            )
+            try:
+                self.folder = RunFolder.create(
+                    results,
+                    version_sets=self.sets,
+                    devices=[self.device],
+                    tier=tier,
+                    started=self.started,
+                )
+            except OSError as error:
+                raise options.unwritable(results, error) from error
         else:
             self.folder = resuming.reopen(given, results, sources)
             answered = resuming.answered(self.folder)
