@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from pathlib import Path
 
@@ -75,17 +76,19 @@ def run(options: argparse.Namespace) -> int:
         return screen.complain(f"the report cannot be written: {error}")
     if not any(name == "-" for _, name in targets):
         shown = screen.terminal()
-        screen.show(as_text.report(comparison, shown, options.only, run_again))
+        given = (tables[1].about or {}).get("options") or {}
+        alone = functools.partial(run_again, given=given)
+        screen.show(as_text.report(comparison, shown, options.only, alone))
     elif comparison.status == 2:
         print(f"switchyard: {sentences.conclusion(comparison)}", file=sys.stderr)
     return comparison.status
 
 
-def run_again(row) -> str:
-    """The command that runs one cell alone."""
+def run_again(row, given) -> str:
+    """The command that runs one cell alone; ``given`` are the options of the run after."""
     from switchyard.runner import summary  # only for what is worse: it brings pytest along
 
-    return summary.run_again(row)
+    return summary.run_again(row, given)
 
 
 def read_thresholds(name: str | None):

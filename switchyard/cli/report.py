@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
 from switchyard.cli import screen
 
@@ -63,6 +64,7 @@ def run(options: argparse.Namespace) -> int:
         if problem := screen.conflict(targets, [place]):
             return screen.complain(problem)
         rows = reading.rows_of(found.cells())
+        given = (found.about() or {}).get("options") or {}
     except (reading.TableError, OSError) as error:
         return screen.complain(str(error))
     written = {
@@ -85,7 +87,8 @@ def run(options: argparse.Namespace) -> int:
     terminal = screen.terminal()
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
     lines += bands.band_notes(rows, terminal)
-    if differing := rendering.changes(rows, terminal, command=run_again):
+    alone = functools.partial(run_again, given=given)
+    if differing := rendering.changes(rows, terminal, command=alone):
         lines += ["", *differing]
     lines += ["", rendering.totals(rows, terminal), terminal.paint(f"table: {place}", "heading")]
     screen.show(lines)

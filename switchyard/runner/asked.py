@@ -6,11 +6,11 @@ a different one fails with what was expected, what happened, and how to run it a
 
 from __future__ import annotations
 
-from typing import List, Optional
+from typing import Any, List, Mapping, Optional
 
 import pytest
 
-from switchyard.runner import sharing, training
+from switchyard.runner import again, options, sharing, training
 from switchyard.runner.expectations import AsExpected, Expectation
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import (
@@ -34,17 +34,9 @@ def asks(suite: str, planned: Planned) -> bool:
     return applies is None or applies(planned)
 
 
-def run_again(planned: Planned, default_set: str) -> str:
-    """The command that runs one cell alone."""
-    cell = planned.cell
-    command = f"pytest bench/ --model {cell.model} --route {cell.route}"
-    if cell.device != "cpu":
-        command += " --gpu"
-    if planned.cast:
-        command += f" --precision {planned.cast}"
-    if cell.version_set != default_set:
-        command += f" --version-set {cell.version_set}"
-    return command
+def run_again(planned: Planned, default_set: str, given: Mapping[str, Any] = {}) -> str:
+    """The command that runs one cell alone; ``given`` are the run's options."""
+    return again.command(planned.cell, planned.cast, default_set, given)
 
 
 class CellUnderTest:
@@ -155,14 +147,15 @@ class CellUnderTest:
         self._fail(_said(outcome), outcome, wanted)
 
     def _fail(self, what: str, outcome: Optional[Outcome] = None, wanted=None) -> None:
-        from switchyard.runner.options import DEFAULT_SET
-
         lines = [f"{self.name}: {what}"]
         if wanted is not None:
             lines.append(f"expected: {wanted} because {wanted.reason}")
         if outcome is not None and outcome.detail:
             lines.append(outcome.detail.strip())
-        lines.append(f"again, alone: {run_again(self._planned, DEFAULT_SET)}")
+        given = options.recorded(self._run.config)
+        lines.append(
+            f"again, alone: {run_again(self._planned, options.DEFAULT_SET, given)}"
+        )
         pytest.fail("\n".join(lines), pytrace=False)
 
 

@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import tempfile
-from typing import List, Optional
+from typing import Any, Dict, List, Optional
 
 import psutil
 import pytest
@@ -90,6 +90,31 @@ def add(parser: pytest.Parser) -> None:
            help="take the selected cells' outcomes as expected from now on; needs --reason")  # fmt: skip
     option("--reason", default="", metavar="TEXT",
            help="why --accept is right: stands in the table of expectations")  # fmt: skip
+
+
+#: What ``run.json`` keeps of a run's options.
+_RECORDED = (
+    "tier",
+    "jobs",
+    "launches",
+    "stage-timeout",
+    "memory-limit",
+    "zoo",
+    "hop",
+    "model",
+    "route",
+    "precision",
+    "gpu",
+    "device",
+    "tf32",
+    "record-memory",
+    "expectations",
+)
+
+
+def recorded(config: pytest.Config) -> Dict[str, Any]:
+    """The options that a run is known by, as they were given."""
+    return {name: config.getoption(f"--{name}") for name in _RECORDED}
 
 
 def cuda_number(config: pytest.Config) -> Optional[int]:

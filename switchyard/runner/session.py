@@ -353,16 +353,12 @@ class Run:
         about = provenance.collect(
             root=staging.PROJECT,
             command=["pytest", *sys.argv[1:]],
-            options={
-                name: self.config.getoption(f"--{name}")
-                for name in ("tier", "jobs", "launches", "stage-timeout", "memory-limit",
-                             "zoo", "hop", "model", "route", "precision", "gpu", "device", "tf32")
-            },
+            options=options.recorded(self.config),
             version_sets=sets,
             whole_selection=self._whole,
             started=self.started,
             ended=datetime.datetime.now(datetime.timezone.utc),
-        )  # fmt: skip
+        )
         if self.card is not None:
             about["card"] = self.card.about()
         self.folder.close(whole=whole and self._whole, **about)

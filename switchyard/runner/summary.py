@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from typing import Any, List, Mapping, Optional
 
-from switchyard.runner.options import DEFAULT_SET
+from switchyard.runner import again
+from switchyard.runner.options import DEFAULT_SET, recorded
 from switchyard.runner.staging import shown
+from switchyard.tables import schema
 from switchyard.vocabulary import CAST
 
 #: Of a matrix of thousands of cells only the run's folder is of use on a screen.
@@ -32,16 +35,12 @@ def _terminal(reporter):
     )
 
 
-def run_again(row: Mapping[str, Any]) -> str:
-    """The command that runs one row's cell alone."""
-    command = f"pytest bench/ --model {row['model']} --route {row['route']}"
-    if row["device"] != "cpu":
-        command += " --gpu"
-    if row["precision"] in CAST:
-        command += f" --precision {row['precision']}"
-    if row["version_set"] != DEFAULT_SET:
-        command += f" --version-set {row['version_set']}"
-    return command
+def run_again(row: Mapping[str, Any], given: Mapping[str, Any] = {}) -> str:
+    """The command that runs one row's cell alone; ``given`` are the options of its run, as
+    ``run.json`` has them."""
+    cell = schema.cell_of(row)
+    cast = cell.precision if cell.precision in CAST else ""
+    return again.command(cell, cast, DEFAULT_SET, given)
 
 
 def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
@@ -61,7 +60,8 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     lines += bands.band_notes(rows, terminal)
     for line in lines:
         reporter.write_line(line)
-    differing = rendering.changes(rows, terminal, command=run_again)
+    alone = functools.partial(run_again, given=recorded(run.config))
+    differing = rendering.changes(rows, terminal, command=alone)
     if differing:
         reporter.write_line("")
         for line in differing:
