@@ -143,8 +143,8 @@ def test_results_that_cannot_be_written_end_pytest_before_it_collects(typed):
 def test_results_that_became_unwritable_meanwhile_are_a_usage_error_as_well(tmp_path):
     (tmp_path / "file").write_text("")
     run = Run.__new__(Run)
-    run.config = types.SimpleNamespace(getoption={
-        "--results": str(tmp_path / "file"), "--resume": None, "--tier": "smoke"}.get)  # fmt: skip
+    given = {"--results": str(tmp_path / "file"), "--resume": None, "--tier": "smoke"}
+    run.config = types.SimpleNamespace(getoption=lambda name: given.get(name, []))
     run.zoos, run.hop_files, run.runtimes, run.sets, run.device = {}, [], builtin(), ["s"], "cpu"
     run.started = datetime.datetime.now(datetime.timezone.utc)
     run.staged = types.SimpleNamespace(path=tmp_path)

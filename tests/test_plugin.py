@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.tables.reading import read_cells, read_figures
+from switchyard.tables.reading import read_about, read_cells, read_figures
 
 PLANTED = Path(__file__).parent / "planted"
 TINY = ("--zoo", PLANTED / "tiny.py")
@@ -171,8 +171,19 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
         assert {c for c, state in states.items() if state == "done"} == finished
         assert "running" not in states.values()
 
+    begun = read_about(ended.folder)
+    other = bench(*arguments, "--launches", "2", "--resume", files=["bench/"],
+                  results=ended.results)  # fmt: skip
+    assert other.status == USAGE_ERROR, other.output
+    assert "--launches 1, now 2" in other.output and begun["command"] in other.output
+    assert read_about(ended.folder) == begun
+
     resumed = bench(*arguments, "--resume", files=["bench/"], results=ended.results)
     assert resumed.status == 0, resumed.output
+    about = read_about(resumed.folder)
+    assert [about[name] for name in ("started", "command")] == [
+        begun[name] for name in ("started", "command")]  # fmt: skip
+    assert [command.count("--resume") for command in about["resumed_by"]] == [1]
     assert resumed.folder == ended.folder
     assert {row["state"] for row in resumed.rows.values()} == {"done"}
     assert {row["verdict"] for row in resumed.rows.values()} == {"excellent"}

@@ -153,9 +153,7 @@ class CellUnderTest:
         if outcome is not None and outcome.detail:
             lines.append(outcome.detail.strip())
         given = options.recorded(self._run.config)
-        lines.append(
-            f"again, alone: {run_again(self._planned, options.DEFAULT_SET, given)}"
-        )
+        lines.append(f"again, alone: {run_again(self._planned, options.DEFAULT_SET, given)}")
         pytest.fail("\n".join(lines), pytrace=False)
 
 

@@ -1,4 +1,4 @@
-"""Going on with an interrupted run: which one, and what of it stands.
+"""Going on with an interrupted run: which one, whether it may be, and what of it stands.
 
 A cell that was done stays as it is. One that was answered but not measured keeps its verdict
 and what it rests on, and is measured anew; all others start over.
@@ -7,15 +7,18 @@ and what it rests on, and is measured anew; all others start over.
 from __future__ import annotations
 
 import dataclasses
+import json
 import pathlib
 import re
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Sequence
 
 import pytest
 
-from switchyard.tables import schema
+from switchyard.runner import options
+from switchyard.runner.staging import PROJECT
+from switchyard.tables import provenance, schema
 from switchyard.tables.journal import Figure, replay
-from switchyard.tables.writing import RunFolder
+from switchyard.tables.writing import PROVENANCE_NAME, RunFolder
 from switchyard.vocabulary import Cell
 
 
@@ -36,11 +39,43 @@ class Answered:
     figures: List[Figure]
 
 
-def reopen(given: str, results: pathlib.Path, sources: Mapping[str, Any]) -> RunFolder:
+def asked_for(config: pytest.Config, sets: Sequence[str]) -> Dict[str, Any]:
+    """The options that decide which cells a run has and how each is measured, by name; two
+    ways of typing the same are equal. As ``run.json`` holds them: without this machine's folders,
+    since what lies in the files is compared by content."""
+    option = config.getoption
+    number = options.cuda_number(config)
+
+    def files(name: str) -> List[str]:
+        given = set(option(name)) - {"builtin"}
+        builtin = ["builtin"] if "builtin" in option(name) else []
+        return sorted([*builtin, *(str(pathlib.Path(one).resolve()) for one in given)])
+
+    found = {
+        "tier": option("--tier"),
+        "model": sorted(set(option("--model"))),
+        "route": sorted(set(option("--route"))),
+        "precision": sorted(set(option("--precision"))),
+        "zoo": files("--zoo") or ["builtin"],
+        "hop": files("--hop"),
+        "version-set": sorted(sets),
+        "launches": option("--launches"),
+        "stage-timeout": option("--stage-timeout"),
+        "memory-limit": option("--memory-limit"),
+        "device": "cpu" if number is None else f"cuda:{number}",
+        "tf32": option("--tf32"),
+        "record-memory": option("--record-memory"),
+    }
+    return provenance.published_all(found, PROJECT)
+
+
+def reopen(
+    given: str, results: pathlib.Path, sources: Mapping[str, Any], asked: Mapping[str, Any]
+) -> RunFolder:
     """The run that ``--resume`` names: its folder, its name, or ``newest``.
 
-    Raises pytest.UsageError where there is none, and where its code, zoo or packages have
-    changed since.
+    Raises pytest.UsageError where there is none, and, leaving it as it is, where it was begun with
+    other options than ``asked``, or its code, zoo or packages have changed since.
     """
     if given == "newest":
         runs = sorted(path.parent for path in results.glob("*/journal.jsonl"))
@@ -51,18 +86,73 @@ def reopen(given: str, results: pathlib.Path, sources: Mapping[str, Any]) -> Run
         path = pathlib.Path(given)
         path = path if path.is_dir() else results / given
     try:
-        folder = RunFolder.reopen(path)
+        if (path / PROVENANCE_NAME).is_file():  # else it is no run's folder: reopening says so
+            about = json.loads((path / PROVENANCE_NAME).read_text("utf-8"))
+            _refuse_other_options(path.name, about, asked)
+            _refuse_other_sources(path.name, about, sources)
+        return RunFolder.reopen(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise pytest.UsageError(f"--resume: {error}") from error
-    before = folder.about.get("sources")
+
+
+def _refuse_other_options(name: str, about: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    before = about.get("asked", {})  # none in a run of an earlier Switchyard
+    differing = [
+        f"--{option} {_typed(before[option])}, now {_typed(value)}"
+        for option, value in asked.items()
+        if option in before and before[option] != value
+    ]
+    if differing:
+        raise pytest.UsageError(
+            f"--resume: {name} was begun with other options ({'; '.join(differing)}): its finished "
+            "cells and new ones would not belong together; give the same, or start a new run. It "
+            f"was begun by: {about.get('command')}"
+        )
+
+
+def _typed(value: Any) -> str:
+    """An option's value in a sentence."""
+    if isinstance(value, bool):
+        return "given" if value else "not given"
+    if isinstance(value, list):
+        return " and ".join(value) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _refuse_other_sources(
+    name: str, about: Mapping[str, Any], sources: Mapping[str, Any]
+) -> None:
+    before = about.get("sources")
     if before != sources:
         changed = ", ".join(key for key in sources if (before or {}).get(key) != sources[key])
-        folder.close(whole=False)
         raise pytest.UsageError(
-            f"--resume: {path.name} was made from other sources ({changed} changed since): "
+            f"--resume: {name} was made from other sources ({changed} changed since): "
             "its finished cells and new ones would not belong together; start a new run"
         )
-    return folder
+
+
+def record_beginning(
+    folder: RunFolder,
+    sources: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    given: Mapping[str, Any],
+    command: str,
+    resumed: bool,
+) -> None:
+    """Keep, before anything runs, what a later ``--resume`` is held to, and the command. The
+    commands that went on with a run stand beside the one that began it, in ``resumed_by``."""
+    command = provenance.published(command, PROJECT)
+    if resumed:
+        earlier = folder.about.get("resumed_by", [])
+        folder.record(sources=sources, asked=asked, resumed_by=[*earlier, command])
+    else:
+        given = provenance.published_all(given, PROJECT)
+        folder.record(sources=sources, asked=asked, options=given, command=command)
+
+
+def of_the_beginning(folder: RunFolder) -> Dict[str, Any]:
+    """What stays as the run began, whoever ends it: when that was, and by which command."""
+    return {name: folder.about[name] for name in ("started", "command") if name in folder.about}
 
 
 def answered(folder: RunFolder) -> Dict[Cell, Answered]:

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import itertools
 import pathlib
+import shlex
 import shutil
 import sys
 import traceback
@@ -48,6 +49,11 @@ AHEAD = 24
 
 class BadHopFile(Exception):
     """A ``--hop`` file that cannot be used: ``FILE:LINE`` and why."""
+
+
+def _command() -> List[str]:
+    """How this session was started."""
+    return ["pytest", *sys.argv[1:]]
 
 
 def _known_hops(files: Sequence[pathlib.Path]) -> Dict[str, Any]:
@@ -170,6 +176,7 @@ class Run:
         results = options.results_folder(self.config)
         self._place = {one.cell: place for place, one in enumerate(self.selected)}
         given, sources = self.config.getoption("--resume"), self._sources()
+        asked_for = resuming.asked_for(self.config, self.sets)
         answered: Dict[Cell, resuming.Answered] = {}
         if given is None:
             try:
@@ -183,11 +190,18 @@ class Run:
             except OSError as error:
                 raise options.unwritable(results, error) from error
         else:
-            self.folder = resuming.reopen(given, results, sources)
+            self.folder = resuming.reopen(given, results, sources, asked_for)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
-        self.folder.record(sources=sources)
+        resuming.record_beginning(
+            self.folder,
+            sources,
+            asked_for,
+            options.recorded(self.config),
+            shlex.join(_command()),
+            resumed=given is not None,
+        )
         self.folder.plan(
             {
                 planned.cell: {
@@ -352,13 +366,14 @@ class Run:
         }
         about = provenance.collect(
             root=staging.PROJECT,
-            command=["pytest", *sys.argv[1:]],
+            command=_command(),
             options=options.recorded(self.config),
             version_sets=sets,
             whole_selection=self._whole,
             started=self.started,
             ended=datetime.datetime.now(datetime.timezone.utc),
         )
+        about.update(resuming.of_the_beginning(self.folder))
         if self.card is not None:
             about["card"] = self.card.about()
         self.folder.close(whole=whole and self._whole, **about)

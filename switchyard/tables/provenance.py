@@ -81,18 +81,19 @@ def published(text: str, root: Path | None = None) -> str:
     return _ABSOLUTE.sub("<path>/", text)
 
 
-def _published_all(value: Any, root: Path | None) -> Any:
+def published_all(value: Any, root: Path | None) -> Any:
+    """``value`` as plain lists, mappings and numbers, every text in it ``published``."""
     if isinstance(value, str):
         return published(value, root)
     if isinstance(value, Path):
         return published(str(value), root)
     if isinstance(value, Mapping):
         return {
-            published(str(key), root): _published_all(item, root) for key, item in value.items()
+            published(str(key), root): published_all(item, root) for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set, frozenset)):
         items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
-        return [_published_all(item, root) for item in items]
+        return [published_all(item, root) for item in items]
     if value is None or isinstance(value, (bool, int, float)):
         return value
     return published(str(value), root)
@@ -132,7 +133,7 @@ def collect(
         "environment_variables": environment_variables(os.environ),
         "sets": {name: dict(about) for name, about in version_sets.items()},
     }
-    return {name: _published_all(value, root) for name, value in found.items() if value is not None}
+    return {name: published_all(value, root) for name, value in found.items() if value is not None}
 
 
 def _utc(moment: datetime.datetime) -> str:
