@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import types
 
 import pytest
 
 from switchyard import hops, routes, runtimes
 from switchyard.hops import Hop
 from switchyard.runner.plan import NothingUsable, Zoo, chosen_routes, plan, with_natives
+from switchyard.runner.summary import write_summary
 from switchyard.vocabulary import Outcome, UnknownName, in_tier
 
 HOPS, RUNTIMES = hops.builtin(), runtimes.builtin()
@@ -120,6 +122,50 @@ def test_an_unknown_route_is_answered_with_the_nearest(wrong, near):
 def test_an_unknown_model_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="did you mean resnet18"):
         planned({"set": zoo(entry("resnet18"), entry("vgg"))}, models=["resnet_18"])
+
+
+def missing(*files, what="torch"):
+    why = Outcome("import", "unavailable", "missing-dependency", message=f"No module named {what}",
+                  detail=f"Traceback\n  first line\nNo module named {what}")  # fmt: skip
+    return {file: (why, f"{file}:3") for file in files}
+
+
+def test_a_model_that_no_set_could_look_for_is_answered_with_why():
+    with pytest.raises(NothingUsable) as caught:
+        planned({"bare": zoo(errors=missing("a.py", "b.py", "c.py"))}, models=["one"])
+    assert str(caught.value) == (
+        "unknown model 'one': nothing of the zoo could be used:\n"
+        "  bare: No module named torch (a.py:3 and 2 more)"
+    )
+    lost = Zoo({}, {}, Outcome("resolve", "unavailable", "unsatisfiable-pins", message="no wheel"))
+    with pytest.raises(NothingUsable, match="bare: No module named torch.*\n  lost: no wheel"):
+        planned({"lost": lost, "bare": zoo(errors=missing("a.py"))}, models=["one"])
+
+
+def test_a_model_that_may_stand_in_a_broken_file_is_answered_with_the_nearest_and_that():
+    half = zoo(entry("resnet18"), errors=missing("b.py", what="timm"))
+    with pytest.raises(NothingUsable, match="did you mean resnet18.*\n.*timm .b.py:3"):
+        planned({"set": half}, models=["resnet_18"])
+    # What another set could read holds no such model, whatever this one lacks.
+    with pytest.raises(UnknownName, match="did you mean resnet18"):
+        planned({"old": zoo(errors=missing("a.py")), "new": zoo(entry("resnet18"))},
+                models=["resnet_18"])  # fmt: skip
+
+
+def test_what_is_missing_in_every_file_is_printed_once_with_the_files():
+    zoos = {
+        "bare": zoo(errors={**missing("a.py", "b.py"), **missing("c.py", what="timm")}),
+        "sound": zoo(entry("one")),
+    }
+    printed, sections = [], []
+    reporter = types.SimpleNamespace(section=lambda title, **_: sections.append(title),
+                                     write_line=lambda line, **_: printed.append(line))  # fmt: skip
+    run = types.SimpleNamespace(zoos=zoos, folder=None)
+    write_summary(reporter, run, None)
+    assert sections == ["2 zoo files could not be used", "a zoo file could not be used"]
+    assert printed[:3] == ["No module named torch (bare)", "a.py:3, b.py:3", "the first of them:"]
+    assert sum("torch" in line for line in printed) == 2
+    assert "c.py:3 (bare): No module named timm" in printed
 
 
 @pytest.mark.parametrize("model, route, wanted", [

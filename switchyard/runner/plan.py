@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from switchyard import routes as routes_
 from switchyard.runner.precisions import precisions_of
@@ -28,7 +28,26 @@ class Zoo:
 
 
 class NothingUsable(Exception):
-    """No version set of the run could be installed; the message has each one's reason."""
+    """What was asked for cannot be had of any version set of the run; the message has the reason:
+    none could be installed, or what its zoo files could not import."""
+
+
+class ImportFailure(NamedTuple):
+    """One cause for which files of the zoo cannot be used in a version set, and where in each."""
+
+    version_set: str
+    outcome: Outcome
+    places: List[str]
+
+
+def import_failures(zoos: Mapping[str, Zoo]) -> List[ImportFailure]:
+    """Each cause once: where torch is missing it is missing in every file."""
+    found: Dict[Tuple[str, str], ImportFailure] = {}
+    for version_set, zoo in zoos.items():
+        for outcome, where in zoo.errors.values():
+            failure = ImportFailure(version_set, outcome, [])
+            found.setdefault((version_set, outcome.message), failure).places.append(where)
+    return list(found.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,15 +113,15 @@ def plan(
     wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
     Models that take pictures are planned on the ways to TensorFlow, whose preprocessing is another.
     Models tagged ``gpu`` are planned on a CUDA device alone. ``tf32``, ``precisions``: see
-    ``precisions_of``. Raises UnknownName for a model that no set knows,
-    NothingUsable where there is no set that could tell what the zoo holds.
+    ``precisions_of``. Raises UnknownName for a model that no set knows, NothingUsable where files
+    that might hold it cannot be used and where no set could tell what the zoo holds.
     """
     every = union(zoos)
     if not every and all(zoo.unusable for zoo in zoos.values()):
         raise NothingUsable("\n".join(zoo.unusable.detail for zoo in zoos.values()))
     for name in models:
         if name not in every:
-            raise UnknownName("model", name, every)
+            raise _unknown(name, every, zoos)
         if _elsewhere(every[name], device):
             raise NothingUsable(f"model {name!r} is planned on a CUDA device alone: add --gpu")
     cells = []
@@ -130,6 +149,30 @@ def plan(
         asked = " or ".join(precisions)
         raise NothingUsable(f"no cell of these models is {asked}: only float32 models are cast")
     return cells
+
+
+def _unknown(name: str, every: Mapping[str, Any], zoos: Mapping[str, Zoo]) -> Exception:
+    """What to raise for a model that no set knows: where a file could be imported in none, the
+    model may stand in that, and the cause is what is to be said."""
+    read = {description["file"] for description in every.values()}
+    unread = {
+        version_set: Zoo({}, {file: why for file, why in zoo.errors.items() if file not in read})
+        for version_set, zoo in zoos.items()
+    }
+    causes = [
+        f"  {version_set}: {outcome.message} ({places[0]}"
+        + (f" and {len(places) - 1} more)" if len(places) > 1 else ")")
+        for version_set, outcome, places in import_failures(unread)
+    ]
+    if not every:
+        causes += [f"  {key}: {zoo.unusable.message}" for key, zoo in zoos.items() if zoo.unusable]
+    if not causes:
+        return UnknownName("model", name, every)
+    if every:
+        unknown = f"{UnknownName('model', name, every)}; but some of the zoo could not be used:"
+    else:
+        unknown = f"unknown model {name!r}: nothing of the zoo could be used:"
+    return NothingUsable("\n".join([unknown, *causes]))
 
 
 def _elsewhere(description: Mapping[str, Any], device: str) -> bool:

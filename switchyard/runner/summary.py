@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import textwrap
 from typing import Any, List, Mapping, Optional
 
 from switchyard.runner import again
 from switchyard.runner.options import DEFAULT_SET, recorded
+from switchyard.runner.plan import import_failures
 from switchyard.runner.staging import shown
 from switchyard.tables import schema
 from switchyard.vocabulary import CAST
@@ -43,15 +45,25 @@ def run_again(row: Mapping[str, Any], given: Mapping[str, Any] = {}) -> str:
     return again.command(cell, cast, DEFAULT_SET, given)
 
 
+def _write_import_failures(reporter, zoos) -> None:
+    for version_set, outcome, places in import_failures(zoos):
+        if len(places) == 1:
+            reporter.section("a zoo file could not be used", red=True)
+            reporter.write_line(f"{places[0]} ({version_set}): {outcome.message}", red=True)
+        else:
+            reporter.section(f"{len(places)} zoo files could not be used", red=True)
+            reporter.write_line(f"{outcome.message} ({version_set})", red=True)
+            for line in textwrap.wrap(", ".join(places), 96, break_on_hyphens=False):
+                reporter.write_line(line)
+            reporter.write_line("the first of them:")
+        for line in outcome.detail.strip().splitlines()[-3:]:
+            reporter.write_line(f"    {line}")
+
+
 def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     from switchyard.compare import bands, rendering
 
-    for version_set, zoo in run.zoos.items():
-        for outcome, where in zoo.errors.values():
-            reporter.section("a zoo file could not be used", red=True)
-            reporter.write_line(f"{where} ({version_set}): {outcome.message}", red=True)
-            for line in outcome.detail.strip().splitlines()[-3:]:
-                reporter.write_line(f"    {line}")
+    _write_import_failures(reporter, run.zoos)
     if run.folder is None:
         return
     rows, terminal = run.folder.rows(), _terminal(reporter)
