@@ -6,12 +6,14 @@ No run is made here: either the checks are asked directly, or pytest ends before
 from __future__ import annotations
 
 import datetime
+import re
 import subprocess
 import sys
 import types
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from switchyard.runner import options
 from switchyard.runner.session import Run
@@ -151,3 +153,12 @@ def test_results_that_became_unwritable_meanwhile_are_a_usage_error_as_well(tmp_
     run.crew = types.SimpleNamespace(known=list)
     with pytest.raises(pytest.UsageError, match="this is no folder"):
         run.begin([], whole=False)
+
+
+# --- pytest-benchmark's options
+
+
+def test_what_draws_for_the_benchmark_histogram_is_installed_with_switchyard():
+    pyproject = (ROOT / "pyproject.toml").read_text()
+    (one,) = re.findall(r'^ *"(pytest-benchmark\b[^"]*)",$', pyproject, re.MULTILINE)
+    assert Requirement(one).extras == {"histogram"}
