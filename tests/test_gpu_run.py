@@ -9,6 +9,7 @@ a card, and the path has never run on one.
 from __future__ import annotations
 
 import csv
+import json
 import os
 import pickle
 import subprocess
@@ -81,8 +82,10 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     assert ort["verdict"] == "excellent" and ort["latency_from_host_median_ms"]
     assert ort["latency_graph_median_ms"]
     (folder,) = on_fake_card.results.iterdir()
-    (recording,) = (folder / "memory").iterdir()
+    recording, profile = sorted((folder / "memory").iterdir())
     assert recording.name == "tiny_mlp-torch-eager.float32.pickle"
+    assert profile.name == "tiny_mlp-torchscript-ort.float32.json"
+    assert any("mem_arena_held" in one.get("args", {}) for one in json.loads(profile.read_text()))
     with open(recording, "rb") as file:  # which this test's own run wrote
         (frame,) = pickle.load(file)["device_traces"][0][0]["frames"]
     assert frame["filename"] == "switchyard/runtimes/torch_cuda.py"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import os
 import pickle
+import socket
 import subprocess
 
 import pandas
@@ -125,6 +126,18 @@ def test_what_torch_recorded_is_in_the_form_of_its_viewer(ended):
     names = {frame["filename"] for frame in frames}
     assert "switchyard/worker/measuring.py" in names and "torch/nn/modules/module.py" in names
     assert not [name for name in names if name.startswith("/")]
+
+
+def test_what_the_others_recorded_is_their_profilers_and_names_no_machine(ended):
+    folder = ended.folder / "memory"
+    names = {path.name.split(".", 2)[-1] for path in folder.iterdir()}
+    assert names == {"pickle", "json", "xplane.pb"}
+    trace = (folder / "products-products-tf.float32.xplane.pb").read_bytes()
+    assert b"MemoryAllocation" in trace and b"GPU_0_bfc" in trace
+    profile = (folder / "products-torchscript-ort.float32.json").read_text()
+    assert '"CUDAExecutionProvider"' in profile and "mem_arena_held" in profile
+    for private in (socket.gethostname(), os.path.expanduser("~")):
+        assert private not in profile and private.encode() not in trace, private
 
 
 def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(on_card):

@@ -131,12 +131,14 @@ class Measurements:
         return {"ratio_to_native": own["latency_median_ms"] / base["latency_median_ms"]}
 
     def _record_memory(self, planned: Planned, job: Mapping[str, Any], learnt: OnDevice) -> None:
-        """Beside the table: ``memory/MODEL-ROUTE.PRECISION.pickle``, for torch's own viewer."""
-        run = self._run
-        if run.runtimes[planned.route.runtime].format != "torch":
-            learnt.messages.append("record: only torch keeps one")
+        """Beside the table: ``memory/MODEL-ROUTE.PRECISION.`` and ``pickle`` for torch's own
+        viewer, ``xplane.pb`` for TensorBoard's, ``json``, ONNX Runtime's profile."""
+        run, runtime = self._run, self._run.runtimes[planned.route.runtime]
+        if not runtime.recording:
+            learnt.messages.append(f"record: {runtime.name} keeps none")
             return
-        path = run.folder.path / "memory" / f"{planned.cell.short}.{planned.cell.precision}.pickle"
+        name = f"{planned.cell.short}.{planned.cell.precision}.{runtime.recording}"
+        path = run.folder.path / "memory" / name
         with run.crew.gate.alone():
             reason = record(self._standby.take(self._key(planned)), job, path)
         if reason:

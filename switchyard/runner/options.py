@@ -62,7 +62,7 @@ def add(parser: pytest.Parser) -> None:
     option("--device", default=None, metavar="DEVICE",
            help="cpu (default), cuda or cuda:N")  # fmt: skip
     option("--record-memory", action="store_true",
-           help="with --gpu: keep each torch cell's allocations, as torch's viewer opens them")
+           help="with --gpu: keep each cell's allocations, as its framework's viewer opens them")
     option("--tf32", action="store_true",
            help="with --gpu: every float32 model also with TF32 on, as cells of their own")
     option("--precision", action="append", default=[], metavar="NAME",

@@ -131,6 +131,12 @@ class Session:
         Empty where of no session anything is said."""
         return []
 
+    def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Write the allocations to ``path``, in the framework's own format: those remembered since
+        ``Runtime.record``, else those of ``runs``, the feeds of one after the other. Raises what
+        the framework raises, and TypeError where it keeps no record."""
+        raise TypeError(f"{type(self).__name__} keeps no record of its allocations")
+
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         """The row's columns of where ``feeds`` are computed. Raises what asking raises."""
         return {}
@@ -140,7 +146,8 @@ class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
     a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others. ``apart``:
     it has the model built in a process of its own, and is given a Recipe in its place. ``graphs``:
-    its sessions can be replayed from a CUDA graph."""
+    its sessions can be replayed from a CUDA graph. ``recording``: how the name of a file ends in
+    which its allocations on a device are kept, empty where none is."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -152,6 +159,7 @@ class Runtime:
     elsewhere: ClassVar[str] = ""
     apart: ClassVar[bool] = False
     graphs: ClassVar[bool] = False
+    recording: ClassVar[str] = ""
 
     def lacks(self, target: Target) -> str:
         """Why the installed packages cannot run on ``target``, empty where they can. Asked for
@@ -191,12 +199,7 @@ class Runtime:
         return {}
 
     def record(self) -> None:
-        """From now on remember every allocation. Raises TypeError where there is no record."""
-        raise TypeError(f"{self.name} keeps no record of its allocations")
-
-    def write_record(self, path: str) -> None:
-        """Write what was remembered. Raises TypeError as ``record`` does."""
-        raise TypeError(f"{self.name} keeps no record of its allocations")
+        """From now on remember every allocation, where that has to be said before."""
 
 
 def loaded(runtime: Runtime, artefact, model, target: Target) -> Session:

@@ -106,6 +106,7 @@ def session_options() -> Any:
 
 class OnnxRuntimeCpu(Runtime):
     graphs = True
+    recording = "json"
     name = "ort"
     format = "onnx"
     tier = "smoke"

@@ -241,17 +241,29 @@ class CudaSession(OrtSession):
         if self._made_from[2] == TENSORRT:
             return []
 
+        return arena_of_runs(self._profiled(self._one_after_the_other(runs)))
+
+    def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        """Its profile, which says since 1.28 what the arena holds behind each node. Raises
+        TypeError of TensorRT's sessions."""
+        if self._made_from[2] == TENSORRT:
+            return super().write_record(path, runs)
+        self._profiled(self._one_after_the_other(runs), keep=path)
+
+    def _one_after_the_other(
+        self, runs: Sequence[Mapping[str, np.ndarray]]
+    ) -> Callable[[Any], None]:
         def bound(session: Any) -> None:
             for feeds in runs:
                 binding = self._bind(feeds, session)  # the last one's outputs go with it
                 session.run_with_iobinding(binding)
                 binding.synchronize_outputs()
 
-        return arena_of_runs(self._profiled(bound))
+        return bound
 
-    def _profiled(self, use: Callable[[Any], None]) -> List[Dict[str, Any]]:
-        """The profile's events of what ``use`` does with a second session: the one that is timed
-        writes none."""
+    def _profiled(self, use: Callable[[Any], None], keep: str = "") -> List[Dict[str, Any]]:
+        """The profile's events of what ``use`` does with a second session, since the one that is
+        timed writes none; the profile itself goes to ``keep``."""
         with tempfile.TemporaryDirectory(prefix="switchyard-profile-") as folder:
             session = _session(
                 *self._made_from,
@@ -259,7 +271,10 @@ class CudaSession(OrtSession):
                 profile_file_prefix=os.path.join(folder, "ort"),
             )
             use(session)
-            return json.loads(pathlib.Path(session.end_profiling()).read_text())
+            profile = session.end_profiling()
+            if keep:
+                shutil.copyfile(profile, keep)
+            return json.loads(pathlib.Path(profile).read_text())
 
 
 def _bound_to(session: Any, feeds: Mapping[str, np.ndarray]) -> Any:

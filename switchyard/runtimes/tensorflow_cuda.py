@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -98,6 +98,11 @@ def session_on_gpu(
             found = self._signature(**self._constants(feeds))
             _waiting(tf)(found)
             return found
+
+        def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:
+            from switchyard.runtimes import tensorflow_trace
+
+            tensorflow_trace.keep(lambda: [self.run(feeds) for feeds in runs], path)
 
         def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
             from switchyard.runtimes import tensorflow_placement

@@ -70,6 +70,7 @@ class TensorFlowSession(Session):
 
 class TensorFlowSavedModel(Runtime):
     name = "tf"
+    recording = "xplane.pb"
     format = "saved_model"
     tier = "quick"
     requires = ("tensorflow",)

@@ -23,7 +23,21 @@ ALLOCATOR, LEVEL = "GPU_", 2
 
 def during(call: Callable[[], Any]) -> List[Dict[str, Any]]:
     """The allocator's events of one call, in order: ``event`` and the trace's own names. Raises
-    what the profiler raises, and ImportError where this TensorFlow has its messages elsewhere."""
+    what ``traced`` does."""
+    return in_order(traced(call).planes)
+
+
+def keep(call: Callable[[], Any], path: str) -> None:
+    """Write the trace of one call, as TensorBoard's profiler opens it, without this machine's
+    name. Raises what ``traced`` does, and OSError."""
+    space = traced(call)
+    del space.hostnames[:]
+    pathlib.Path(path).write_bytes(space.SerializeToString())
+
+
+def traced(call: Callable[[], Any]) -> Any:
+    """The trace (XSpace) of one call. Raises what the call and the profiler raise, and ImportError
+    where this TensorFlow has its messages elsewhere."""
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -40,7 +54,7 @@ def during(call: Callable[[], Any]) -> List[Dict[str, Any]]:
         space = xplane_pb2.XSpace()
         for path in pathlib.Path(folder).glob("**/*.xplane.pb"):
             space.MergeFromString(path.read_bytes())
-    return in_order(space.planes)
+    return space
 
 
 def in_order(planes: Iterable[Any]) -> List[Dict[str, Any]]:

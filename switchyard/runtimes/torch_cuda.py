@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,7 @@ class TorchRuntime(Runtime):
     """What torch's runtimes have in common on a CUDA device."""
 
     graphs = True
+    recording = "pickle"
 
     def lacks(self, target: Target) -> str:
         import torch
@@ -73,9 +74,6 @@ class TorchRuntime(Runtime):
 
     def record(self) -> None:
         torch_recording.begin()
-
-    def write_record(self, path: str) -> None:
-        torch_recording.write(path)
 
 
 def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float]]:
@@ -230,6 +228,9 @@ class CudaSession(Session):
             torch.cuda.synchronize()
 
         return once
+
+    def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:
+        torch_recording.write(path)
 
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         import torch

@@ -37,6 +37,9 @@ def memory_after(
 #: others show without.
 WATCHED_RUNS = 3
 
+#: Times that the example and another size are run in turn.
+VARIED_RUNS = 10
+
 #: Replays before those that count.
 WARM_REPLAYS = 5
 
@@ -169,7 +172,7 @@ class Measured:
 
         runs = [self._feeds("example")] * WATCHED_RUNS
         if job["runs"] == "varied":
-            runs = [self._feeds("example"), self._feeds(RESIZED)] * 10
+            runs = [self._feeds("example"), self._feeds(RESIZED)] * VARIED_RUNS
         try:
             said = self._loaded.session.memory_over(runs)
         except Exception as error:
@@ -205,7 +208,7 @@ class Measured:
         if RESIZED not in self._reference.probes:
             return {"device": {}, "message": "the model declares no other size"}
         both = [self._feeds("example"), self._feeds(RESIZED)]
-        for _ in range(10):
+        for _ in range(VARIED_RUNS):
             for feeds in both:
                 self._loaded.session.run(feeds)
         call = functools.partial(self._loaded.session.run, both[-1])
@@ -221,8 +224,13 @@ class Measured:
         return {"device": {**self._device_memory(), **held}}
 
     def record(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Write the allocator's history since ``load`` to ``path``, in the framework's format."""
-        self._runtime.write_record(job["path"])
+        """Write the allocator's history to ``path``, in the framework's format: since ``load``, or
+        of runs of the example and of another size in turn."""
+        from switchyard.worker.drawing import RESIZED
+
+        sizes = ["example", *([RESIZED] if RESIZED in self._reference.probes else [])]
+        runs = [self._feeds(size) for size in sizes] * VARIED_RUNS
+        self._loaded.session.write_record(job["path"], runs)
         return {}
 
 
