@@ -151,22 +151,23 @@ def done(results):
             if e["event"] == "state" and e["state"] == "done"}  # fmt: skip
 
 
-@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(bench, zoo, ending):
     arguments = arguments_of(zoo, bench)
     process = bench.start(*arguments, files=["bench/"])
     assert until(lambda: done(process.results), process), process.log.read_text()
     process.send_signal(ending)
     ended = bench.end(process)
-    assert ended.status == (2 if ending == signal.SIGINT else -9)
+    told = ending != signal.SIGKILL
+    assert ended.status == (2 if told else -9)
     assert ended.left_behind() == []
     finished = done(ended.results)
     assert finished and len(finished) < 4
     answered = answer_times(ended.folder)
     assert set(answered) > finished
 
-    before = {cell: ended.rows[cell] for cell in finished} if ending == signal.SIGINT else {}
-    if ending == signal.SIGINT:
+    before = {cell: ended.rows[cell] for cell in finished} if told else {}
+    if told:
         states = {cell: row["state"] for cell, row in ended.rows.items()}
         assert {c for c, state in states.items() if state == "done"} == finished
         assert "running" not in states.values()

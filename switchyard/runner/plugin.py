@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import pathlib
+import signal
+import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
@@ -161,9 +163,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if cells:
         counts = _count_items(session.items)
         every = sum(asks(suite, planned) for planned in run.planned for suite in SUITES)
+        _end_as_by_ctrl_c(session.config)
         run.begin(list(cells.values()), whole=sum(counts.values()) == every)
         session.config.stash[REMAINING] = counts
         _spare_the_screen(session.config, len(cells))
+
+
+def _end_as_by_ctrl_c(config: pytest.Config) -> None:
+    """A run that is told to end (CI's cancel, ``timeout``) ends as by Ctrl-C: its table and its
+    provenance are closed, nothing of it stays behind, and it can be gone on with."""
+
+    def interrupt(number, frame) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, interrupt)
+        config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
 
 
 REMAINING = pytest.StashKey[Dict[Cell, int]]()
