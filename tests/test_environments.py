@@ -338,3 +338,10 @@ def test_a_cell_says_itself_whether_it_is_computed_in_tf32(tiny, monkeypatch, tm
     made = environments.provision(tiny, "core", lambda line: None)
     monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
     assert "NVIDIA_TF32_OVERRIDE" not in environment_variables(made, tmp_path, tmp_path)
+
+
+def test_what_the_driver_compiles_is_kept_for_each_environment(tiny, tmp_path):
+    made = environments.provision(tiny, "core", lambda line: None)
+    found = environment_variables(made, tmp_path, tmp_path / "cache")
+    assert found["CUDA_CACHE_PATH"] == str(tmp_path / "cache" / "cuda" / made.fingerprint)
+    assert 2**30 < int(found["CUDA_CACHE_MAXSIZE"]) < 2**32

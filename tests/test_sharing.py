@@ -171,6 +171,10 @@ def test_all_are_tried_and_caps_come_from_what_was_seen_alone(tried):
     enters = [job["tenants"] for one in processes for do, job in one.asked if do == "enter"]
     limits = {(name, job["memory_limit_mib"]) for each in enters for name, job in each.items()}
     assert (TORCH, 100.0) in limits and (TENSORFLOW, None) in limits
+    # Whose memory is short on purpose, by a cap or a neighbour that takes nearly all, is told so.
+    short = [job["short"] for one in processes for do, job in one.asked if do == "enter"]
+    assert short == [one.cap is not None or not one.growth for one in ARRANGEMENTS
+                     for _ in range(one.processes)]  # fmt: skip
     assert len(processes) == sum(one.processes for one in ARRANGEMENTS)
     expandable = [one for one in processes if "PYTORCH_ALLOC_CONF" in one.variables]
     assert len(expandable) == sum(one.expandable for one in ARRANGEMENTS)

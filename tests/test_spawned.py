@@ -17,6 +17,7 @@ from switchyard.runner import environments
 from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Limits, ServerLost, Worker
+from switchyard.worker.server import device_variables
 from switchyard.worker.touching import open_devices
 
 TOUCHES = """
@@ -161,3 +162,10 @@ def test_open_devices_are_read_from_the_descriptors(tmp_path):
         (tmp_path / str(number)).symlink_to(target)
     assert open_devices(str(tmp_path)) == ["/dev/nvidia0", "/dev/nvidiactl"]
     assert open_devices(str(tmp_path / "nowhere")) == []
+
+
+def test_only_what_is_asked_on_a_device_waits_for_each_launch():
+    assert device_variables({"do": "ask", "device": "cuda"}) == {"CUDA_LAUNCH_BLOCKING": "1"}
+    assert device_variables({"do": "lacks", "device": "cuda"}) == {}
+    for job_ in ({"do": "convert"}, {"do": "ask", "device": "cpu"}):
+        assert device_variables(job_) == {"CUDA_VISIBLE_DEVICES": "-1"}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import types
 
+import pytest
+
 from switchyard import hops, runtimes
 from switchyard.routes import named
 from switchyard.runner import yard
@@ -56,3 +58,20 @@ def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
 def test_what_a_route_costs_most_is_started_first():
     first = yard._Work(lambda: None, after=[yard._Work(lambda: None, tier) for tier in COSTS])
     assert [work.tier for work in first.dearest_first()] == list(reversed(COSTS))
+
+
+@pytest.mark.parametrize("card, side_by_side", [
+    (None, 12),
+    (types.SimpleNamespace(memory_mib=81_559, exclusive=False), 9),
+    (types.SimpleNamespace(memory_mib=4_096, exclusive=False), 1),
+    (types.SimpleNamespace(memory_mib=81_559, exclusive=True), 1),
+])  # fmt: skip
+def test_as_many_are_asked_on_a_card_at_once_as_it_takes(tmp_path, card, side_by_side):
+    crew = Crew(tmp_path)
+    crew.card = card
+    yard = Yard(crew, {}, runtimes.builtin(), [], 12, lambda text: lambda: None)
+    taken = 0
+    while yard._turns.acquire(blocking=False):
+        taken += 1
+    yard.close()
+    assert taken == side_by_side

@@ -21,7 +21,7 @@ import socket
 import sys
 import time
 import traceback
-from typing import Any, Dict, Iterable, List, Set
+from typing import Any, Dict, Iterable, List, Mapping, Set
 
 from switchyard import wire
 from switchyard.worker.spawned import become
@@ -111,6 +111,17 @@ def preload(modules: List[str]) -> Dict[str, Dict[str, str]]:
     return found
 
 
+def device_variables(job: Mapping[str, Any]) -> Dict[str, str]:
+    """What a job's process has to have in its environment before CUDA could be started."""
+    if job.get("device", "cpu") == "cpu":  # what is made on the CPU cannot even see the card
+        return {"CUDA_VISIBLE_DEVICES": "-1"}
+    if job["do"] == "ask":
+        # Nothing is timed there but whose nodes take how long (``placement``): a node on the device
+        # then takes until it is done, not until it is launched.
+        return {"CUDA_LAUNCH_BLOCKING": "1"}
+    return {}
+
+
 def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> None:
     """In the forked child: do the job, send its result, and end. Never returns."""
     status = 1
@@ -125,13 +136,7 @@ def run_child(message: Dict[str, Any], result: int, log: int, server: int) -> No
         os.dup2(empty, 0)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        if message["job"].get("device", "cpu") == "cpu":
-            # Before CUDA could be started: what is made on the CPU cannot even see the card.
-            os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        elif message["job"]["do"] == "ask":
-            # Nothing is timed here but whose nodes take how long (``placement``): a node on the
-            # device then takes until it is done, not until it is launched.
-            os.environ["CUDA_LAUNCH_BLOCKING"] = "1"
+        os.environ.update(device_variables(message["job"]))
         from switchyard.worker import jobs
 
         outcome = jobs.run(message["job"])
