@@ -92,7 +92,7 @@ class Process:
 
     def ask(self, do, **job):
         self.asked.append((do, job))
-        reply = self.replies.get(do, {})
+        reply = self.replies.get(job["series"] if do == "aside" else do, {})
         if isinstance(reply, Exception):
             raise reply
         return {"ok": True, "device": {}, "durations_s": [0.002], **reply}
@@ -134,7 +134,8 @@ def test_one_that_is_always_disturbed_is_noisy_at_last_and_keeps_its_durations()
 def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_disturbed():
     quiet = dataclasses.replace(QUIET, processes={OWN: 64.0})
     seen = dataclasses.replace(quiet, processes={OWN: 64.0, 8: 64.0})
-    process = Process(graph={"durations_s": [], "message": "none offered"})
+    nothing = {"durations_s": [], "message": "none offered"}
+    process = Process(graph=nothing)
     # Made (2), the first set (2), ``device`` (2); then another process comes and stays.
     watch = Watch(Card(QUIET, *[quiet] * 5, seen), process)
     watch.sample_set(5, burst)
@@ -144,7 +145,7 @@ def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_dist
     assert watch.found.noisy == "series from_host: 1 other process(es) on the card"
     assert (watch.found.retaken, watch.found.foreign) == (RETAKEN_AT_MOST, 1)
     # What is not offered is not asked for again, whatever goes on.
-    assert [do for do, _ in process.asked].count("graph") == 1
+    assert [job["series"] for do, job in process.asked if do == "aside"] == ["graph"]
 
 
 def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
@@ -152,18 +153,29 @@ def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
     process = Process(vary=no, leak=Ended("timeout", "no end after 300 s"))
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "from_host"])
-    assert watch.found.series == {"from_host": [0.002], "graph": [0.002]}
+    assert watch.found.series == {name: [0.002] for name in ("from_host", "device", "graph")}
     assert watch.found.messages == ["varied: device-oom: CUDA out of memory",
                                     "leak: timeout: no end after 300 s"]  # fmt: skip
     assert set(watch.found.memory) == {"import", "after_runs", "released"}
 
 
-def test_the_graph_is_asked_for_when_all_memory_was_read_and_none_offered_is_no_series():
+def test_what_takes_a_session_of_its_own_comes_when_all_memory_was_read():
     nothing = {"durations_s": [], "message": "tf offers no CUDA graphs"}
     watch = Watch(Card(QUIET), process := Process(graph=nothing))
     watch.others(5, ["resident"])
-    assert [do for do, _ in process.asked][-2:] == ["release", "graph"]
-    assert watch.found.series == {} and watch.found.messages == ["graph: tf offers no CUDA graphs"]
+    asked = [(do, job.get("series")) for do, job in process.asked]
+    assert asked[-3:] == [("release", None), ("aside", "device"), ("aside", "graph")]
+    # None offered is no series, and a sentence.
+    assert watch.found.series == {"device": [0.002]}
+    assert watch.found.messages == ["graph: tf offers no CUDA graphs"]
+
+
+def test_a_series_of_the_session_that_failed_is_not_asked_of_another():
+    process = Process(burst=Ended("timeout", "no end after 300 s"))
+    watch = Watch(Card(QUIET), process)
+    watch.others(5, ["resident", "device"])
+    assert [job["series"] for do, job in process.asked if do == "aside"] == ["graph"]
+    assert watch.found.messages == ["series device: timeout: no end after 300 s"]
 
 
 def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
@@ -175,7 +187,7 @@ def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
     watch = Watch(Card(dataclasses.replace(QUIET, used_mib=900)), process)
     watch.others(5, ["resident"])
     asked = [do for do, _ in process.asked]
-    assert asked == ["device_memory", "vary", "leak", "over", "over", "release", "graph"]
+    assert asked == ["device_memory", "vary", "leak", "over", "over", "release", *["aside"] * 2]
     assert [job["runs"] for do, job in process.asked if do == "over"] == ["example", "varied"]
     for point in ("after_runs", "varied"):
         found = watch.found.memory[point]

@@ -66,6 +66,18 @@ def test_torchs_allocator_and_events_say_what_they_say_in_other_versions(set_and
     assert kept["segments"] and any(one.get("frames") for one in kept["device_traces"][0])
 
 
+def test_onnx_runtime_has_the_options_that_a_series_takes_or_says_that_it_has_not(set_and_run):
+    name, ended = set_and_run
+    row = ended.rows["products-torchscript-ort"]
+    if row["verdict"] == "failed":
+        pytest.skip(row["message"])
+    # A graph is replayed, which computes nothing on this card: 1.15 would have taken no graph.
+    assert float(row["latency_graph_median_ms"]) < float(row["latency_median_ms"]) / 10
+    no_stream = "device: onnxruntime 1.15.1 has no user_compute_stream"
+    assert (no_stream in row["gpu_message"]) == (name == "torch2.0-tf2.13")
+    assert bool(row["latency_device_median_ms"]) == (name != "torch2.0-tf2.13")
+
+
 def test_what_a_compiled_model_leaves_on_the_card_when_it_is_gone(set_and_run):
     name, ended = set_and_run
     row = ended.rows["products-torch-compile"]

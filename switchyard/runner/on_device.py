@@ -26,6 +26,9 @@ HELD_SHARE = 0.01
 #: The series beside the one of inputs that lie on the device.
 OTHER_SERIES = ("device", "from_host")
 
+#: Those that the model may have to be loaded once more for.
+SERIES_ASIDE = ("device", "graph")
+
 
 @dataclasses.dataclass
 class OnDevice:
@@ -185,8 +188,8 @@ class Watch:
         return reply
 
     def others(self, count: int, known: List[str]) -> None:
-        """The other series, memory and leak after them, and the CUDA graph at the end, since it
-        holds memory of its own; see the module's docstring."""
+        """The other series, memory and leak after them, and at the end the series that take a
+        session of their own, which holds memory of its own; see the module's docstring."""
         for name in OTHER_SERIES:
             if name in known:
                 reply = self._series(f"series {name}", do="burst", n=count, series=name)
@@ -209,11 +212,14 @@ class Watch:
                 self._keep(point, reply["device"])
                 self._explain(point, reply)
         self._point("released", do="release")
-        reply = self._series("graph", do="graph", n=count)
-        if reply and reply["durations_s"]:
-            self.found.series["graph"] = reply["durations_s"]
-        elif reply:
-            self.found.messages.append(f"graph: {reply['message']}")
+        for name in SERIES_ASIDE:
+            if name in known:
+                continue
+            reply = self._series(name, do="aside", series=name, n=count)
+            if reply and reply["durations_s"]:
+                self.found.series[name] = reply["durations_s"]
+            elif reply:
+                self.found.messages.append(f"{name}: {reply['message']}")
 
     def _point(self, point: str, **job: Any) -> Optional[Dict[str, Any]]:
         reply = self._ask(point, **job)

@@ -77,6 +77,10 @@ class ProviderFallback(RuntimeError):
     stage = "load"
 
 
+class NotOffered(RuntimeError):
+    """A series cannot be timed by the installed version, whatever the model."""
+
+
 def native_words(limit: int = 4000) -> str:
     """The end of what this process wrote to stderr where that is a file: native code says
     there, and nowhere else, why a library did not load. Empty where it cannot be read."""
@@ -117,10 +121,15 @@ class Session:
         their memory for as long as somebody keeps them."""
         return self.run(feeds)
 
-    def graphed(self, feeds: Mapping[str, np.ndarray]) -> Optional[Callable[[], Any]]:
-        """``resident``, replayed from a CUDA graph; None where the runtime offers none. Raises
-        what capturing raises, above all for a model that waits for the device meanwhile."""
-        return None
+    def between_events(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], float]:
+        """``device`` of ``series``, where it takes a session that is made for it. Raises
+        NotOffered, and what making it raises."""
+        raise TypeError(f"{type(self).__name__} has no time between events")
+
+    def graphed(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
+        """``resident``, replayed from a CUDA graph. Raises what capturing raises, above all for a
+        model that waits for the device meanwhile."""
+        raise TypeError(f"{type(self).__name__} has no CUDA graphs")
 
     def memory_over(
         self, runs: Sequence[Mapping[str, np.ndarray]]
@@ -145,9 +154,10 @@ class Session:
 class Runtime:
     """``format`` is what it loads. ``tier``, ``environment``, ``requires``, ``preloads``: as for
     a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others. ``apart``:
-    it has the model built in a process of its own, and is given a Recipe in its place. ``graphs``:
-    its sessions can be replayed from a CUDA graph. ``recording``: how the name of a file ends in
-    which its allocations on a device are kept, empty where none is."""
+    it has the model built in a process of its own, and is given a Recipe in its place. ``aside``:
+    what can be timed on a device with the model loaded once more for it: ``device`` if its sessions
+    have ``between_events``, ``graph`` if they can be ``graphed``. ``recording``: how the name of a
+    file ends in which its allocations on a device are kept, empty where none is."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -158,7 +168,7 @@ class Runtime:
     devices: ClassVar[Tuple[str, ...]] = ("cpu", "cuda")
     elsewhere: ClassVar[str] = ""
     apart: ClassVar[bool] = False
-    graphs: ClassVar[bool] = False
+    aside: ClassVar[Tuple[str, ...]] = ()
     recording: ClassVar[str] = ""
 
     def lacks(self, target: Target) -> str:

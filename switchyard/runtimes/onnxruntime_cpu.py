@@ -105,7 +105,7 @@ def session_options() -> Any:
 
 
 class OnnxRuntimeCpu(Runtime):
-    graphs = True
+    aside = ("device", "graph")
     recording = "json"
     name = "ort"
     format = "onnx"

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 from switchyard.manifest import Artefact
 from switchyard.runtimes import (
     DeviceUnavailable,
+    NotOffered,
     ProviderFallback,
     Runtime,
     Session,
@@ -26,10 +27,13 @@ from switchyard.runtimes import (
 )
 from switchyard.runtimes.onnxruntime_cpu import OrtSession, room_for, session_options, value
 
-DEVICE, TF32, GRAPH = "cuda", "use_tf32", "enable_cuda_graph"
+DEVICE, TF32, GRAPH, STREAM = "cuda", "use_tf32", "enable_cuda_graph", "user_compute_stream"
 CUDA, TENSORRT, CPU = (
     "CUDAExecutionProvider", "TensorrtExecutionProvider", "CPUExecutionProvider"
 )  # fmt: skip
+
+#: Of a run: it returns once all of it is launched.
+NOT_WAITED_FOR = "disable_synchronize_execution_providers"
 
 #: Where it is 0 none of NVIDIA's libraries uses TF32, whatever they are told.
 TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
@@ -69,21 +73,30 @@ def load(artefact: Artefact, target: Target, provider: str = CUDA) -> "CudaSessi
     return CudaSession(str(artefact.file("onnx")), target, provider)
 
 
-def _providers(
-    target: Target, provider: str, graph: bool = False, engines: str = ""
-) -> List[Any]:
-    """``engines``: a folder from which TensorRT takes the engine that a session before built."""
+def _providers(target: Target, provider: str, engines: str, more: Mapping[str, Any]) -> List[Any]:
+    """``engines``: a folder from which TensorRT takes the engine that a session before built.
+    ``more``: of the CUDA provider."""
     # TF32 is on unless it is switched off, and a float32 cell is about float32.
-    cuda = (CUDA, {"device_id": 0, TF32: int(target.tf32), **({GRAPH: 1} if graph else {})})
+    cuda = (CUDA, {"device_id": 0, TF32: int(target.tf32), **more})
     if provider == CUDA:
         return [cuda, CPU]
     kept = {"trt_engine_cache_enable": True, "trt_engine_cache_path": engines} if engines else {}
     return [(provider, {"device_id": 0, **kept}), cuda, CPU]
 
 
-def _without_tf32(providers: List[Any]) -> List[Any]:
+def _dropped(session: Any, providers: List[Any]) -> Set[str]:
+    """Names of the CUDA provider's options that are among ``providers`` and unknown to the version
+    of ``session``, which was made without any: 1.15 drops all where it does not know one."""
+    asked = dict(one for one in providers if isinstance(one, tuple)).get(CUDA, {})
+    has = session.get_provider_options().get(CUDA, {})
+    if all(has.get(name) == str(wanted) for name, wanted in asked.items()):
+        return set()
+    return set(asked) - set(has)
+
+
+def _without(unknown: Set[str], providers: List[Any]) -> List[Any]:
     return [
-        (one[0], {name: value for name, value in one[1].items() if name != TF32})
+        (one[0], {name: value for name, value in one[1].items() if name not in unknown})
         if isinstance(one, tuple)
         else one
         for one in providers
@@ -116,7 +129,7 @@ def _session(
     target: Target,
     provider: str,
     engines: str = "",
-    graph: bool = False,
+    more: Optional[Mapping[str, Any]] = None,
     **options: Any,
 ) -> Any:
     _settle_tf32(target)
@@ -126,7 +139,7 @@ def _session(
     settings = session_options()
     for name, setting in options.items():
         setattr(settings, name, setting)
-    wanted = _providers(target, provider, graph, engines)
+    wanted = _providers(target, provider, engines, more or {})
 
     def create(providers: List[Any]) -> Any:
         # Without enable_fallback=0 a provider that fails to start is replaced by the CPU's.
@@ -139,8 +152,14 @@ def _session(
     except Exception as error:
         if TF32 not in str(error):  # a version that does not know the option names it
             raise
-        session = create(_without_tf32(wanted))
+        session = create(_without({TF32}, wanted))
     found = list(session.get_providers())
+    unknown = _dropped(session, wanted) if provider in found else set()
+    lacking = unknown.intersection(more or ())
+    if lacking:
+        raise NotOffered(f"onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}")
+    if unknown:
+        session = create(_without(unknown, wanted))
     if provider not in found:
         words = native_words()
         reason = _UNLOADED.search(words)
@@ -185,14 +204,24 @@ class CudaSession(OrtSession):
 
         return {"resident": once, "from_host": from_host}
 
-    def graphed(self, feeds: Mapping[str, np.ndarray]) -> Optional[Callable[[], Any]]:
+    def between_events(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], float]:
+        """By a session of its own, which computes on a stream that it was given."""
+        import onnxruntime
+
+        from switchyard.runtimes.cuda_events import Stream
+
+        stream = Stream()
+        session = _session(*self._made_from, more={STREAM: str(stream.address)})
+        binding, options = self._bind(feeds, session), onnxruntime.RunOptions()
+        options.add_run_config_entry(NOT_WAITED_FOR, "1")
+        return lambda: stream.seconds(lambda: session.run_with_iobinding(binding, options))
+
+    def graphed(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         """By a session of its own, which keeps what its second run does; raises where a node
         is not the CUDA provider's.
         https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"""
-        if self._made_from[2] == TENSORRT:
-            return None
         answers = self.run(feeds)
-        session = _session(*self._made_from, graph=True)
+        session = _session(*self._made_from, more={GRAPH: 1})
         binding = session.io_binding()
         # A graph has addresses: inputs and outputs lie where they are for all its runs.
         inputs = {name: value(array, DEVICE) for name, array in feeds.items()}

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import ProviderFallback, Runtime, Session, Target, torch_recording
+from switchyard.runtimes import (
+    ProviderFallback,
+    Runtime,
+    Session,
+    Target,
+    cuda_events,
+    torch_recording,
+)
 from switchyard.worker import fragmentation
 
 DEVICE = "cuda"
-
 
 _MIB = 1024 * 1024
 
 #: Calls on a stream of their own before a capture, as torch's documentation has it.
 BEFORE_CAPTURE = 3
 
-#: Cycles a second of the fastest card's clock, and the longest that a card is kept waiting, s.
-FASTEST_CLOCK, LONGEST_LEAD = 2.5e9, 0.1
+#: Cycles a second of the fastest card's clock.
+FASTEST_CLOCK = 2.5e9
 
 #: Figure -> key of ``torch.cuda.memory_stats()`` in bytes, and those that are counts.
 _BYTES = {
@@ -37,7 +42,7 @@ _COUNTS = {"alloc_retries": "num_alloc_retries", "ooms": "num_ooms"}
 class TorchRuntime(Runtime):
     """What torch's runtimes have in common on a CUDA device."""
 
-    graphs = True
+    aside = ("graph",)
     recording = "pickle"
 
     def lacks(self, target: Target) -> str:
@@ -117,22 +122,6 @@ def _tensors_of(module: Any):
     yield from module.buffers()
 
 
-def lead(launch: Callable[[], Any]) -> int:
-    """Cycles of a wait on the card that outlasts the host's ``launch`` of one call, so that all of
-    it lies queued when the wait ends: between events around it is then what the card takes, and
-    not the gaps of a host that launches slower than the card works. The blocking kernel of
-    https://github.com/NVIDIA/nvbench does the same."""
-    import torch
-
-    found = []
-    for _ in range(3):
-        torch.cuda.synchronize()
-        started = time.perf_counter()
-        launch()
-        found.append(time.perf_counter() - started)
-    return int(2 * min(*found, LONGEST_LEAD) * FASTEST_CLOCK)
-
-
 class CudaSession(Session):
     """Calls the module on the device; every timed call waits for the device."""
 
@@ -186,7 +175,8 @@ class CudaSession(Session):
 
         def between_events() -> float:
             if not leads:  # once it is warm: not when the series are made
-                leads.append(lead(launch))
+                waited = cuda_events.lead(launch, torch.cuda.synchronize)
+                leads.append(int(waited * FASTEST_CLOCK))
             begin = torch.cuda.Event(enable_timing=True)
             end = torch.cuda.Event(enable_timing=True)
             torch.cuda._sleep(leads[0])

@@ -40,8 +40,11 @@ WATCHED_RUNS = 3
 #: Times that the example and another size are run in turn.
 VARIED_RUNS = 10
 
-#: Replays before those that count.
-WARM_REPLAYS = 5
+#: Calls of a session that was made for one series, before those that count.
+WARM_CALLS = 5
+
+#: What a runtime lacks that does not offer a series.
+OFFERED = {"device": "time between CUDA events", "graph": "CUDA graphs"}
 
 
 def timed(call: Callable[[], Any], n: int, itself: bool = False) -> List[float]:
@@ -134,18 +137,24 @@ class Measured:
         series = job.get("series", "resident")
         return {"durations_s": timed(self._series[series], job["n"], itself=series == "device")}
 
-    def graph(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """``n`` durations of the example replayed from a CUDA graph; none where the runtime
-        offers no graphs. The model is loaded once more for it: what a graph holds, and what a
-        capture that failed leaves, is in no other figure."""
+    def aside(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """``n`` durations of the example in ``series``, which is ``device`` or ``graph``; none
+        where the runtime does not offer it. The model is loaded once more for it: what another
+        stream or a graph holds, and what a capture that failed leaves, is in no other figure."""
+        from switchyard import runtimes
         from switchyard.worker import loading
 
-        if not self._runtime.graphs:
-            return {"durations_s": [], "message": f"{self._runtime.name} offers no CUDA graphs"}
-        again = loading.load(self._runtime, self._job)
-        call = again.session.graphed(again.feeds(self._reference.inputs("example")))
-        timed(call, WARM_REPLAYS)
-        return {"durations_s": timed(call, job["n"])}
+        series, runtime = job["series"], self._runtime
+        if series not in runtime.aside:
+            return {"durations_s": [], "message": f"{runtime.name} offers no {OFFERED[series]}"}
+        again = loading.load(runtime, self._job)
+        make = again.session.graphed if series == "graph" else again.session.between_events
+        try:
+            call = make(again.feeds(self._reference.inputs("example")))
+        except runtimes.NotOffered as reason:
+            return {"durations_s": [], "message": str(reason)}
+        timed(call, WARM_CALLS)
+        return {"durations_s": timed(call, job["n"], itself=series == "device")}
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         return {"memory": self._memory()}
