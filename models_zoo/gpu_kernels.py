@@ -2,7 +2,11 @@
 in CUDA C++ that is built in place."""
 
 import functools
+import glob
+import importlib.util
 import os
+import tempfile
+from typing import List
 
 import torch
 from torch import nn
@@ -96,23 +100,47 @@ def squareplus(x: torch.Tensor) -> torch.Tensor:
     return 0.5 * (x + torch.sqrt(x * x + 4))
 
 
+def _toolkits() -> List[str]:
+    """Folders that may hold a CUDA toolkit, of which pip's packages are one, in parts: the one that
+    the environment names, this torch's generation of pip's, the one that torch finds."""
+    from torch.utils import cpp_extension
+
+    places = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH")]
+    found = importlib.util.find_spec("nvidia")
+    generation = "cu" + (torch.version.cuda or "").partition(".")[0]
+    for folder in (found and found.submodule_search_locations) or ():
+        places.append(os.path.join(folder, generation))
+    # torch takes /usr/local/cuda for one wherever there is such a folder.
+    return list(filter(None, [*places, cpp_extension.CUDA_HOME]))
+
+
 @functools.lru_cache(maxsize=None)
 def _extension():
     """Built by nvcc when it is first called on a card, in the folder that torch is told."""
     from torch.utils import cpp_extension
 
-    # torch takes /usr/local/cuda for one wherever there is such a folder.
-    toolkit = cpp_extension.CUDA_HOME
-    nvcc = toolkit is not None and os.path.exists(os.path.join(toolkit, "bin", "nvcc"))
-    if not nvcc or not cpp_extension.is_ninja_available():
-        wanted = "ninja" if nvcc else "CUDA toolkit with nvcc (CUDA_HOME)"
+    if importlib.util.find_spec("ninja"):  # pip's, whose folder need not be on the path
+        import ninja
+
+        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, os.environ.get("PATH", "")])
+    places = _toolkits()
+    toolkit = next((p for p in places if os.path.exists(os.path.join(p, "bin", "nvcc"))), None)
+    if toolkit is None or not cpp_extension.is_ninja_available():
+        wanted = "ninja" if toolkit else "CUDA toolkit with nvcc (CUDA_HOME)"
         raise ModuleNotFoundError(f"no {wanted}, with which this operator's kernel is built")
-    return cpp_extension.load_inline(
-        "switchyard_squareplus",
-        cpp_sources="torch::Tensor squareplus(torch::Tensor x);",
-        cuda_sources=SQUAREPLUS,
-        functions=["squareplus"],
-    )
+    cpp_extension.CUDA_HOME = toolkit
+    with tempfile.TemporaryDirectory() as folder:
+        # pip's has this library under its version alone, and torch links it by its bare name.
+        named = [os.path.join(glob.escape(p), "lib", "libcudart.so.*") for p in places]
+        for runtime in [file for name in named for file in glob.glob(name)][:1]:
+            os.symlink(runtime, os.path.join(folder, "libcudart.so"))
+        return cpp_extension.load_inline(
+            "switchyard_squareplus",
+            cpp_sources="torch::Tensor squareplus(torch::Tensor x);",
+            cuda_sources=SQUAREPLUS,
+            functions=["squareplus"],
+            extra_ldflags=[f"-L{folder}"],
+        )
 
 
 def register_squareplus():

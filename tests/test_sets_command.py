@@ -221,7 +221,7 @@ def test_the_locks_of_the_two_flavours_differ_in_the_device_alone(set_):
 
     cpu, cuda = versions("cpu"), versions("cuda")
     differing = {name for name in cpu.keys() | cuda.keys() if cpu.get(name) != cuda.get(name)}
-    device = {"tensorflow", "tensorflow-cpu", "onnxruntime", "onnxruntime-gpu"}
+    device = {"tensorflow", "tensorflow-cpu", "onnxruntime", "onnxruntime-gpu", "ninja"}
     assert not {name for name in differing - device if not locking.CUDA.match(name)}
     assert {"tensorflow", "onnxruntime-gpu"} <= cuda.keys() and not {"tensorflow"} & cpu.keys()
 

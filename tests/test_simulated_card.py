@@ -16,7 +16,7 @@ import subprocess
 import pandas
 import pytest
 import simulated_card
-from simulated_card.running import CONTEXT, OnCard, installed
+from simulated_card.running import CONTEXT, PLANTED, OnCard, installed
 
 from switchyard.runner.options import DEFAULT_SET
 
@@ -50,6 +50,15 @@ def test_every_framework_answers_rightly_on_the_device(ended):
     ort = rows["products-torchscript-ort"]
     assert ort["providers"] == "CUDAExecutionProvider>CPUExecutionProvider"
     assert (ort["nodes_on_device"], ort["nodes_on_cpu"], ort["placement_kind"]) == ("3", "0", "")
+
+
+def test_the_sets_own_nvcc_builds_an_extension_in_place_and_torch_calls_it(on_card):
+    built = on_card("--zoo", PLANTED / "built.py", "--model", "only_built",
+                    "--route", "torch-eager", "-k", "not sharing")  # fmt: skip
+    row = built.rows["only_built-torch-eager"]
+    # Nothing refused a compiler; no kernel computes anything on this card.
+    assert (row["stage"], row["kind"]) == ("compare", "constant-output"), row["message"]
+    assert row["nodes_on_device"] == "1"
 
 
 def test_what_stayed_on_the_cpu_is_found_in_onnx_runtimes_own_profile(ended):
