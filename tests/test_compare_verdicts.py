@@ -405,6 +405,14 @@ def test_a_native_that_was_launched_once_leaves_nothing_to_compare_with():
     assert cell["timing_why"] == "before: a single launch of torch-eager has no spread"
 
 
+def test_a_run_that_another_went_on_beside_is_named_among_the_conditions():
+    disturbed = table([row()], {**ABOUT, "other_runs": 1})
+    assert compare(disturbed, table([row()])).conditions == [
+        "another run went on beside before, which disturbs what is timed"
+    ]
+    assert compare(table([row()], {**ABOUT, "other_runs": 0}), table([row()])).conditions == []
+
+
 # packages
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
 
+import models_zoo
+from switchyard import hops, routes, runtimes
 from switchyard.runner.expectations import (
     COLUMNS,
     BadExpectations,
@@ -42,6 +45,31 @@ def accepted(folder, outcome, reason="known"):
 def test_a_table_that_is_not_there_expects_nothing(tmp_path):
     expectations = Expectations(table_path(tmp_path, "set", "cpu"))
     assert not expectations.exists and expectations.of(cell()) is None
+
+
+def test_rows_of_a_model_or_route_that_there_is_not_are_found(tmp_path):
+    path = table(
+        tmp_path, *(f"float32,{one},compare,layout-permuted,investigate,known"
+                    for one in ("fft,dynamo-ort", "ftt,dynamo-ort", "fft,dynamoo-ort"))
+    )  # fmt: skip
+    stray = Expectations(path).stray({"fft"}, {"dynamo-ort", "torch-eager"})
+    assert stray == ["ftt-dynamo-ort", "fft-dynamoo-ort"]
+
+
+def test_no_committed_row_is_of_a_model_or_route_that_there_is_not():
+    every = routes.routes(hops.builtin(), runtimes.builtin(), every=True)
+    zoo = Path(models_zoo.__file__).parent
+    models = {
+        node.name
+        for file in zoo.glob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.decorator_list
+    }
+    tables = sorted((zoo.parent / "bench" / "expectations").glob("*.csv"))
+    assert tables and "adaptive_avg_pool" in models
+    assert {path.name: Expectations(path).stray(models, every) for path in tables} == {
+        path.name: [] for path in tables
+    }
 
 
 def test_what_was_accepted_is_read_back_with_its_reason(tmp_path):

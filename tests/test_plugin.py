@@ -60,6 +60,13 @@ def test_a_hop_file_that_does_not_import_is_a_usage_error_with_file_and_line(ben
     assert ended.status == USAGE_ERROR and f"{hop}:3" in ended.output, ended.output
 
 
+def test_a_hop_file_that_is_no_python_is_told_by_its_line(bench, tmp_path):
+    hop = tmp_path / "my_hop.py"
+    hop.write_text("import json\n\nHOPS = (\n")
+    ended = bench(*TINY, "--hop", hop)
+    assert ended.status == USAGE_ERROR and f"{hop}:3: SyntaxError" in ended.output, ended.output
+
+
 def test_a_hop_that_no_route_of_the_run_has_is_said_once(bench, tmp_path):
     hop = tmp_path / "my_hop.py"
     hop.write_text(
@@ -79,6 +86,14 @@ def test_a_zoo_file_that_fails_is_named_with_its_line_and_the_rest_runs(bench, t
     assert f"{broken}:3" in ended.output and "half a thought" in ended.output
     assert ended.outcome(BOTH[0])[2] == "excellent"
     assert ended.status == FAILED
+
+
+def test_a_zoo_file_without_a_model_is_a_failure_and_said(bench, tmp_path):
+    empty = tmp_path / "empty_zoo.py"
+    empty.write_text("def forgotten():\n    return None\n")
+    ended = bench("--zoo", empty)
+    assert ended.status == FAILED and not ended.results.exists()
+    assert f"{empty} (torch2.13-tf2.21): no model is declared in it" in ended.output, ended.output
 
 
 # --- selection

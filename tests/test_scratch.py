@@ -29,6 +29,39 @@ def test_each_folder_is_another_and_all_go_at_the_end():
     assert not first.parent.exists()
 
 
+ANOTHER = """
+import signal
+from switchyard.runner import scratch
+kept = scratch.Scratch()
+print(kept.folder(), kept.others(), flush=True)
+signal.pause()
+"""
+
+
+def test_runs_see_each_other_and_remove_what_a_killed_one_left(tmp_path):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    env["PYTHONPATH"] = str(Path(scratch.__file__).parents[2])
+    runs = []
+    try:
+        for number in range(3):
+            runs.append(subprocess.Popen([sys.executable, "-c", ANOTHER], env=env,
+                                         stdout=subprocess.PIPE, text=True))  # fmt: skip
+            folder, others = runs[-1].stdout.readline().split()
+            assert int(others) == min(number, 1)  # the one that was killed is not counted
+            if number == 1:
+                killed = Path(folder).parent
+                (killed / "half-written").write_text("")
+                runs[-1].kill()
+                runs[-1].wait()
+                assert killed.exists()
+        assert not killed.exists() and len(list(tmp_path.iterdir())) == 2
+    finally:
+        for run in runs:
+            run.kill()
+            run.wait()
+            run.stdout.close()
+
+
 def test_a_collection_makes_none(monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryDirectory", None)
     scratch.Scratch().close()

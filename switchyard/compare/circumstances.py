@@ -121,6 +121,9 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
     boots = [(about.get("machine") or {}).get("boot") for about in (before, after)]
     if boots[0] != boots[1] and all(boots):
         found.append("the machine was started anew in between, or is another of the same make")
+    for side, about in (("before", before), ("after", after)):
+        if about.get("other_runs"):
+            found.append(f"another run went on beside {side}, which disturbs what is timed")
     drivers = [(about.get("gpus") or {}).get("driver") for about in (before, after)]
     if drivers[0] != drivers[1] and all(drivers):
         found.append(f"the GPU driver differs: {drivers[0]} → {drivers[1]}")

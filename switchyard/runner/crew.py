@@ -188,6 +188,10 @@ class Crew:
                 "for the device is a fresh process instead of a forked one, which takes longer"
             )
 
+    def other_runs(self) -> int:
+        """How many go on beside this one on this machine, as far as it can be seen."""
+        return self._scratch.others()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True

@@ -69,6 +69,17 @@ def describe(
             where = record.get("where", str(file))
             errors[str(file)] = (Outcome.from_dict(record["outcome"]), _where(where))
             continue
+        if not record["models"]:
+            outcome = Outcome(
+                stage="import",
+                verdict="void",
+                kind="bad-fixture",
+                message="no model is declared in it: put @models_zoo.model(...) before a function "
+                "that builds one",
+                signature="no model is declared in a file",
+            )
+            errors[str(file)] = (outcome, _where(str(file)))
+            continue
         for description in record["models"]:
             name = description["name"]
             if name in models:

@@ -12,7 +12,7 @@ import dataclasses
 import io
 import os
 import pathlib
-from typing import Dict, Iterable, List, Optional, Tuple
+from typing import Collection, Dict, Iterable, List, Optional, Tuple
 
 from switchyard.tables.writing import guarded, unguarded
 from switchyard.vocabulary import (
@@ -84,6 +84,14 @@ class Expectations:
 
     def of(self, cell: Cell) -> Optional[Expectation]:
         return self._rows.get(key_of(cell))
+
+    def stray(self, models: Collection[str], routes: Collection[str]) -> List[str]:
+        """The rows that can meet no cell, since there is no such model or route."""
+        return [
+            f"{model}-{route}"
+            for _, model, route in self._rows
+            if model not in models or route not in routes
+        ]
 
     def __len__(self) -> int:
         return len(self._rows)

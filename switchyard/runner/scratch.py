@@ -2,23 +2,29 @@
 
 A process that is killed removes nothing of its own, and there are large things among what it
 leaves (a SavedModel half written, an engine of TensorRT). So each fork server and each measured
-process is given a folder of the run's for them, as ``TMPDIR``, which goes when the run ends (unless
-it is killed itself). Its descendants inherit the name: where their parents are gone, it tells whose
-they were.
+process is given a folder of the run's for them, as ``TMPDIR``, which goes when the run ends, and where that is killed
+itself, when the next begins. Its descendants inherit the name: where their parents are gone, it
+tells whose they were. A run holds its folder locked, by which others see that it goes on.
 """
 
 from __future__ import annotations
 
+import glob
 import os
+import shutil
 import tempfile
 import threading
 import time
 from typing import List, Optional
 
 import psutil
+from filelock import FileLock, Timeout
 
 #: Where ``tempfile``, and most that is not Python, puts temporary files.
 VARIABLE = "TMPDIR"
+
+#: How the name of a run's folder begins, and the file in it that the run holds locked.
+PREFIX, ALIVE = "switchyard-", "alive"
 
 #: How often, and after how many seconds, it is looked whether a killed process is gone: one in the
 #: driver may never be.
@@ -31,6 +37,7 @@ class Scratch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._root: Optional[tempfile.TemporaryDirectory] = None
+        self._alive: Optional[FileLock] = None
 
     def folder(self) -> str:
         """A new one. Its path is short: a Unix socket's may have 107 bytes."""
@@ -46,17 +53,40 @@ class Scratch:
 
     def _made(self) -> str:
         if self._root is None:
-            self._root = tempfile.TemporaryDirectory(
-                prefix="switchyard-", ignore_cleanup_errors=True
-            )
+            self._root = tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True)
+            # Locked before it has the name by which others look at it.
+            made = os.path.join(self._root.name, "made")
+            self._alive = FileLock(made)
+            self._alive.acquire()
+            os.rename(made, os.path.join(self._root.name, ALIVE))
         return self._root.name
+
+    def others(self) -> int:
+        """How many other runs of this user go on now, as far as their folders lie where this one's
+        does. What runs left that were killed is removed."""
+        with self._lock:
+            own = self._made()
+        going_on = 0
+        for file in glob.glob(os.path.join(glob.escape(os.path.dirname(own)), f"{PREFIX}*", ALIVE)):
+            folder = os.path.dirname(file)
+            if folder == own:
+                continue
+            try:
+                with FileLock(file, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+            except Timeout:
+                going_on += 1
+            except OSError:  # it ended meanwhile
+                continue
+        return going_on
 
     def close(self) -> None:
         """Remove all of them."""
         with self._lock:
             if self._root is not None:
                 self._root.cleanup()
-                self._root = None
+                self._alive.release()
+                self._root = self._alive = None
 
 
 def _with(folder: str) -> List[psutil.Process]:

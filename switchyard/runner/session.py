@@ -62,6 +62,10 @@ def _known_hops(files: Sequence[pathlib.Path]) -> Dict[str, Any]:
     except hops_.BadHop as error:
         raise BadHopFile(f"--hop {error.where}: {error}") from error
     except Exception as error:
+        if isinstance(error, SyntaxError) and error.filename:
+            raise BadHopFile(
+                f"--hop {error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
+            ) from error
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if frame.filename in {str(file) for file in files}]
         where = f"{own[-1].filename}:{own[-1].lineno}" if own else ", ".join(map(str, files))
@@ -138,6 +142,7 @@ class Run:
         self._prepared: set = set()
         self._unasked: set = set()
         self._whole = False
+        self._beside = 0
 
     def _zoo(self, version_set: str) -> Zoo:
         """The zoo as one version set sees it; where it cannot be had, every file's fault."""
@@ -216,6 +221,12 @@ class Run:
             if cell in self._place:
                 resuming.enter_again(self.folder, cell, known)
         self._answered = self.resumed | (answered.keys() & self._place.keys())
+        self._beside = self.crew.other_runs()
+        if self._beside:
+            self.progress.say(
+                "another run goes on on this machine: each disturbs what the other times; run them "
+                "one after the other"
+            )
         self.progress.begin(len(self.selected), self.folder.path)
 
     def _sources(self) -> Dict[str, Any]:
@@ -345,6 +356,8 @@ class Run:
     def end(self, whole: bool) -> None:
         """Close everything; cells that were under way become ``interrupted``."""
         self.measurements.close()
+        if self.folder is not None:
+            self._beside = max(self._beside, self.crew.other_runs())
         self.yard.close()
         if self.folder is None:
             return
@@ -374,6 +387,7 @@ class Run:
             ended=datetime.datetime.now(datetime.timezone.utc),
         )
         about.update(resuming.of_the_beginning(self.folder))
+        about["other_runs"] = self._beside
         if self.card is not None:
             about["card"] = self.card.about()
         self.folder.close(whole=whole and self._whole, **about)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import pathlib
 import sys
 import textwrap
-from typing import Any, List, Mapping, Optional
+from typing import Any, Dict, List, Mapping, Optional
 
+from switchyard import routes as routes_
 from switchyard.runner import again
+from switchyard.runner.describing import BUILTIN
 from switchyard.runner.options import DEFAULT_SET, recorded
-from switchyard.runner.plan import import_failures
+from switchyard.runner.plan import import_failures, union
 from switchyard.runner.staging import shown
 from switchyard.tables import schema
 from switchyard.vocabulary import CAST
@@ -24,6 +27,10 @@ _STYLES = {
     "new": {"red": True, "bold": True},
     "quiet": {"light": True},
 }
+
+
+#: Rows of expectations that are named where they can meet nothing.
+STRAY_NAMED = 3
 
 
 def _terminal(reporter):
@@ -60,6 +67,20 @@ def _write_import_failures(reporter, zoos) -> None:
             reporter.write_line(f"    {line}")
 
 
+def _stray_expectations(run) -> Dict[pathlib.Path, List[str]]:
+    """By table, the rows whose model or route there is not; none where not all of the built-in zoo
+    is known, which they are about."""
+    unknown = any(zoo.errors or zoo.unusable for zoo in run.zoos.values())
+    if unknown or set(run.config.getoption("--zoo")) - {BUILTIN}:
+        return {}
+    models, routes = union(run.zoos), routes_.routes(run.hops, run.runtimes, every=True)
+    found = {
+        table.starts_from or table.path: table.stray(models, routes)
+        for table in run.expectations.values()
+    }
+    return {path: rows for path, rows in found.items() if rows}
+
+
 def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     from switchyard.compare import bands, rendering
 
@@ -89,6 +110,12 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
                 f"{version_set} has no table of its own: what is expected of it is what "
                 f"{shown(str(expectations.starts_from))} says"
             )
+    for path, stray in _stray_expectations(run).items():
+        more = ", ..." if len(stray) > STRAY_NAMED else ""
+        reporter.write_line(
+            f"{shown(str(path))}: {len(stray)} row(s) of a model or route that there is not, which "
+            f"nothing will ever meet: {', '.join(stray[:STRAY_NAMED])}{more}"
+        )
     reporter.write_line(rendering.totals(rows, terminal))
     table = os.path.relpath(run.folder.path / "cells.csv")
     reporter.write_line(f"table: {table if len(table) < 100 else shown(table)}", bold=True)
