@@ -57,7 +57,10 @@ def test_a_version_that_finds_them_itself_is_left_to_it(
     nvidia, tmp_path, monkeypatch, looks, beside
 ):
     said = []
-    session = types.SimpleNamespace(get_providers=lambda: [onnxruntime_cuda.CUDA])
+    taken = {onnxruntime_cuda.CUDA: {"device_id": "0", "use_tf32": "0"}}
+    session = types.SimpleNamespace(
+        get_providers=lambda: [onnxruntime_cuda.CUDA], get_provider_options=lambda: taken
+    )
     package = types.SimpleNamespace(
         SessionOptions=types.SimpleNamespace, InferenceSession=lambda *given, **named: session,
         __file__=str(tmp_path / ("." if beside else "elsewhere") / "onnxruntime" / "__init__.py"),

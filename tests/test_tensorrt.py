@@ -21,6 +21,10 @@ def test_the_session_that_placement_asks_takes_the_engine_of_the_first(tmp_path,
         def get_providers(self):
             return [onnxruntime_cuda.TENSORRT, onnxruntime_cuda.CUDA, onnxruntime_cuda.CPU]
 
+        def get_provider_options(self):
+            return {name: {one: str(has) for one, has in options.items()}
+                    for name, options in made[-1].items()}  # fmt: skip
+
         def get_outputs(self):
             return []
 

@@ -2,9 +2,10 @@
 
 A process that is killed removes nothing of its own, and there are large things among what it
 leaves (a SavedModel half written, an engine of TensorRT). So each fork server and each measured
-process is given a folder of the run's for them, as ``TMPDIR``, which goes when the run ends, and where that is killed
-itself, when the next begins. Its descendants inherit the name: where their parents are gone, it
-tells whose they were. A run holds its folder locked, by which others see that it goes on.
+process is given a folder of the run's for them, as ``TMPDIR``, which goes when the run ends, and
+where that is killed itself, when the next begins. Its descendants inherit the name: where their
+parents are gone, it tells whose they were. A run holds its folder locked, by which others see that
+it goes on.
 """
 
 from __future__ import annotations
