@@ -35,6 +35,7 @@ CASES = [
     (failing(), failing(message="other words, one signature"), "same"),
     # as tables of before have it: cut where the paths in it, one machine's, let it be
     (failing(signature=160 * "s" + "/home"), failing(signature=160 * "s"), "same"),
+    (failing(signature=159 * "s" + " and on"), failing(signature=159 * "s"), "same"),
     (failing(), failing(stage="load"), "changed-failure"),
     (failing(), failing(kind="timeout"), "changed-failure"),
     (failing(), failing(verdict="refused"), "changed-failure"),
@@ -403,14 +404,6 @@ def test_a_native_that_was_launched_once_leaves_nothing_to_compare_with():
     before = timed({native: SLOW[:1], own: SLOW})
     cell = timing_of(compare(before, two_runs()[1]))
     assert cell["timing_why"] == "before: a single launch of torch-eager has no spread"
-
-
-def test_a_run_that_another_went_on_beside_is_named_among_the_conditions():
-    disturbed = table([row()], {**ABOUT, "other_runs": 1})
-    assert compare(disturbed, table([row()])).conditions == [
-        "another run went on beside before, which disturbs what is timed"
-    ]
-    assert compare(table([row()], {**ABOUT, "other_runs": 0}), table([row()])).conditions == []
 
 
 # packages

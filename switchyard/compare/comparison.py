@@ -94,7 +94,8 @@ def compare(
     # asked once a device and not once a cell
     hardware = functools.lru_cache(None)(lambda d: circumstances.other_hardware(*abouts, d))
     machine = functools.lru_cache(None)(lambda d: circumstances.known_other_hardware(*abouts, d))
-    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds)
+    start = circumstances.other_start(*abouts)
+    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds, start)
     own = after.cells
     ignored: dict[str, int] = {}
     if ignore:
