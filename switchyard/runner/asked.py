@@ -24,6 +24,9 @@ from switchyard.vocabulary import (
 #: The suites in the order in which a cell goes through them.
 SUITES = ("conversion", "accuracy", "latency", "memory", "training", "sharing")
 
+#: Those that ask for a cell's launches.
+TIMED = ("latency", "memory")
+
 #: Suites that have a question for some cells alone.
 _ONLY_FOR = {"training": training.applies, "sharing": sharing.applies}
 

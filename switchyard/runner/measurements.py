@@ -29,11 +29,53 @@ class Measurements:
 
     def of(self, planned: Planned) -> List[Launch]:
         """The launches of a cell that passed; its row's columns are filled."""
+        if planned.cell not in self._launches:
+            group = self._together(planned)
+            self._launch_in_rounds(group)
+            for one in group:
+                self._fill_columns(one, self._launches[one.cell])
+        return self._launches[planned.cell]
+
+    def _together(self, planned: Planned) -> List[Planned]:
+        """The cell, and where cells are launched several times those that are ready behind it: a
+        machine has states that last for minutes, and in one of them all launches of a cell would
+        lie that are made one after the other."""
+        if self._option("--launches") == 1:
+            return [planned]
+        behind = (
+            one
+            for one in self._run.ready_behind(planned)
+            if one.cell in self._run.timed and one.cell not in self._launches
+        )
+        return [planned, *(one for one in behind if self._run.answer(one).verdict in PASSING)]
+
+    def _launch_in_rounds(self, group: Sequence[Planned]) -> None:
+        """Each cell once, then each once more; no further where a launch of it has failed."""
+        found: Dict[Cell, List[Launch]] = {one.cell: [] for one in group}
+        order = [(n, one) for n in range(self._option("--launches")) for one in group]
+        for place, (number, planned) in enumerate(order):
+            mine = found[planned.cell]
+            if not mine or mine[-1].outcome is None:
+                mine.append(self._launch(planned, number, [one for _, one in order[place + 1 :]]))
+        self._launches.update(found)
+
+    def _launch(self, planned: Planned, number: int, later: Sequence[Planned]) -> Launch:
+        run = self._run
+        done = run.progress.watch(f"{planned.cell.short}  measure")
+        began = time.monotonic()
+        try:
+            with run.crew.gate.alone():
+                ready = self._standby.take(self._key(planned), self._upcoming(planned, later))
+                one = launch(ready, self._job(planned), run.card)
+        finally:
+            done()
+        self._enter(planned.cell, number, one, time.monotonic() - began)
+        return one
+
+    def _job(self, planned: Planned) -> Dict[str, Any]:
         run, cell = self._run, planned.cell
-        if cell in self._launches:
-            return self._launches[cell]
         artefact, reference = run.yard.converted(planned), run.yard.reference(planned)
-        job = {
+        return {
             "file": planned.model["file"],
             "model": cell.model,
             "artefact": str(artefact.folder) if planned.route.hops else None,
@@ -41,31 +83,17 @@ class Measurements:
             "device": cell.device,
             "precision": cell.precision,
         }
-        found: List[Launch] = []
-        for number in range(self._option("--launches")):
-            done = run.progress.watch(f"{cell.short}  measure")
-            began = time.monotonic()
-            try:
-                with run.crew.gate.alone():
-                    ready = self._standby.take(self._key(planned), self._upcoming(planned, number))
-                    one = launch(ready, job, run.card)
-            finally:
-                done()
-            self._enter(cell, number, one, time.monotonic() - began)
-            found.append(one)
-            if one.outcome is not None:
-                break
-        self._launches[cell] = found
+
+    def _fill_columns(self, planned: Planned, found: Sequence[Launch]) -> None:
         if self._option("--record-memory") and found[-1].device is not None:
-            self._record_memory(planned, job, found[-1].device)
-        run.folder.update(
-            cell,
+            self._record_memory(planned, self._job(planned), found[-1].device)
+        self._run.folder.update(
+            planned.cell,
             **rows.latency_columns(found),
             **rows.memory_columns(found),
             **self._ratio(planned, found),
             **device_columns(found),
         )
-        return found
 
     def close(self) -> None:
         self._standby.close()
@@ -74,10 +102,10 @@ class Measurements:
         runtime = self._run.runtimes[planned.route.runtime]
         return planned.cell.version_set, runtime.environment, runtime.name
 
-    def _upcoming(self, planned: Planned, number: int) -> List[Key]:
-        """The runtimes of the launches behind this one, as far as it is known."""
-        found = [self._key(planned)] * (self._option("--launches") - number - 1)
-        for one in self._run.ready_behind(planned):
+    def _upcoming(self, planned: Planned, later: Sequence[Planned]) -> List[Key]:
+        """The runtimes of the launches behind this one, ``later`` and then what is ready."""
+        found = [self._key(one) for one in later[: self._standby.width]]
+        for one in self._run.ready_behind(later[-1] if later else planned):
             if len(found) >= self._standby.width:
                 break
             if one.cell not in self._launches and self._run.answer(one).verdict in PASSING:

@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import pytest
 
 from switchyard.runner import options
-from switchyard.runner.asked import SUITES, CellUnderTest, asks
+from switchyard.runner.asked import SUITES, TIMED, CellUnderTest, asks
 from switchyard.runner.derived import BadPin
 from switchyard.runner.describing import ZooFileMissing
 from switchyard.runner.expectations import AsExpected, BadExpectations
@@ -155,16 +155,18 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     run = session.config.stash.get(RUN, None)
     if run is None or session.config.option.collectonly:
         return
-    cells = {}
+    cells, timed = {}, set()
     for item in session.items:
         parameter = item.stash.get(PLANNED, None)
         if parameter is not None:
             cells.setdefault(parameter.planned.cell, parameter.planned)
+            if parameter.suite in TIMED:
+                timed.add(parameter.planned.cell)
     if cells:
         counts = _count_items(session.items)
         every = sum(asks(suite, planned) for planned in run.planned for suite in SUITES)
         _end_as_by_ctrl_c(session.config)
-        run.begin(list(cells.values()), whole=sum(counts.values()) == every)
+        run.begin(list(cells.values()), whole=sum(counts.values()) == every, timed=timed)
         session.config.stash[REMAINING] = counts
         _spare_the_screen(session.config, len(cells))
 

@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -137,6 +137,7 @@ class Run:
         self.folder: Optional[RunFolder] = None
         self.selected: List[Planned] = []
         self.resumed: frozenset = frozenset()
+        self.timed: frozenset = frozenset()
         self._answered: frozenset = frozenset()
         self._place: Dict[Cell, int] = {}
         self._prepared: set = set()
@@ -168,9 +169,13 @@ class Run:
     def expectations_of(self, cell: Cell) -> Expectations:
         return self.expectations[cell.version_set]
 
-    def begin(self, selected: Sequence[Planned], whole: bool) -> None:
-        """Write down every planned cell, before anything runs. Raises pytest.UsageError where
-        the run's folder cannot be made, or is not to be gone on with."""
+    def begin(
+        self, selected: Sequence[Planned], whole: bool, timed: Collection[Cell] = ()
+    ) -> None:
+        """Write down every planned cell, before anything runs; ``timed`` are those that will be
+        measured if they pass. Raises pytest.UsageError where the run's folder cannot be made, or is
+        not to be gone on with."""
+        self.timed = frozenset(timed)
         self.selected = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
         self._unasked = {one.cell for one in self.selected} - asked

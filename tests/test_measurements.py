@@ -1,0 +1,106 @@
+"""In which order the launches of a run's cells are made."""
+
+from __future__ import annotations
+
+import contextlib
+import types
+
+import pytest
+
+from switchyard.routes import Route
+from switchyard.runner import measurements
+from switchyard.runner.launches import Launch
+from switchyard.runner.plan import Planned
+from switchyard.vocabulary import Cell, Outcome
+
+GOOD, BAD = Outcome("compare", "excellent"), Outcome("compare", "investigate", "unexplained")
+LOST = Outcome("measure", "failed", "crash")
+
+
+def planned(model: str, route: str = "torch-eager") -> Planned:
+    cell, about = Cell("set", "cpu", "float32", model, route), {"file": "zoo.py"}
+    return Planned(cell, Route(route, (), route, "quick"), {**about, "precision": "float32"})
+
+
+class Run:
+    """A run whose cells have all been converted; it writes down what is launched, and whose rows
+    are filled."""
+
+    def __init__(self, selected, launches, timed=None, wrong=(), crash=()):
+        self.selected, self.crash = selected, crash
+        self.launched, self.filled = [], []
+        self.timed = frozenset(one.cell for one in (selected if timed is None else timed))
+        self._wrong = {one.cell for one in wrong}
+        options = {"--launches": launches, "--jobs": 1, "--record-memory": False}
+        self.config = types.SimpleNamespace(getoption=options.__getitem__)
+        self.runtimes = {"torch-eager": types.SimpleNamespace(environment="core", name="torch")}
+        self.progress = types.SimpleNamespace(watch=lambda text: lambda: None)
+        self.crew = types.SimpleNamespace(gate=types.SimpleNamespace(alone=contextlib.nullcontext))
+        kept = types.SimpleNamespace(folder="kept")
+        self.yard = types.SimpleNamespace(converted=lambda one: kept, reference=lambda one: kept)
+        self.folder = types.SimpleNamespace(
+            update=lambda cell, **fields: self.filled.append(cell.model),
+            figure=lambda *given: None, samples=lambda *given: None,
+        )  # fmt: skip
+        self.card, self.resumed = None, frozenset()
+
+    def ready_behind(self, one):
+        return iter(self.selected[self.selected.index(one) + 1 :])
+
+    def answer(self, one):
+        return BAD if one.cell in self._wrong else GOOD
+
+    def native_of(self, one):
+        return one
+
+
+@pytest.fixture
+def made(monkeypatch):
+    def made(run):
+        def launch(ready, job, card):
+            run.launched.append(job["model"])
+            facts = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds"), 0.1)
+            lost = LOST if job["model"] in run.crash else None
+            return Launch([0.001], facts=facts, outcome=lost)
+
+        monkeypatch.setattr(measurements, "launch", launch)
+        monkeypatch.setattr(measurements.rows, "memory_columns", lambda found: {})
+        monkeypatch.setattr(measurements.Standby, "take", lambda self, key, upcoming: None)
+        return measurements.Measurements(run)
+
+    return made
+
+
+A, B, C = map(planned, "abc")
+
+
+def test_cells_take_turns_so_that_no_cell_has_all_its_launches_in_one_state_of_the_machine(made):
+    run = Run([A, B, C], launches=3)
+    of = made(run)
+    assert len(of.of(A)) == 3
+    assert run.launched == ["a", "b", "c"] * 3 and run.filled == ["a", "b", "c"]
+    assert len(of.of(C)) == 3 and len(run.launched) == 9  # nothing is measured twice
+
+
+def test_a_single_launch_is_made_when_it_is_asked_for(made):
+    run = Run([A, B, C], launches=1)
+    of = made(run)
+    of.of(B)
+    assert run.launched == run.filled == ["b"]
+
+
+def test_what_no_test_will_ask_for_and_what_answered_wrongly_take_no_turn(made):
+    run = Run([A, B, C], launches=2, timed=[A, C])
+    made(run).of(A)
+    assert run.launched == ["a", "c"] * 2
+    run = Run([A, B, C], launches=2, wrong=[C])
+    made(run).of(A)
+    assert run.launched == ["a", "b"] * 2
+
+
+def test_a_cell_that_fails_takes_no_further_turn(made):
+    run = Run([A, B, C], launches=3, crash="b")
+    of = made(run)
+    assert [len(of.of(one)) for one in (A, B, C)] == [3, 1, 3]
+    assert run.launched == ["a", "b", "c", "a", "c", "a", "c"]
+    assert of.of(B)[-1].outcome is LOST
