@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from switchyard.compare import circumstances, saying, sentences, tallies, verdicts
+from switchyard.compare import saying, sentences, tallies, verdicts
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.rendering import Row, Terminal, run_again
@@ -192,25 +192,16 @@ def _not_comparable(comparison: Comparison, terminal: Terminal) -> list[str]:
 def _ambiguous(comparison: Comparison, terminal: Terminal) -> list[str]:
     """Cells whose time seems to have changed without anything to hold it up."""
     own = comparison.cells[comparison.cells["timing"] == "ambiguous"]
-    starts = circumstances.other_start(comparison.before.about, comparison.after.about)
-    of_starts = own["timing_why"] == starts if starts else own["timing_why"].isna()
-    lines = []
-    for cells, why in (
-        (own[~of_starts], "on too little evidence; more launches of both runs would decide "
-                          "(--launches)."),
-        (own[of_starts], f"and the launches are sure, but these are {starts}, which alone may take "
-                         "another time for the same: measure both sides within one start, or have "
-                         "it judged all the same (latency_across_starts)."),
-    ):  # fmt: skip
-        if len(cells):
-            slower = int((cells["change"] > 1).sum())
-            text = (
-                f"ambiguous timing: {sentences.cells(len(cells))} beyond "
-                f"{comparison.thresholds.latency_ratio:g} "
-                f"times ({slower} slower, {len(cells) - slower} faster) {why}"
-            )
-            lines += terminal.wrap(text, "", "quiet", later="  ")
-    return lines
+    if not len(own):
+        return []
+    slower = int((own["change"] > 1).sum())
+    text = (
+        f"ambiguous timing: {sentences.cells(len(own))} beyond "
+        f"{comparison.thresholds.latency_ratio:g} "
+        f"times ({slower} slower, {len(own) - slower} faster) on too little evidence; more "
+        "launches of both runs would decide (--launches)."
+    )
+    return terminal.wrap(text, "", "quiet", later="  ")
 
 
 def totals(comparison: Comparison, terminal: Terminal) -> list[str]:

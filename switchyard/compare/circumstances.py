@@ -118,7 +118,8 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
         was, now = (side.get(name, "unset") for side in variables)
         if was != now:
             found.append(f"{name} differs: {was} → {now}")
-    if _started_anew(before, after):
+    boots = [(about.get("machine") or {}).get("boot") for about in (before, after)]
+    if boots[0] != boots[1] and all(boots):
         found.append("the machine was started anew in between, or is another of the same make")
     for side, about in (("before", before), ("after", after)):
         if about.get("other_runs"):
@@ -127,18 +128,6 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
     if drivers[0] != drivers[1] and all(drivers):
         found.append(f"the GPU driver differs: {drivers[0]} → {drivers[1]}")
     return found
-
-
-def _started_anew(before: About | None, after: About | None) -> bool:
-    boots = [((about or {}).get("machine") or {}).get("boot") for about in (before, after)]
-    return all(boots) and boots[0] != boots[1]
-
-
-def other_start(before: About | None, after: About | None) -> str:
-    """Why times may differ by the machine alone, although it is of one make; "" where it is known
-    to be one start, or no virtual machine, or where it is not known."""
-    virtual = any((about.get("machine") or {}).get("virtual") for about in (before, after) if about)
-    return "two starts of a virtual machine" if virtual and _started_anew(before, after) else ""
 
 
 def _commit(about: About) -> str:

@@ -94,8 +94,7 @@ def compare(
     # asked once a device and not once a cell
     hardware = functools.lru_cache(None)(lambda d: circumstances.other_hardware(*abouts, d))
     machine = functools.lru_cache(None)(lambda d: circumstances.known_other_hardware(*abouts, d))
-    start = circumstances.other_start(*abouts)
-    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds, start)
+    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds)
     own = after.cells
     ignored: dict[str, int] = {}
     if ignore:

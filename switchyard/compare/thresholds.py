@@ -19,8 +19,6 @@ class Thresholds:
     microseconds have two modes between processes, 24 to 30% apart, whatever the code.
     latency_confidence: of the intervals shown; its complement is the share of all cells
     called slower or faster that is meant to be chance at most (see ``intervals.discoveries``).
-    latency_across_starts: whether times of two starts of a virtual machine are judged. Of one lock
-    21% of 302 cells seemed slower or faster on another start of one of the same make.
     memory_ratio, memory_mib: both must be exceeded. Two routes to the same graph hold the
     same memory within 5% and 0.6 MiB over 109 models.
     """
@@ -29,17 +27,12 @@ class Thresholds:
     accuracy_floor: float = 1e-9
     latency_ratio: float = 1.25
     latency_confidence: float = 0.95
-    latency_across_starts: bool = False
     memory_ratio: float = 1.1
     memory_mib: float = 4.0
 
     def __post_init__(self):
-        if not isinstance(self.latency_across_starts, bool):
-            raise ValueError(
-                f"latency_across_starts is true or false, not {self.latency_across_starts!r}"
-            )
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
+        for name, value in dataclasses.asdict(self).items():
+            low, high = _RANGES[name]
             number = isinstance(value, (int, float)) and not isinstance(value, bool)
             if not number or not low < value < high:
                 raise ValueError(f"{name} is a number between {low:g} and {high:g}, not {value!r}")

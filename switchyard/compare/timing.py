@@ -9,9 +9,7 @@ The decision, cell by cell; the first line that holds decides:
 4. the ratio to native changed by less than ``latency_ratio``    as before
 5. the interval of the change holds "no change", or among all
    cells timed as much happens by chance (``discoveries``)       ambiguous
-6. two starts of a virtual machine, unless
-   ``latency_across_starts``                                     ambiguous
-7. otherwise                                                     slower, or faster
+6. otherwise                                                     slower, or faster
 """
 
 from __future__ import annotations
@@ -66,11 +64,9 @@ def compare_timing(
     eligible: numpy.ndarray,
     hardware: Callable[[str], str],
     thresholds: Thresholds,
-    other_start: str = "",
 ) -> Timing:
     """``eligible`` says which pairs pass on both sides; ``hardware`` of a device why its
-    timings cannot stand side by side, or ""; ``other_start`` why what the launches of both runs
-    agree on may be the machine's doing all the same, or ""."""
+    timings cannot stand side by side, or ""."""
     import numpy
 
     size = len(pairs.before)
@@ -121,9 +117,6 @@ def compare_timing(
     apart = (low[places] > 1) | (high[places] < 1)
     why[places[beyond & ~apart]] = "the launches of both runs overlap"
     why[places[beyond & apart & ~chosen]] = f"among {len(places)} cells as much happens by chance"
-    if other_start and not thresholds.latency_across_starts:
-        sure = (status == "slower") | (status == "faster")
-        status[sure], why[sure] = "ambiguous", other_start
     return Timing(status, why, change, low, high)
 
 

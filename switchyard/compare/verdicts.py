@@ -82,7 +82,6 @@ def judge(
     hardware: Callable[[str], str],
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
-    other_start: str = "",
 ) -> pandas.DataFrame:
     """A row a pair: the cell's key (``version_set`` is that of ``after`` where it has the
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
@@ -95,8 +94,7 @@ def judge(
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
-    take memory by the core, but no table need say whose it is. ``other_start`` is why no timing
-    that seems changed is believed, as for ``compare_timing``.
+    take memory by the core, but no table need say whose it is.
     """
     import numpy
     import pandas
@@ -126,7 +124,7 @@ def judge(
     differs |= (signatures[0] != signatures[1]).to_numpy(bool)
 
     errors = [_error(side) for side in (old, new)]
-    timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds, other_start)
+    timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds)
     found = {
         **_accuracy(old, new, errors, pass_both, thresholds),
         **{name: timing.status == name for name in ("slower", "faster")},

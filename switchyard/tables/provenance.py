@@ -182,7 +182,6 @@ def machine() -> dict[str, Any]:
         "distribution": _distribution(),
         "libc": " ".join(platform.libc_ver()).strip() or None,
         "boot": _digest_of_boot(),
-        "virtual": _is_virtual(),
         "governor": _first_line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
     }
     try:
@@ -201,16 +200,6 @@ def _first_line(path: str) -> str | None:
         return Path(path).read_text("utf-8", "replace").splitlines()[0].strip() or None
     except (OSError, IndexError):
         return None
-
-
-def _is_virtual() -> bool | None:
-    """Whether a hypervisor says that it is there; None where nothing would tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return None
-    flags = next((line for line in lines if line.startswith("flags")), None)
-    return None if flags is None else "hypervisor" in flags.split()
 
 
 def _cpu_model() -> str | None:
