@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import types
 
 import pytest
 
 from switchyard import runtimes
 from switchyard.runner import environments, staging
 from switchyard.runner.options import DEFAULT_SET
-from switchyard.runtimes import onnxruntime_cuda
 from switchyard.worker.placement import (
     Executed,
     from_devices,
@@ -156,20 +154,6 @@ except Exception as error:
     said["fallback"] = [error.kind, error.stage, str(error)]
 print(json.dumps(said))
 """
-
-
-@pytest.mark.parametrize("has, dropped", [
-    ({"device_id": "0", "use_tf32": "0", "enable_cuda_graph": "1"}, set()),
-    ({"device_id": "0", "enable_cuda_graph": "0"}, {"use_tf32"}),  # 1.15, which then has none
-    ({}, {"device_id", "use_tf32", "enable_cuda_graph"}),
-])  # fmt: skip
-def test_options_that_a_session_was_made_without_are_found_in_it(has, dropped):
-    asked = {"device_id": 0, "use_tf32": 0, "enable_cuda_graph": 1}
-    session = types.SimpleNamespace(get_provider_options=lambda: {onnxruntime_cuda.CUDA: has})
-    wanted = [(onnxruntime_cuda.CUDA, asked), onnxruntime_cuda.CPU]
-    assert onnxruntime_cuda._dropped(session, wanted) == dropped
-    left = {name: value for name, value in asked.items() if name not in dropped}
-    assert onnxruntime_cuda._without(dropped, wanted)[0] == (onnxruntime_cuda.CUDA, left)
 
 
 def in_default_set(code, tmp_path):

@@ -84,11 +84,15 @@ def _providers(target: Target, provider: str, engines: str, more: Mapping[str, A
     return [(provider, {"device_id": 0, **kept}), cuda, CPU]
 
 
+def _asked(providers: List[Any]) -> Mapping[str, Any]:
+    """The options of the CUDA provider."""
+    return dict(one for one in providers if isinstance(one, tuple)).get(CUDA, {})
+
+
 def _dropped(session: Any, providers: List[Any]) -> Set[str]:
     """Names of the CUDA provider's options that are among ``providers`` and unknown to the version
     of ``session``, which was made without any: 1.15 drops all where it does not know one."""
-    asked = dict(one for one in providers if isinstance(one, tuple)).get(CUDA, {})
-    has = session.get_provider_options().get(CUDA, {})
+    asked, has = _asked(providers), session.get_provider_options().get(CUDA, {})
     if all(has.get(name) == str(wanted) for name, wanted in asked.items()):
         return set()
     return set(asked) - set(has)
@@ -147,19 +151,23 @@ def _session(
             path, sess_options=settings, providers=providers, enable_fallback=0
         )
 
+    def known(unknown: Set[str]) -> List[Any]:
+        lacking = unknown.intersection(more or ())
+        if lacking:
+            raise NotOffered(f"onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}")
+        return _without(unknown, wanted)
+
     try:
         session = create(wanted)
-    except Exception as error:
-        if TF32 not in str(error):  # a version that does not know the option names it
+    except Exception as error:  # a version that does not know an option names it
+        unknown = {name for name in _asked(wanted) if f'"{name}"' in str(error)}
+        if not unknown:
             raise
-        session = create(_without({TF32}, wanted))
+        wanted = known(unknown)
+        session = create(wanted)
     found = list(session.get_providers())
-    unknown = _dropped(session, wanted) if provider in found else set()
-    lacking = unknown.intersection(more or ())
-    if lacking:
-        raise NotOffered(f"onnxruntime {onnxruntime.__version__} has no {', '.join(lacking)}")
-    if unknown:
-        session = create(_without(unknown, wanted))
+    if provider in found and (unknown := _dropped(session, wanted)):
+        session = create(known(unknown))
     if provider not in found:
         words = native_words()
         reason = _UNLOADED.search(words)
