@@ -235,6 +235,17 @@ def test_a_model_that_one_set_cannot_import_has_its_rows_there_all_the_same():
     assert by_set["new"].missing is None and by_set["old"].missing == MISSING
 
 
+def test_cells_that_differ_in_the_set_alone_stand_together_behind_their_natives():
+    zoos = {"old": zoo(entry("a"), entry("b")), "new": zoo(entry("a"), entry("b"))}
+    found = plan(zoos, chosen_routes(["torch-eager", "dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")
+    assert [(one.cell.model, one.cell.route, one.cell.version_set) for one in found] == [
+        (model, route, version_set)
+        for model in ("a", "b")
+        for route in ("torch-eager", "dynamo-ort")
+        for version_set in ("old", "new")
+    ]
+
+
 def test_a_set_that_cannot_be_installed_is_a_whole_column_of_its_own_reason():
     why = Outcome("resolve", "unavailable", "unsatisfiable-pins", message="no such torch")
     zoos = {"broken": Zoo({}, {}, why), "sound": zoo(entry("one"), entry("two", tier="smoke"))}

@@ -34,6 +34,21 @@ def begun(tmp_path):
     return run.path
 
 
+@pytest.mark.parametrize("sets, launches, in_turn", [
+    (("s", "t"), 2, True),
+    (("s", "t"), 1, False),
+    (("s",), 5, False),
+])  # fmt: skip
+def test_sets_of_one_run_took_turns_unless_it_was_gone_on_with(tmp_path, sets, launches, in_turn):
+    run = new_run(tmp_path, STARTED, version_sets=sets)
+    options = asked(sets, launches=launches)
+    resuming.record_beginning(run, SOURCES, options, {}, BEGAN, resumed=False)
+    assert run.about["sets_in_turn"] is in_turn
+    resuming.record_beginning(run, SOURCES, options, {}, "again", resumed=True)
+    assert run.about["sets_in_turn"] is False
+    run._journal.close()
+
+
 def resume(path, **given):
     return resuming.reopen("newest", path.parent, SOURCES, asked(**given))
 

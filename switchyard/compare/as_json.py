@@ -124,5 +124,7 @@ def _cell(row: dict[str, Any]) -> dict[str, Any]:
         timing = {"status": row["timing"], "why": row["timing_why"]}
         for name in ("change", "change_low", "change_high"):
             timing[name] = _value(row[name])
+        if timing["change"] is not None:
+            timing["change_of"] = row["change_of"]
         found["timing"] = {name: value for name, value in timing.items() if value not in (None, "")}
     return {**found, **sides}

@@ -52,6 +52,12 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
     return "other hardware: " + ", ".join(found) if found else ""
 
 
+def in_turn(before: About | None, after: About | None) -> bool:
+    """Whether both tables are of one run whose version sets took turns, launch by launch, in one
+    sitting: whatever the machine did, it did to both."""
+    return bool(before) and before == after and before.get("sets_in_turn") is True
+
+
 def _cards(about: About) -> str:
     cards = (about.get("gpus") or {}).get("cards") or []
     return ", ".join(f"{card.get('name')} {card.get('memory_mib')} MiB" for card in cards)

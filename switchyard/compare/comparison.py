@@ -47,6 +47,11 @@ class Comparison:
         found = self.cells["verdict"].value_counts()
         return {name: int(found[name]) for name in verdicts.VERDICTS if name in found}
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether both sides were timed in turn, in one run."""
+        return circumstances.in_turn(self.before.about, self.after.about)
+
     @functools.cached_property
     def _doubled(self) -> frozenset[tuple[str, str]]:
         """Models and routes that more than one cell has, in several sets, say."""

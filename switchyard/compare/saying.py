@@ -94,7 +94,7 @@ def _change(row: Row) -> str:
     change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
     if _unknown(change):
         return "not timed"
-    return f"{number(change)} times the ratio to native ({number(low)} to {number(high)})"
+    return f"{number(change)} times the {row['change_of']} ({number(low)} to {number(high)})"
 
 
 def error_line(row: Row) -> str:

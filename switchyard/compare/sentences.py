@@ -84,13 +84,15 @@ def timing(comparison: Comparison) -> list[str]:
     """Whether times were compared, and if not why."""
     shown = comparison.cells[["timing", "timing_why", "route"]]
     timed = int(shown["timing"].isin(["as-before", "ambiguous", "slower", "faster"]).sum())
+    in_turn = comparison.in_turn
     said = []
     if timed:
         level = round(100 * comparison.thresholds.latency_confidence)
-        said.append(
-            f"Timing: {cells(timed)} by the ratio to torch eager over several launches, "
-            f"{level}% intervals."
-        )
+        if in_turn:
+            how = "each by its own time, over several launches that took turns in one run"
+        else:
+            how = "by the ratio to torch eager over several launches"
+        said.append(f"Timing: {cells(timed)} {how}, {level}% intervals.")
     unfit = shown[(shown["timing"] == "not-comparable") & (shown["route"] != NATIVE)]
     for reason, count in unfit["timing_why"].value_counts().items():
         said.append(f"Timing not comparable in {cells(count)}: {reason}.")
@@ -99,7 +101,7 @@ def timing(comparison: Comparison) -> list[str]:
         said.append(
             f"torch eager itself took {native['ratio']:.2f} times as long "
             f"(geometric mean of {native['models']} models)"
-            + ("; that is divided out." if timed else ".")
+            + ("; that is divided out." if timed and not in_turn else ".")
         )
     return said
 

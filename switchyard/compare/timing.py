@@ -10,6 +10,9 @@ The decision, cell by cell; the first line that holds decides:
 5. the interval of the change holds "no change", or among all
    cells timed as much happens by chance (``discoveries``)       ambiguous
 6. otherwise                                                     slower, or faster
+
+Two version sets of one run took turns (``circumstances.in_turn``): there no yardstick is needed,
+and torch eager is compared as any other, each cell by its own time.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from switchyard.compare.circumstances import in_turn
 from switchyard.compare.intervals import contrast, discoveries
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.spread import moderated
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 
 #: The route of no hops, which every other's time is divided by.
 NATIVE = "torch-eager"
+
+#: What a change may be of.
+RATIO, TIME = "ratio to native", "time"
 
 #: The standard deviation of log launch medians is never taken for less. Two live processes
 #: that took turns agreed within 0.5 to 1.3% at best, so launches whose medians agree to the
@@ -46,8 +53,8 @@ class Timing:
     """For each pair: ``status`` is "" (neither was measured), ``not-comparable``, ``as-before``,
     ``ambiguous``, ``slower`` or ``faster``; ``why`` says why of the second and the fourth.
 
-    ``change`` is the ratio to native after over before, ``low`` and ``high`` its interval;
-    NaN where nothing was compared.
+    ``change`` is what ``of`` names (``RATIO`` or ``TIME``) after over before, ``low`` and ``high``
+    its interval; NaN where nothing was compared.
     """
 
     status: numpy.ndarray
@@ -55,6 +62,7 @@ class Timing:
     change: numpy.ndarray
     low: numpy.ndarray
     high: numpy.ndarray
+    of: str
 
 
 def compare_timing(
@@ -73,8 +81,9 @@ def compare_timing(
     status = numpy.full(size, "", object)
     why = numpy.full(size, "", object)
     change, low, high = (numpy.full(size, math.nan) for _ in range(3))
+    of = TIME if in_turn(before.about, after.about) else RATIO
     if not eligible.any():
-        return Timing(status, why, change, low, high)
+        return Timing(status, why, change, low, high, of)
     measured = numpy.zeros(size, bool)
     for table, places in ((before, pairs.before), (after, pairs.after)):
         measured |= table.cells["latency_median_ms"].notna().to_numpy()[places]
@@ -88,12 +97,13 @@ def compare_timing(
             here = left & (device == one)
             why[here] = reason
             left &= ~here
-    native = left & (route == NATIVE)
-    why[native] = f"{NATIVE} is the yardstick of the others"
-    left &= ~native
+    if of == RATIO:
+        native = left & (route == NATIVE)
+        why[native] = f"{NATIVE} is the yardstick of the others"
+        left &= ~native
 
     places = numpy.flatnonzero(left)
-    groups, reasons = _groups(before, after, pairs, places)
+    groups, reasons = _groups(before, after, pairs, places, with_native=of == RATIO)
     enough = reasons == ""
     why[places[~enough]] = reasons[~enough]
     places, groups = places[enough], groups[:, :, enough]
@@ -101,7 +111,7 @@ def compare_timing(
     for start in range(0, len(places), CHUNK):
         part = slice(start, start + CHUNK)
         estimate, half, p[part] = contrast(
-            (1, -1, -1, 1), *groups[:, :, part], thresholds.latency_confidence
+            _SIGNS[of], *groups[:, :, part], thresholds.latency_confidence
         )
         own = places[part]
         change[own], low[own], high[own] = (
@@ -117,20 +127,26 @@ def compare_timing(
     apart = (low[places] > 1) | (high[places] < 1)
     why[places[beyond & ~apart]] = "the launches of both runs overlap"
     why[places[beyond & apart & ~chosen]] = f"among {len(places)} cells as much happens by chance"
-    return Timing(status, why, change, low, high)
+    return Timing(status, why, change, low, high, of)
+
+
+#: Of the groups of ``_groups``.
+_SIGNS = {RATIO: (1, -1, -1, 1), TIME: (1, -1)}
 
 
 def _groups(
-    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray
+    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray, with_native: bool
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The names of ``_SPREAD`` of log launch medians, with the shape (4, 4, cells), and why a
-    cell has not enough of them. Groups: after cell and native, before cell and native.
+    """The names of ``_SPREAD`` of log launch medians, with the shape (4, groups, cells), and why a
+    cell has not enough of them. Groups: after cell and native, before cell and native; without
+    the native ones, two.
     """
     import numpy
 
-    groups = numpy.zeros((len(_SPREAD), 4, len(places)))
+    parts = ((0, ""), (1, f" of {NATIVE}")) if with_native else ((0, ""),)
+    groups = numpy.zeros((len(_SPREAD), 2 * len(parts), len(places)))
     reasons = numpy.full(len(places), "", object)
-    sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, 2))
+    sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, len(parts)))
     for side, table, positions, first in sides:
         if table.launches is None:
             alike = before.why_no_launches == after.why_no_launches
@@ -139,7 +155,7 @@ def _groups(
             continue
         spread = _spread(table.launches)
         keys = table.cells[list(schema.KEY)].iloc[positions[places]].reset_index(drop=True)
-        for offset, called in ((0, ""), (1, f" of {NATIVE}")):
+        for offset, called in parts:
             if offset:
                 keys["route"] = NATIVE
             found = keys.merge(spread, on=list(schema.KEY), how="left")

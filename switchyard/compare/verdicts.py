@@ -87,9 +87,9 @@ def judge(
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
     comparable or not finished, ``OUTCOME`` and ``FIGURES`` of both sides, ``before_error`` and
     ``after_error``, a column of truths a finding, and ``timing``, ``timing_why``,
-    ``change``, ``change_low``, ``change_high``. ``*_data_mib`` hold the figures with program pages
-    (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one; what these
-    show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of program
+    ``change``, ``change_low``, ``change_high``, ``change_of``. ``*_data_mib`` hold the figures with
+    program pages (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one;
+    what these show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of program
     files alone may differ as much. ``memory_with_program`` says which pairs have such a figure.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
@@ -152,7 +152,7 @@ def judge(
 
 def _timing_columns(timing: Timing) -> dict[str, Any]:
     names = {"status": "timing", "why": "timing_why", "change": "change",
-             "low": "change_low", "high": "change_high"}  # fmt: skip
+             "low": "change_low", "high": "change_high", "of": "change_of"}  # fmt: skip
     return {names[f.name]: getattr(timing, f.name) for f in dataclasses.fields(timing)}
 
 

@@ -107,7 +107,9 @@ def plan(
     tf32: bool = False,
     precisions: Sequence[str] = (),
 ) -> List[Planned]:
-    """The cells of a run, model by model, the native baseline first.
+    """The cells of a run, model by model, the native baseline first; those of several version sets
+    that differ in nothing else stand together, so that they are measured in one state of the
+    machine.
 
     A model or route that was asked for by name costs nothing towards the tier: who names it
     wants it. A route whose hops are not meant for a model (it has no twin) has no cell of it.
@@ -125,23 +127,21 @@ def plan(
         if _elsewhere(every[name], device):
             raise NothingUsable(f"model {name!r} is planned on a CUDA device alone: add --gpu")
     cells = []
-    for version_set, zoo in zoos.items():
-        for name, description in every.items():
-            if models and name not in models:
+    for name, description in every.items():
+        if (models and name not in models) or _elsewhere(description, device):
+            continue
+        for route in _native_first(routes.values()):
+            model_tier = "smoke" if models else description["tier"]
+            route_tier = "smoke" if routes_named else route.tier
+            if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
                 continue
-            if _elsewhere(description, device):
+            if description.get("picture") and route.runtime not in FED_PICTURES:
                 continue
-            own = zoo.models.get(name)
-            missing = None
-            if own is None:
-                missing = zoo.unusable or zoo.errors.get(description["file"], (None, ""))[0]
-            for route in _native_first(routes.values()):
-                model_tier = "smoke" if models else description["tier"]
-                route_tier = "smoke" if routes_named else route.tier
-                if not in_tier(model_tier, route_tier, tier) or not route.takes(description):
-                    continue
-                if description.get("picture") and route.runtime not in FED_PICTURES:
-                    continue
+            for version_set, zoo in zoos.items():
+                own = zoo.models.get(name)
+                missing = None
+                if own is None:
+                    missing = zoo.unusable or zoo.errors.get(description["file"], (None, ""))[0]
                 for precision in precisions_of(description, route, tier, precisions, tf32):
                     cell = Cell(version_set, device, precision, name, route.name)
                     cells.append(Planned(cell, route, own or description, missing))

@@ -144,10 +144,13 @@ def record_beginning(
     command = provenance.published(command, PROJECT)
     if resumed:
         earlier = folder.about.get("resumed_by", [])
-        folder.record(sources=sources, asked=asked, resumed_by=[*earlier, command])
+        parts = {"resumed_by": [*earlier, command], "sets_in_turn": False}
+        folder.record(sources=sources, asked=asked, **parts)
     else:
         given = provenance.published_all(given, PROJECT)
-        folder.record(sources=sources, asked=asked, options=given, command=command)
+        in_turn = len(asked["version-set"]) > 1 and asked["launches"] > 1
+        parts = {"options": given, "command": command, "sets_in_turn": in_turn}
+        folder.record(sources=sources, asked=asked, **parts)
 
 
 def of_the_beginning(folder: RunFolder) -> Dict[str, Any]:

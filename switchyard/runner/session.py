@@ -268,9 +268,8 @@ class Run:
         place = self._place[planned.cell]
         wanted: List[Planned] = []
         for one in self.selected[place:]:
-            key = (one.cell.version_set, one.cell.model)
             if wanted and len(wanted) >= AHEAD * self.config.getoption("--jobs"):
-                if key != (wanted[-1].cell.version_set, wanted[-1].cell.model):
+                if one.cell.model != wanted[-1].cell.model:
                     break
             if one.cell not in self._prepared and one.cell not in self._answered:
                 wanted.append(one)

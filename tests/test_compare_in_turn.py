@@ -1,0 +1,92 @@
+"""Two version sets of one run, whose launches took turns: times are compared as they are."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from compared_runs import GOOD, NATIVE, A, said  # noqa: F401
+from made_tables import ABOUT, MACHINE, timed
+from run_folders import STARTED, new_run
+
+from switchyard.compare.comparison import compare
+from switchyard.compare.saying import figures
+from switchyard.compare.sentences import timing
+from switchyard.compare.timing import RATIO, TIME
+from switchyard.vocabulary import Cell
+
+STEADY = (1.0, 1.02, 0.98, 1.01, 0.99)
+TOGETHER = {**ABOUT, "started": "2026-11-27T00:00:00+00:00", "sets_in_turn": True}
+
+
+def one_run(native: float, own: float, about=TOGETHER, other=TOGETHER):
+    """The two sets' tables, torch eager and a route that take so many times as long after."""
+    before = {("fft", NATIVE): STEADY, ("fft", "dynamo-ort"): STEADY}
+    after = {("fft", NATIVE): [native * s for s in STEADY],
+             ("fft", "dynamo-ort"): [own * s for s in STEADY]}  # fmt: skip
+    return compare(
+        timed(before, about, version_set="old"), timed(after, other, version_set="new")
+    )
+
+
+def statuses(comparison) -> dict[str, str]:
+    return dict(zip(comparison.cells["route"], comparison.cells["timing"]))
+
+
+def test_torch_eager_that_became_slower_is_slower_and_its_routes_are_not_faster():
+    comparison = one_run(native=3, own=1)
+    assert statuses(comparison) == {NATIVE: "slower", "dynamo-ort": "as-before"}
+    assert set(comparison.cells["change_of"]) == {TIME}
+    cell = comparison.cells.iloc[0]
+    assert cell["change"] == pytest.approx(3)
+    assert figures(cell).startswith("3 times the time (")
+
+
+def test_what_became_slower_with_torch_eager_is_slower_all_the_same():
+    assert statuses(one_run(native=3, own=3)) == {NATIVE: "slower", "dynamo-ort": "slower"}
+
+
+def test_it_is_said_by_what_was_compared():
+    together = timing(one_run(native=3, own=1))
+    assert together == [
+        "Timing: 2 cells each by its own time, over several launches that took turns in one run, "
+        "95% intervals.",
+        "torch eager itself took 3.00 times as long (geometric mean of 1 models).",
+    ]
+    apart = timing(one_run(native=3, own=1, about=ABOUT, other=ABOUT))
+    assert apart[0].startswith("Timing: 1 cell by the ratio to torch eager")
+    assert apart[1].endswith("that is divided out.")
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        {"other": {**TOGETHER, "started": "2026-11-28T00:00:00+00:00"}},
+        dict.fromkeys(("about", "other"), {**TOGETHER, "sets_in_turn": False}),
+        {"about": ABOUT, "other": ABOUT},
+    ],
+)
+def test_two_runs_or_one_whose_sets_took_no_turns_are_compared_by_the_yardstick(pair):
+    comparison = one_run(native=3, own=1, **pair)
+    assert statuses(comparison) == {NATIVE: "not-comparable", "dynamo-ort": "faster"}
+    assert set(comparison.cells["change_of"]) == {RATIO}
+
+
+def test_the_names_of_two_sets_mean_the_one_run_that_has_both(tmp_path, said):  # noqa: F811
+    sets = ("torch2.9-tf2.20", "torch2.13-tf2.21")
+    run = new_run(tmp_path, STARTED + datetime.timedelta(hours=1), version_sets=sets)
+    keys = (("a", NATIVE), A)
+    cells = [Cell(name, "cpu", "float32", *key) for key in keys for name in sets]
+    run.plan({cell: {"family": "gaps", "tier": "quick"} for cell in cells})
+    for cell in cells:
+        factor = 3.0 if cell.version_set == sets[1] and cell.route == A[1] else 1.0
+        run.update(cell, **GOOD, latency_median_ms=1e3 * factor, launches=5)
+        for launch, seconds in enumerate(STEADY):
+            run.samples(cell, launch, [factor * seconds] * 3)
+        run.state(cell, "done")
+    run.close(True, machine=MACHINE, whole_selection=True, sets_in_turn=True)
+
+    status, out, _ = said("compare", *sets, "--results", tmp_path, "--json", "-")
+    assert status == 1 and '"change_of": "time"' in out
+    status, out, _ = said("compare", *sets, "--results", tmp_path)
+    assert status == 1 and "times the time" in out, out
