@@ -46,6 +46,27 @@ def test_what_became_slower_with_torch_eager_is_slower_all_the_same():
     assert statuses(one_run(native=3, own=3)) == {NATIVE: "slower", "dynamo-ort": "slower"}
 
 
+def test_a_state_of_the_machine_that_both_launches_of_a_round_share_falls_out():
+    states = (1.0, 2.0, 2.0, 1.0, 2.0)
+    cells = {("fft", NATIVE): STEADY, ("fft", "dynamo-ort"): STEADY}
+    before = {key: [s * t for s, t in zip(states, own)] for key, own in cells.items()}
+    after = {key: [1.5 * s for s in own] for key, own in before.items()}
+    pair = [timed(before, TOGETHER, version_set="old"), timed(after, TOGETHER, version_set="new")]
+    assert set(statuses(compare(*pair)).values()) == {"slower"}
+    turned = {key: own[1:] + own[:1] for key, own in after.items()}  # no longer side by side
+    cell = compare(pair[0], timed(turned, TOGETHER, version_set="new")).cells.iloc[0]
+    assert (cell["timing"], cell["timing_why"]) == ("ambiguous", "the launches disagree")
+
+
+def test_launches_that_one_side_lacks_leave_nothing_to_compare():
+    cells = {("fft", NATIVE): STEADY, ("fft", "dynamo-ort"): STEADY}
+    fewer = {**cells, ("fft", "dynamo-ort"): STEADY[:1]}
+    sides = [timed(one, TOGETHER, version_set=name) for one, name in ((cells, "o"), (fewer, "n"))]
+    comparison = compare(*sides)
+    assert statuses(comparison) == {NATIVE: "as-before", "dynamo-ort": "not-comparable"}
+    assert comparison.cells["timing_why"][1] == "fewer than two launches that both sets have"
+
+
 def test_it_is_said_by_what_was_compared():
     together = timing(one_run(native=3, own=1))
     assert together == [

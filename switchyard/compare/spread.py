@@ -11,10 +11,17 @@ gains degrees of freedom for it; where the cells really differ, each is left to 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from switchyard.tables import schema
 
 if TYPE_CHECKING:
     import numpy
+    import pandas
+
+#: What ``of_groups`` says of each.
+NAMES = ("count", "mean", "var", "df")
 
 #: Below this many cells nothing is borrowed: too few to tell how alike their spreads are.
 FEWEST_CELLS = 10
@@ -97,3 +104,25 @@ def moderated(
     if worth == 0:
         return variances, df.astype(float)
     return (worth * typical + df * variances) / (worth + df), df + worth
+
+
+def logs(launches: pandas.DataFrame) -> pandas.DataFrame:
+    """The log of every launch's median, ``log``, beside the cell's columns and ``launch``."""
+    import numpy
+
+    kept = launches[launches["median_s"] > 0]  # a coarse clock may show 0, which has no log
+    return kept[[*schema.KEY, "launch"]].assign(log=numpy.log(kept["median_s"].to_numpy()))
+
+
+def of_groups(logs: pandas.DataFrame, by: Sequence[str], least: float) -> pandas.DataFrame:
+    """Of ``log`` in each group of ``by``: count, mean, and the variance with its degrees of
+    freedom, moderated over all groups; ``least`` as in ``moderated``."""
+    import numpy
+
+    grouped = logs.groupby(list(by), sort=False, observed=True)["log"]
+    found = grouped.agg(["count", "mean", "var"]).reset_index()
+    several = (found["count"] > 1).to_numpy()
+    variance, df = found["var"].to_numpy(copy=True), numpy.zeros(len(found))
+    own = found["count"].to_numpy()[several] - 1
+    variance[several], df[several] = moderated(variance[several], own, least)
+    return found.assign(var=variance, df=df)

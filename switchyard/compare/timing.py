@@ -12,7 +12,7 @@ The decision, cell by cell; the first line that holds decides:
 6. otherwise                                                     slower, or faster
 
 Two version sets of one run took turns (``circumstances.in_turn``): there no yardstick is needed,
-and torch eager is compared as any other, each cell by its own time.
+and torch eager is compared as any other, each cell by its own time, launch by launch (``rounds``).
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from switchyard.compare import rounds, spread
 from switchyard.compare.circumstances import in_turn
 from switchyard.compare.intervals import contrast, discoveries
 from switchyard.compare.pairing import Pairs, Table
-from switchyard.compare.spread import moderated
 from switchyard.compare.thresholds import Thresholds
 from switchyard.tables import schema
 
 if TYPE_CHECKING:
     import numpy
-    import pandas
 
 #: The route of no hops, which every other's time is divided by.
 NATIVE = "torch-eager"
@@ -103,7 +102,10 @@ def compare_timing(
         left &= ~native
 
     places = numpy.flatnonzero(left)
-    groups, reasons = _groups(before, after, pairs, places, with_native=of == RATIO)
+    if of == TIME:
+        groups, reasons = rounds.groups(before, after, pairs, places, 2 * LEAST_SPREAD**2)
+    else:
+        groups, reasons = _groups(before, after, pairs, places)
     enough = reasons == ""
     why[places[~enough]] = reasons[~enough]
     places, groups = places[enough], groups[:, :, enough]
@@ -125,66 +127,47 @@ def compare_timing(
     status[places[beyond & chosen & (log_change > 0)]] = "slower"
     status[places[beyond & chosen & (log_change < 0)]] = "faster"
     apart = (low[places] > 1) | (high[places] < 1)
-    why[places[beyond & ~apart]] = "the launches of both runs overlap"
+    why[places[beyond & ~apart]] = _OVERLAP[of]
     why[places[beyond & apart & ~chosen]] = f"among {len(places)} cells as much happens by chance"
     return Timing(status, why, change, low, high, of)
 
 
-#: Of the groups of ``_groups``.
-_SIGNS = {RATIO: (1, -1, -1, 1), TIME: (1, -1)}
+_OVERLAP = {RATIO: "the launches of both runs overlap", TIME: "the launches disagree"}
+
+#: Of the groups of ``_groups`` and of ``rounds.groups``.
+_SIGNS = {RATIO: (1, -1, -1, 1), TIME: (1,)}
 
 
 def _groups(
-    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray, with_native: bool
+    before: Table, after: Table, pairs: Pairs, places: numpy.ndarray
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """The names of ``_SPREAD`` of log launch medians, with the shape (4, groups, cells), and why a
-    cell has not enough of them. Groups: after cell and native, before cell and native; without
-    the native ones, two.
+    """``spread.NAMES`` of log launch medians, with the shape (4, 4, cells), and why a cell has not
+    enough of them. Groups: after cell and native, before cell and native.
     """
     import numpy
 
-    parts = ((0, ""), (1, f" of {NATIVE}")) if with_native else ((0, ""),)
-    groups = numpy.zeros((len(_SPREAD), 2 * len(parts), len(places)))
+    groups = numpy.zeros((len(spread.NAMES), 4, len(places)))
     reasons = numpy.full(len(places), "", object)
-    sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, len(parts)))
+    sides = (("after", after, pairs.after, 0), ("before", before, pairs.before, 2))
     for side, table, positions, first in sides:
         if table.launches is None:
             alike = before.why_no_launches == after.why_no_launches
             said = table.why_no_launches if alike else f"{side}: {table.why_no_launches}"
             reasons[reasons == ""] = said
             continue
-        spread = _spread(table.launches)
+        own = spread.of_groups(spread.logs(table.launches), list(schema.KEY), LEAST_SPREAD**2)
         keys = table.cells[list(schema.KEY)].iloc[positions[places]].reset_index(drop=True)
-        for offset, called in parts:
+        for offset, called in ((0, ""), (1, f" of {NATIVE}")):
             if offset:
                 keys["route"] = NATIVE
-            found = keys.merge(spread, on=list(schema.KEY), how="left")
-            for row, name in enumerate(_SPREAD):
+            found = keys.merge(own, on=list(schema.KEY), how="left")
+            for row, name in enumerate(spread.NAMES):
                 groups[row, first + offset] = found[name].fillna(0).to_numpy()
             count = groups[0, first + offset]
             few = (count < 2) & (reasons == "")
             reasons[few & (count == 1)] = f"{side}: a single launch{called} has no spread"
             reasons[few & (count < 1)] = f"{side}: no launch{called}"
     return groups, reasons
-
-
-_SPREAD = ("count", "mean", "var", "df")
-
-
-def _spread(launches: pandas.DataFrame) -> pandas.DataFrame:
-    """Of the log launch medians of each cell, the names of ``_SPREAD``: count, mean, and the
-    variance with its degrees of freedom, moderated over all cells of the run."""
-    import numpy
-
-    kept = launches[launches["median_s"] > 0]  # a coarse clock may show 0, which has no log
-    logs = kept[list(schema.KEY)].assign(log=numpy.log(kept["median_s"].to_numpy()))
-    grouped = logs.groupby(list(schema.KEY), sort=False, observed=True)["log"]
-    found = grouped.agg(["count", "mean", "var"]).reset_index()
-    several = (found["count"] > 1).to_numpy()
-    variance, df = found["var"].to_numpy(copy=True), numpy.zeros(len(found))
-    own = found["count"].to_numpy()[several] - 1
-    variance[several], df[several] = moderated(variance[several], own, LEAST_SPREAD**2)
-    return found.assign(var=variance, df=df)
 
 
 def native_drift(before: Table, after: Table, hardware: Callable[[str], str]) -> dict | None:
