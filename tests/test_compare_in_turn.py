@@ -111,3 +111,4 @@ def test_the_names_of_two_sets_mean_the_one_run_that_has_both(tmp_path, said):  
     assert status == 1 and '"change_of": "time"' in out
     status, out, _ = said("compare", *sets, "--results", tmp_path)
     assert status == 1 and "times the time" in out, out
+    assert "Both are of one run." in out and "one and the same table" not in out

@@ -36,6 +36,9 @@ def described(table: Table) -> str:
     return ", ".join(said)
 
 
+_SAME_TABLE = "Before and after are one and the same table."
+
+
 def around(comparison: Comparison) -> list[str]:
     """Sentences: pairing, what was left out, packages, other conditions, timing, memory."""
     before, after = comparison.before, comparison.after
@@ -45,7 +48,7 @@ def around(comparison: Comparison) -> list[str]:
         + (f": {before.sets[0]} against {after.sets[0]}." if across else ".")
     ]
     if before.label == after.label or (before.about and before.about == after.about):
-        said.append("Before and after are one and the same table.")
+        said.append("Both are of one run." if across else _SAME_TABLE)
     if before.tier != after.tier and before.tier and after.tier:
         said.append(
             f"Tiers differ ({before.tier} → {after.tier}): only cells of both are compared."

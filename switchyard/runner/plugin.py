@@ -258,13 +258,18 @@ def _count_down(item: pytest.Item) -> None:
     remaining[planned.cell] -= 1
     if remaining[planned.cell] == 0:
         run.done(planned.cell)
-        item.config.stash[PROGRESS].cell_done(_line(run.folder.row(planned.cell), planned))
+        item.config.stash[PROGRESS].cell_done(
+            _line(run.folder.row(planned.cell), planned, several_sets=len(run.sets) > 1)
+        )
 
 
-def _line(row: Dict[str, Any], planned: Planned) -> str:
-    """One cell in a line: its verdict, where it stopped and why, and what was measured."""
+def _line(row: Dict[str, Any], planned: Planned, several_sets: bool) -> str:
+    """One cell in a line: its verdict, where it stopped and why, and what was measured; before it
+    the version set, where the run is of several."""
     name = f"{planned.label}-{planned.cell.route}"
     parts = [f"{name:<48} {row['verdict'] or '-':<12}"]
+    if several_sets:
+        parts.insert(0, planned.cell.version_set)
     if row["kind"]:
         parts.append(f"{row['stage']} {row['kind']} {row['operator'] or ''}".rstrip())
     elif row["mse"] is not None:
