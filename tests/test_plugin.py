@@ -7,11 +7,14 @@ import re
 import shutil
 import signal
 import time
+import types
 from pathlib import Path
 
 import pytest
 
+from switchyard.runner import plugin
 from switchyard.tables.reading import read_about, read_cells, read_figures
+from switchyard.vocabulary import Cell
 
 PLANTED = Path(__file__).parent / "planted"
 TINY = ("--zoo", PLANTED / "tiny.py")
@@ -241,3 +244,13 @@ def _hanging(mark):
         except psutil.Error:
             continue
     return False
+
+
+def test_a_cells_line_names_its_set_where_the_run_is_of_several():
+    cell = Cell("torch2.9-tf2.20", "cpu", "float32", "fft", "dynamo-ort")
+    planned = types.SimpleNamespace(cell=cell, label="fft")
+    row = {"verdict": "excellent", "kind": None, "mse": None, "latency_median_ms": 2.0,
+           "memory_model_data_mib": None, "expected": None}  # fmt: skip
+    assert plugin._line(row, planned, several_sets=False).startswith("fft-dynamo-ort ")
+    assert plugin._line(row, planned, several_sets=True).split()[:3] == [
+        "torch2.9-tf2.20", "fft-dynamo-ort", "excellent"]  # fmt: skip
