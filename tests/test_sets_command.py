@@ -13,6 +13,7 @@ import pytest
 
 from switchyard.cli import main
 from switchyard.runner import environments, inventory, locking, version_sets
+from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.version_sets import FLAVOURS
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
@@ -253,3 +254,10 @@ def test_tox_has_an_environment_for_every_set():
     names = section.removeprefix("testenv:{").removesuffix("}").split(",")
     assert set(names) == COMMITTED.keys()
     assert "--version-set {env_name}" in tox[section]["commands"]
+
+
+def test_the_nightly_matrix_has_every_set_and_the_default_beside_the_newest():
+    job = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
+    listed = job[job.index("version_set:\n") : job.index("name: ${{ matrix")]
+    assert set(re.findall(r"^ +- (\S+)$", listed, re.MULTILINE)) == COMMITTED.keys()
+    assert re.findall(r"^ +DEFAULT: (\S+)$", job, re.MULTILINE) == [DEFAULT_SET]

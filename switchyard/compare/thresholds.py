@@ -15,8 +15,9 @@ class Thresholds:
 
     accuracy_factor, accuracy_floor: an error that grew or shrank by the factor counts where
     the larger one is above the floor; below it both are rounding.
-    latency_ratio: the change of ``ratio_to_native`` that matters. Models of 10 to 25
-    microseconds have two modes between processes, 24 to 30% apart, whatever the code.
+    latency_ratio: the change of ``ratio_to_native`` that matters, or of the time itself where
+    two sets took turns in one run. Models of 10 to 25 microseconds have two modes between
+    processes, 24 to 30% apart, whatever the code.
     latency_confidence: of the intervals shown; its complement is the share of all cells
     called slower or faster that is meant to be chance at most (see ``intervals.discoveries``).
     memory_ratio, memory_mib: both must be exceeded. Two routes to the same graph hold the
