@@ -90,7 +90,8 @@ def judge(
     ``change``, ``change_low``, ``change_high``, ``change_of``. ``*_data_mib`` hold the figures with
     program pages (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one;
     what these show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of
-    program files alone may differ as much. ``memory_with_program`` says which pairs have such a figure.
+    program files alone may differ as much. ``memory_with_program`` says which pairs have such a
+    figure.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
