@@ -63,6 +63,9 @@ def _head(comparison: Comparison) -> dict[str, Any]:
         },
         "torch_eager_itself": comparison.native,
         "routes": [_plain(row) for row in comparison.routes.to_dict("records")],
+        "route_times": None
+        if comparison.times is None
+        else [_plain(row) for row in comparison.times.to_dict("records")],
         "wins_after": {
             "meaning": "passes[i][j]: models that routes[i] passes and routes[j] does not",
             "routes": routes,

@@ -1,4 +1,4 @@
-"""A comparison as JUnit XML, for what shows test results: a test case a cell.
+"""A comparison as JUnit XML, for what shows test results: a test case a cell, and a route's time.
 
 Worse is a failure, not comparable is skipped with its reason, all else passes. Where nothing
 could be compared at all there is one error, since no report of an empty night may be green.
@@ -10,7 +10,7 @@ import re
 import xml.etree.ElementTree as etree
 from collections.abc import Sequence
 
-from switchyard.compare import saying, sentences, verdicts
+from switchyard.compare import saying, sentences, tallies, verdicts
 from switchyard.compare.comparison import Comparison
 from switchyard.tables import schema
 
@@ -30,7 +30,7 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
         cells = cells[cells["verdict"].isin(list(only))]
     name = f"{comparison.before.label} against {comparison.after.label}"
     suite = etree.Element("testsuite", name=clean(name))
-    failures = skipped = errors = 0
+    failures = skipped = errors = routes = 0
     properties = etree.SubElement(suite, "properties")
     for number, text in enumerate(sentences.around(comparison), 1):
         etree.SubElement(properties, "property", name=f"about.{number}", value=clean(text))
@@ -53,7 +53,17 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
             etree.SubElement(case, "skipped", message=said)
         elif verdict != "same":
             etree.SubElement(case, "system-out").text = f"{verdict}: {said}"
-    tests = len(cells) + errors
+    for row in [] if comparison.times is None else comparison.times.to_dict("records"):
+        group = ":".join(row[name] for name in tallies.GROUPS[:-1] if name in row)
+        case = _case(suite, group, f"time of {row['route']}")
+        said = f"{row['change']:.2f} times ({sentences.interval(row)}), {row['models']} models"
+        if row["status"] == "slower":
+            failures += 1
+            etree.SubElement(case, "failure", type="slower", message=f"slower: {said}")
+        elif row["status"] != "as-before":
+            etree.SubElement(case, "system-out").text = f"{row['status']}: {said}"
+        routes += 1
+    tests = len(cells) + errors + routes
     counts = {"tests": tests, "failures": failures, "errors": errors, "skipped": skipped}
     root = etree.Element("testsuites")
     for element in (root, suite):

@@ -61,7 +61,7 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
     lines += findings(comparison, only or (*verdicts.WORSE, *verdicts.BETTER, "not-comparable"))
     if only:
         return lines
-    return [*lines, *_routes(comparison), *_wins(comparison)]
+    return [*lines, *_routes(comparison), *times(comparison), *_wins(comparison)]
 
 
 def findings(comparison: Comparison, wanted: Sequence[str], level: int = 2) -> list[str]:
@@ -115,6 +115,21 @@ def _routes(comparison: Comparison) -> list[str]:
     if tallies.mistakes(comparison.cells):
         note += " Mistakes made on purpose count for no route and have no line."
     return ["", "## Routes", "", note, "", *table(heads, rows, len(heads) - 2)]
+
+
+def times(comparison: Comparison, level: int = 2) -> list[str]:
+    """How the time of each route moved over its models, under a heading of that level."""
+    if comparison.times is None or not len(comparison.times):
+        return []
+    rows = [
+        (" ".join(row[name] for name in tallies.GROUPS[:-1] if name in row), row["route"],
+         row["models"], f"{row['change']:.2f}", sentences.interval(row), row["status"])
+        for row in comparison.times.to_dict("records")
+    ]  # fmt: skip
+    confidence = round(100 * comparison.thresholds.latency_confidence)
+    heads = ("where", "route", "models", "times as long", f"{confidence}%", "")
+    note = "The geometric mean over the models that both sets pass and time."
+    return ["", f"{'#' * level} Time by route", "", note, "", *table(heads, rows, 4)]
 
 
 def _wins(comparison: Comparison) -> list[str]:

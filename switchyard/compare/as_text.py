@@ -9,7 +9,7 @@ from switchyard.compare import saying, sentences, tallies, verdicts
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.rendering import Row, Terminal, run_again
-from switchyard.compare.routes_as_text import arrow, funnel, rates, wins
+from switchyard.compare.routes_as_text import arrow, funnel, rates, times, wins
 from switchyard.compare.saying import TITLES
 from switchyard.tables.schema import one_line
 
@@ -38,7 +38,7 @@ def report(
     the rates, stay those of all cells. ``command`` says how one cell is run again."""
     lines = header(comparison, terminal)
     if not only:
-        for part in (wins, funnel, rates, _ambiguous, _not_comparable):
+        for part in (wins, funnel, rates, times, _ambiguous, _not_comparable):
             shown = part(comparison, terminal)
             if shown:
                 lines += ["", *shown]

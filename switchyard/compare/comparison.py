@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from switchyard.compare import circumstances, tallies, timing, verdicts
+from switchyard.compare import circumstances, route_times, tallies, timing, verdicts
 from switchyard.compare.circumstances import PackageChange
 from switchyard.compare.pairing import Table, pair
 from switchyard.compare.thresholds import Thresholds
@@ -25,7 +25,8 @@ class Comparison:
     """``cells`` is ``verdicts.judge``'s table less the ignored cells; ``outside`` the cells
     that one side was never asked for, and ``ignored`` those that a pattern took out, as
     reason or pattern to number. ``hardware`` is by device; "" is the same hardware.
-    ``packages`` is None where a side did not record them."""
+    ``packages`` is None where a side did not record them, ``times`` (``route_times.by_route``'s
+    table) where the two sides took no turns."""
 
     before: Table
     after: Table
@@ -39,6 +40,7 @@ class Comparison:
     conditions: list[str]
     native: dict | None
     routes: pandas.DataFrame
+    times: pandas.DataFrame | None
     wins: tuple[list[str], numpy.ndarray]
 
     @functools.cached_property
@@ -76,9 +78,14 @@ class Comparison:
         return sum(self.counts.get(name, 0) for name in verdicts.WORSE)
 
     @property
+    def slower_routes(self) -> int:
+        """Routes that are slower over their models, whatever is known of each cell."""
+        return 0 if self.times is None else int((self.times["status"] == "slower").sum())
+
+    @property
     def status(self) -> int:
         """The exit status: 2 where nothing was compared, else 1 where something is worse."""
-        return 2 if not self.compared else int(self.worse > 0)
+        return 2 if not self.compared else int(self.worse + self.slower_routes > 0)
 
 
 def compare(
@@ -111,6 +118,8 @@ def compare(
         sets = [(name, name) for name in common]
     else:
         sets = [(before.sets[0], after.sets[0])]
+    routes = tallies.by_route(cells, "version_set" in pairs.by)
+    in_turn = circumstances.in_turn(*abouts)
     return Comparison(
         before=before,
         after=after,
@@ -123,7 +132,8 @@ def compare(
         packages=circumstances.packages_that_differ(*abouts, sets),
         conditions=circumstances.other_conditions(*abouts),
         native=timing.native_drift(before, after, hardware),
-        routes=tallies.by_route(cells, "version_set" in pairs.by),
+        routes=routes,
+        times=route_times.by_route(cells, routes, thresholds) if in_turn else None,
         wins=tallies.wins(own),
     )
 

@@ -89,4 +89,4 @@ def _step(one: Comparison) -> list[str]:
     heading = f"## {text(_name(one.before))} → {text(_name(one.after))}"
     page = ["", heading, "", f"{text(sentences.overall(one))}", ""]
     page += [f"- {text(said)}" for said in sentences.around(one)]
-    return page + as_markdown.findings(one, LISTED, level=3)
+    return [*page, *as_markdown.times(one, level=3), *as_markdown.findings(one, LISTED, level=3)]

@@ -1,4 +1,4 @@
-"""The routes of a comparison as tables for a terminal: rates, stages, and who wins where."""
+"""The routes of a comparison as tables for a terminal: rates, stages, time, who wins where."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def rates(comparison: Comparison, terminal: Terminal) -> list[str]:
             ))  # fmt: skip
     return _table(
         "Rates that moved, over the cells that both tables planned",
-        ("passed", "of attempted", "of planned"), rows, comparison, terminal,
+        ("passed", "of attempted", "of planned"), rows, _planned(comparison), terminal,
     )  # fmt: skip
 
 
@@ -49,20 +49,40 @@ def funnel(comparison: Comparison, terminal: Terminal) -> list[str]:
         if past[0] != past[1]:
             moved = [sentences.changed(was, now, arrow(terminal)) for was, now in zip(*past)]
             rows.append((row, str(row["planned"]), *moved))
-    heads = ("planned", *tallies.FUNNEL)
-    return _table("Cells that got past each stage, where that moved", heads, rows, comparison, terminal)  # fmt: skip
+    title = "Cells that got past each stage, where that moved"
+    return _table(title, ("planned", *tallies.FUNNEL), rows, _planned(comparison), terminal)
+
+
+def _planned(comparison: Comparison) -> int:
+    return int((comparison.routes["planned"] > 0).sum())
+
+
+def times(comparison: Comparison, terminal: Terminal) -> list[str]:
+    """How the time of each route moved over its models; only where its interval says so."""
+    if comparison.times is None:
+        return []
+    rows = [
+        (row, str(row["models"]), f"{row['change']:.2f}", sentences.interval(row),
+         "" if row["status"] == "as-before" else row["status"])
+        for row in comparison.times.to_dict("records")
+        if not row["low"] <= 1 <= row["high"]
+    ]  # fmt: skip
+    level = round(100 * comparison.thresholds.latency_confidence)
+    heads = ("models", "times as long", f"{level}%", "")
+    title = "Time by route, the geometric mean over its models, where its interval leaves out 1"
+    return _table(title, heads, rows, len(comparison.times), terminal, "hold it")
 
 
 def _table(
     title: str,
     heads: Sequence[str],
     rows: Sequence[tuple],
-    comparison: Comparison,
+    total: int,
     terminal: Terminal,
+    rest: str = "did not move",
 ) -> list[str]:
     """Figures to the right of the routes, a block for each set, device and precision."""
-    planned = comparison.routes[comparison.routes["planned"] > 0]
-    still = len(planned) - len(rows)
+    still = total - len(rows)
     if not rows:
         return [terminal.paint(f"{title}: none of {still}.", "quiet")] if still else []
     lines = [terminal.paint(title, "heading")]
@@ -76,13 +96,12 @@ def _table(
             block = names
             head = terminal.cut("  ".join(names), first + 2).ljust(first + 2)
             head += "".join("  " + head.rjust(width) for head, width in zip(heads, widths))
-            lines.append(terminal.paint(head, "heading"))
+            lines.append(terminal.paint(head.rstrip(), "heading"))
         name = terminal.cut(one_line(row["route"]), first).ljust(first)
-        lines.append(
-            "  " + name + "".join("  " + text.rjust(w) for text, w in zip(figures, widths))
-        )
+        texts = "".join("  " + text.rjust(w) for text, w in zip(figures, widths))
+        lines.append(f"  {name}{texts}".rstrip())
     if still:
-        lines.append(terminal.paint(f"  {still} others did not move.", "quiet"))
+        lines.append(terminal.paint(f"  {still} others {rest}.", "quiet"))
     return lines
 
 

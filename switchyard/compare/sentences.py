@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from switchyard.compare import tallies
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
@@ -172,6 +175,13 @@ def overall(comparison: Comparison) -> str:
 def conclusion(comparison: Comparison) -> str:
     if comparison.status == 2:
         return "Nothing could be compared."
-    if comparison.worse:
-        return f"Worse: {cells(comparison.worse)}."
-    return "Nothing became worse."
+    slower = comparison.slower_routes
+    routes = f"{slower} route{'s' if slower > 1 else ''} slower over all models"
+    worse = [text for text, count in ((cells(comparison.worse), comparison.worse),
+                                      (routes, slower)) if count]  # fmt: skip
+    return f"Worse: {', and '.join(worse)}." if worse else "Nothing became worse."
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """``1.01 to 1.08``."""
+    return f"{row['low']:.2f} to {row['high']:.2f}"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 #: The stages whose passing is counted; ``compare`` is passed by what agrees with torch.
 FUNNEL = ("convert", "load", "run", "compare")
 
+#: What tells one route from another; the first where several sets are compared.
+GROUPS = ("version_set", "device", "precision", "route")
+
 #: By what cells of one finding are ordered, and whether upwards.
 _SIZES = {
     "less-accurate": ("after_error", False),
@@ -33,7 +36,7 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     import numpy
     import pandas
 
-    judged = _without_mistakes(judged)
+    judged = without_mistakes(judged)
     common = ~judged["verdict"].isin(["new", "gone"])
     # an integer: sums of booleans are objects in some pandas
     counted: dict[str, Any] = {"planned": common.astype(int)}
@@ -50,7 +53,7 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
         for stage in FUNNEL:
             past = passed | (judged_here & (rank > STAGES.index(stage)))
             counted[f"{side}_past_{stage}"] = past.astype(int)
-    groups = [*(["version_set"] if with_sets else []), "device", "precision", "route"]
+    groups = list(GROUPS if with_sets else GROUPS[1:])
     frame = pandas.DataFrame({**{name: judged[name] for name in groups}, **counted})
     found = frame.groupby(groups, sort=False, as_index=False, observed=True).sum()
     # devices and precisions in the order of the table, routes in theirs
@@ -62,10 +65,10 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
 
 def mistakes(judged: pandas.DataFrame) -> int:
     """How many cells are of mistakes on purpose, which ``by_route`` and ``wins`` leave out."""
-    return len(judged) - len(_without_mistakes(judged))
+    return len(judged) - len(without_mistakes(judged))
 
 
-def _without_mistakes(cells: pandas.DataFrame) -> pandas.DataFrame:
+def without_mistakes(cells: pandas.DataFrame) -> pandas.DataFrame:
     """The cells but those of mistakes on purpose, which no converter won or lost."""
     known = {route: is_mistake(route.replace("-", ">")) for route in cells["route"].unique()}
     return cells[~cells["route"].map(known).astype(bool)] if any(known.values()) else cells
@@ -107,7 +110,7 @@ def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
     counted = cells[
         (cells["state"] == "done") & (cells["verdict"] != "") & ~cells["verdict"].isin(UNCOUNTED)
     ]
-    counted = _without_mistakes(counted)
+    counted = without_mistakes(counted)
     routes = _order(counted)
     unit = numpy.zeros(len(counted), "int64")
     for name in ("version_set", "device", "precision", "model"):

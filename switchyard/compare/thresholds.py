@@ -18,6 +18,7 @@ class Thresholds:
     latency_ratio: the change of ``ratio_to_native`` that matters, or of the time itself where
     two sets took turns in one run. Models of 10 to 25 microseconds have two modes between
     processes, 24 to 30% apart, whatever the code.
+    route_latency_ratio: the change of a route's geometric mean over its models that matters.
     latency_confidence: of the intervals shown; its complement is the share of all cells
     called slower or faster that is meant to be chance at most (see ``intervals.discoveries``).
     memory_ratio, memory_mib: both must be exceeded. Two routes to the same graph hold the
@@ -27,6 +28,7 @@ class Thresholds:
     accuracy_factor: float = 10.0
     accuracy_floor: float = 1e-9
     latency_ratio: float = 1.25
+    route_latency_ratio: float = 1.1
     latency_confidence: float = 0.95
     memory_ratio: float = 1.1
     memory_mib: float = 4.0
@@ -53,6 +55,7 @@ _RANGES = {
     "accuracy_factor": (1, _INFINITY),
     "accuracy_floor": (0, _INFINITY),
     "latency_ratio": (1, _INFINITY),
+    "route_latency_ratio": (1, _INFINITY),
     "latency_confidence": (0, 1),
     "memory_ratio": (1, _INFINITY),
     "memory_mib": (0, _INFINITY),

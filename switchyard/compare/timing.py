@@ -119,17 +119,30 @@ def compare_timing(
         change[own], low[own], high[own] = (
             numpy.exp(estimate + sign * half) for sign in (0, -1, 1)
         )
-    chosen = discoveries(p, 1 - thresholds.latency_confidence)
-    log_change = numpy.log(change[places])
-    beyond = numpy.abs(log_change) >= math.log(thresholds.latency_ratio)
-    status[places] = "as-before"
-    status[places[beyond & ~chosen]] = "ambiguous"
-    status[places[beyond & chosen & (log_change > 0)]] = "slower"
-    status[places[beyond & chosen & (log_change < 0)]] = "faster"
-    apart = (low[places] > 1) | (high[places] < 1)
-    why[places[beyond & ~apart]] = _OVERLAP[of]
-    why[places[beyond & apart & ~chosen]] = f"among {len(places)} cells as much happens by chance"
+    status[places] = statuses(
+        numpy.log(change[places]), p, thresholds.latency_ratio, thresholds.latency_confidence
+    )
+    unsure = places[status[places] == "ambiguous"]
+    apart = (low[unsure] > 1) | (high[unsure] < 1)
+    why[unsure] = _OVERLAP[of]
+    why[unsure[apart]] = f"among {len(places)} cells as much happens by chance"
     return Timing(status, why, change, low, high, of)
+
+
+def statuses(
+    log_change: numpy.ndarray, p: numpy.ndarray, ratio: float, confidence: float
+) -> numpy.ndarray:
+    """``as-before`` below ``ratio``; beyond it ``slower`` or ``faster`` where that is no chance
+    among all that are asked together, else ``ambiguous``."""
+    import numpy
+
+    chosen = discoveries(p, 1 - confidence)
+    beyond = numpy.abs(log_change) >= math.log(ratio)
+    status = numpy.full(len(p), "as-before", object)
+    status[beyond] = "ambiguous"
+    status[beyond & chosen & (log_change > 0)] = "slower"
+    status[beyond & chosen & (log_change < 0)] = "faster"
+    return status
 
 
 _OVERLAP = {RATIO: "the launches of both runs overlap", TIME: "the launches disagree"}
