@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from switchyard.compare.as_markdown import by_set
 from switchyard.compare.methods import markdown_lines, measured
 
 
@@ -52,3 +53,14 @@ def test_every_method_and_every_other_road_to_tensorflow_has_a_line(line):
 def test_a_mistake_on_purpose_is_no_road_to_tensorflow():
     mistake = row("a", "manual_default_eps-tf", "investigate", hops="manual_default_eps")
     assert not any("default_eps" in line for line in markdown_lines([*ROWS, mistake]))
+
+
+def test_of_several_sets_each_has_its_own_table_in_which_a_model_counts_once():
+    rows = [{**one, "version_set": name} for one in ROWS for name in ("old_set", "new")]
+    lines = by_set(rows, markdown_lines)
+    assert [line for line in lines if line.startswith("#")] == ["## old_set", "## new"]
+    assert [line for line in lines if "`manual-tf`" in line] == [
+        "| Manual recreation | 100% | `manual-tf` | 2 of 3 | 67%, 21 to 94% | 3.0 (4) "
+        "| 1.0e-04 | 7.0e+00 |",
+    ] * 2
+    assert by_set(rows[::2], markdown_lines) == markdown_lines(ROWS)

@@ -69,10 +69,10 @@ def run(options: argparse.Namespace) -> int:
         return screen.complain(str(error))
     written = {
         "--markdown": lambda: as_markdown.run_lines(rows, str(place)),
-        "--silent": lambda: silent.markdown_lines(rows),
-        "--methods": lambda: methods.markdown_lines(rows),
-        "--mistakes": lambda: mistakes.markdown_lines(rows),
-        "--preprocessing": lambda: preprocessing.markdown_lines(rows),
+        "--silent": lambda: as_markdown.by_set(rows, silent.markdown_lines),
+        "--methods": lambda: as_markdown.by_set(rows, methods.markdown_lines),
+        "--mistakes": lambda: as_markdown.by_set(rows, mistakes.markdown_lines),
+        "--preprocessing": lambda: as_markdown.by_set(rows, preprocessing.markdown_lines),
     }
     try:
         for option, name in targets:

@@ -8,7 +8,7 @@ that means something in Markdown written as a character reference, which never d
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from switchyard.compare import rendering, saying, sentences, statistics, tallies, verdicts
@@ -144,6 +144,22 @@ def _wins(comparison: Comparison) -> list[str]:
     ]  # fmt: skip
     note = "Models that the line's route passes and the column's does not, after."
     return ["", "## Who wins where", "", note, "", *table(heads, rows, len(routes))]
+
+
+def by_set(
+    rows: Sequence[Mapping[str, Any]],
+    lines: Callable[[Sequence[Mapping[str, Any]]], list[str]],
+) -> list[str]:
+    """What ``lines`` makes of a table, for each version set by itself, under its name where there
+    are several: what is counted over models would count each of them once a set."""
+    sets = dict.fromkeys(row["version_set"] for row in rows)
+    if len(sets) < 2:
+        return lines(rows)
+    found: list[str] = []
+    for name in sets:
+        own = [row for row in rows if row["version_set"] == name]
+        found += [*([""] if found else []), f"## {text(name)}", "", *lines(own)]
+    return found
 
 
 def run_lines(rows: Sequence[Mapping[str, Any]], title: str) -> list[str]:
