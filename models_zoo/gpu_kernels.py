@@ -20,6 +20,13 @@ except ImportError:
     triton = None
 
 
+def _missing(what: str) -> ModuleNotFoundError:
+    """Told at the first call, and yet what the machine lacks and not what torch did wrong."""
+    error = ModuleNotFoundError(what)
+    error.stage, error.kind = "import", "missing-dependency"
+    return error
+
+
 def swish(x: torch.Tensor) -> torch.Tensor:
     """What the kernel computes, on the CPU: the reference."""
     return x * torch.sigmoid(x)
@@ -37,7 +44,9 @@ if triton is not None:
 
 def _on_the_card(x: torch.Tensor) -> torch.Tensor:
     if triton is None:
-        raise ModuleNotFoundError("no module named 'triton', which has this operator's kernel")
+        raise _missing("no module named 'triton', which has this operator's kernel")
+    if x.dtype in (torch.float16, torch.bfloat16):  # Triton has no sigmoid of these
+        return _on_the_card(x.float()).to(x.dtype)
     x = x.contiguous()
     out, count, block = torch.empty_like(x), x.numel(), 256
     _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
@@ -71,7 +80,7 @@ def triton_swish():
     return UseSwish()
 
 
-#: float32 alone, which is all that its model asks of it.
+#: float32 alone: what has 16 bits is computed in it.
 SQUAREPLUS = r"""
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAStream.h>
@@ -127,7 +136,7 @@ def _extension():
     toolkit = next((p for p in places if os.path.exists(os.path.join(p, "bin", "nvcc"))), None)
     if toolkit is None or not cpp_extension.is_ninja_available():
         wanted = "ninja" if toolkit else "CUDA toolkit with nvcc (CUDA_HOME)"
-        raise ModuleNotFoundError(f"no {wanted}, with which this operator's kernel is built")
+        raise _missing(f"no {wanted}, with which this operator's kernel is built")
     cpp_extension.CUDA_HOME = toolkit
     with tempfile.TemporaryDirectory() as folder:
         # pip's has this library under its version alone, and torch links it by its bare name.
@@ -143,6 +152,10 @@ def _extension():
         )
 
 
+def _built(x: torch.Tensor) -> torch.Tensor:
+    return _extension().squareplus(x.float()).to(x.dtype)
+
+
 def register_squareplus():
     """Once a process, as ``register_swish``."""
     if hasattr(torch.ops.switchyard, "built_squareplus"):
@@ -150,7 +163,7 @@ def register_squareplus():
     operator = torch.library.custom_op(
         "switchyard::built_squareplus", squareplus, mutates_args=(), device_types="cpu"
     )
-    operator.register_kernel("cuda")(lambda x: _extension().squareplus(x))
+    operator.register_kernel("cuda")(_built)
     operator.register_fake(torch.empty_like)
 
 

@@ -295,3 +295,17 @@ def test_spread_looks_at_structure_and_nan_first():
     hole = draws(2)["y"].copy()
     hole[3, 3] = np.nan
     assert stochastic.compare_spread(draws(1), {"y": hole}).kind == "non-finite"
+
+
+def test_of_several_outputs_in_tf32_the_larger_error_decides_and_not_its_rounding():
+    """What TF32 rounds off is thousands of float32's own errors, and honest; beside it an output
+    that is only acceptable must not be hidden."""
+    exact = {"honest": np.linspace(1, 2, 100), "worse": np.linspace(1, 2, 100)}
+    own = {path: array.astype(np.float32) for path, array in exact.items()}
+    got = {**own, "honest": (own["honest"] * (1 + 2e-4)).astype(np.float32)}
+    got["worse"] = (own["worse"] + np.float32(8e-3)).astype(np.float32)
+    del exact["worse"]  # without it there is no ratio, only an error
+    limit = ag.limit_of("tf32")
+    found = ag.compare(own, got, exact, limit=limit)
+    assert found.output == "worse" and ag.band(found, limit)[0] == "acceptable"
+    assert ag.compare(own, got, exact).output == "honest"

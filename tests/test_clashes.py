@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import threading
 import time
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def installation(tmp_path, monkeypatch, prevails):
     )
     monkeypatch.setenv("SWITCHYARD_CACHE", str(tmp_path / "cache"))
     return environments._Installation(
-        set_, "core", "cuda", tmp_path / "home", time.monotonic() + 60, lambda said: None
+        set_, "core", "cuda", tmp_path / "home", time.monotonic() + 60, lambda said: None,
+        threading.Event(),
     )
 
 

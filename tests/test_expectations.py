@@ -104,7 +104,7 @@ def test_accepting_says_what_changed_and_keeps_the_reason_of_what_did_not(tmp_pa
     assert len(Expectations(table_path(tmp_path, "set", "cpu"))) == 0
 
 
-@pytest.mark.parametrize("kind", sorted(UNACCEPTABLE_KINDS))
+@pytest.mark.parametrize("kind", sorted({*UNACCEPTABLE_KINDS, "bad-reference", "bad-fixture"}))
 def test_what_may_end_otherwise_next_time_cannot_be_accepted(tmp_path, kind):
     accepted(tmp_path, WRONG)
     (line,) = accepted(tmp_path, Outcome("convert:dynamo", "failed", kind))

@@ -17,8 +17,8 @@ GOOD, BAD = Outcome("compare", "excellent"), Outcome("compare", "investigate", "
 LOST = Outcome("measure", "failed", "crash")
 
 
-def planned(model: str, route: str = "torch-eager") -> Planned:
-    cell, about = Cell("set", "cpu", "float32", model, route), {"file": "zoo.py"}
+def planned(model: str, route: str = "torch-eager", file: str = "zoo.py") -> Planned:
+    cell, about = Cell("set", "cpu", "float32", model, route), {"file": file}
     return Planned(cell, Route(route, (), route, "quick"), {**about, "precision": "float32"})
 
 
@@ -42,7 +42,7 @@ class Run:
             update=lambda cell, **fields: self.filled.append(cell.model),
             figure=lambda *given: None, samples=lambda *given: None,
         )  # fmt: skip
-        self.card, self.resumed = None, frozenset()
+        self.card, self.resumed, self.natives = None, frozenset(), []
 
     def ready_behind(self, one):
         return iter(self.selected[self.selected.index(one) + 1 :])
@@ -51,14 +51,20 @@ class Run:
         return BAD if one.cell in self._wrong else GOOD
 
     def native_of(self, one):
-        return one
+        return next((n for n in self.natives if n.cell.model == one.cell.model), one)
+
+    def in_order(self, some):
+        return sorted(some, key=[*self.natives, *self.selected].index)
+
+    def measured_before(self, one):
+        return one.cell in self.resumed
 
 
 @pytest.fixture
 def made(monkeypatch):
     def made(run):
         def launch(ready, job, card):
-            run.launched.append(job["model"])
+            run.launched.append(job["model"] + "'" * (job["file"] == "native"))
             facts = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds"), 0.1)
             lost = LOST if job["model"] in run.crash else None
             return Launch([0.001], facts=facts, outcome=lost)
@@ -66,7 +72,9 @@ def made(monkeypatch):
         monkeypatch.setattr(measurements, "launch", launch)
         monkeypatch.setattr(measurements.rows, "memory_columns", lambda found: {})
         monkeypatch.setattr(measurements.Standby, "take", lambda self, key, upcoming: None)
-        return measurements.Measurements(run)
+        measuring = measurements.Measurements(run)
+        run.measured = measuring.of
+        return measuring
 
     return made
 
@@ -78,7 +86,7 @@ def test_cells_take_turns_so_that_no_cell_has_all_its_launches_in_one_state_of_t
     run = Run([A, B, C], launches=3)
     of = made(run)
     assert len(of.of(A)) == 3
-    assert run.launched == ["a", "b", "c"] * 3 and run.filled == ["a", "b", "c"]
+    assert run.launched == [*"abc", *"cba", *"abc"] and run.filled == ["a", "b", "c"]
     assert len(of.of(C)) == 3 and len(run.launched) == 9  # nothing is measured twice
 
 
@@ -92,15 +100,31 @@ def test_a_single_launch_is_made_when_it_is_asked_for(made):
 def test_what_no_test_will_ask_for_and_what_answered_wrongly_take_no_turn(made):
     run = Run([A, B, C], launches=2, timed=[A, C])
     made(run).of(A)
-    assert run.launched == ["a", "c"] * 2
+    assert run.launched == [*"ac", *"ca"]
     run = Run([A, B, C], launches=2, wrong=[C])
     made(run).of(A)
-    assert run.launched == ["a", "b"] * 2
+    assert run.launched == [*"ab", *"ba"]
 
 
 def test_a_cell_that_fails_takes_no_further_turn(made):
     run = Run([A, B, C], launches=3, crash="b")
     of = made(run)
     assert [len(of.of(one)) for one in (A, B, C)] == [3, 1, 3]
-    assert run.launched == ["a", "b", "c", "a", "c", "a", "c"]
+    assert run.launched == [*"abc", *"ca", *"ac"]
     assert of.of(B)[-1].outcome is LOST
+
+
+def test_baselines_that_nobody_asked_for_take_turns_with_what_they_are_the_yardstick_of(made):
+    cells = [planned(model, "dynamo-ort") for model in "ab"]
+    run = Run(cells, launches=2)
+    run.runtimes["dynamo-ort"] = run.runtimes["torch-eager"]
+    run.natives = [planned(model, file="native") for model in "ab"]
+    made(run).of(cells[0])
+    assert run.launched == ["a'", "b'", "a", "b", "b", "a", "b'", "a'"]
+
+
+def test_what_was_measured_before_an_interruption_is_not_measured_again(made):
+    run = Run([A, B, C], launches=2)
+    run.resumed = frozenset({B.cell})
+    made(run).of(A)
+    assert run.launched == [*"ac", *"ca"]

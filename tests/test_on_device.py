@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 
 import pytest
 
@@ -31,23 +32,25 @@ def on_card(*pids, **more):
     return Sample(processes={pid: 64.0 for pid in pids}, throttle=(), **more)
 
 
-@pytest.mark.parametrize("before, after, mine, foreign", [
-    ((), (OWN,), OWN, 0),
-    ((7,), (7, OWN), OWN, 1),
-    ((), (OWN, 8), OWN, 1),            # came while it was measured
-    ((7,), (OWN,), OWN, 1),            # went meanwhile: it was there all the same
-    ((), (4711,), 4711, 0),            # our process under the host's number
-    ((7,), (7, 4711), 4711, 1),
-    ((), (4711, 4712), None, 2),       # which of the two is ours cannot be told
-    ((), (), None, None),              # not even ours is shown, so nobody's would be
+@pytest.mark.parametrize("before, first, last, mine, foreign", [
+    ((), (OWN,), (OWN,), OWN, 0),
+    ((7,), (7, OWN), (7, OWN), OWN, 1),
+    ((), (OWN,), (OWN, 8), OWN, 1),       # came while it was measured
+    ((), (8, OWN), (OWN,), OWN, 1),       # went meanwhile: it was there all the same
+    ((7,), (OWN,), (OWN,), OWN, 0),       # had gone before: a set taken again is a quiet one
+    ((), (4711,), (4711,), 4711, 0),      # our process under the host's number
+    ((7,), (7, 4711), (7, 4711), 4711, 1),
+    ((), (4711, 4712), (4711, 4712), None, 2),  # which of the two is ours cannot be told
+    ((), (), (), None, None),             # not even ours is shown, so nobody's would be
 ])  # fmt: skip
-def test_processes_that_are_not_the_measured_one_are_foreign(before, after, mine, foreign):
-    assert number_on_card(on_card(*before), on_card(*after), OWN) == mine
-    assert foreign_processes(on_card(*before), on_card(*after), OWN) == foreign
+def test_processes_that_are_not_the_measured_one_are_foreign(before, first, last, mine, foreign):
+    before, first, last = (on_card(*pids) for pids in (before, first, last))
+    assert number_on_card(before, last, OWN) == mine
+    assert foreign_processes(before, first, last, OWN) == foreign
 
 
 def test_where_nvml_does_not_say_nothing_is_known():
-    assert foreign_processes(Sample(), Sample(), OWN) is None
+    assert foreign_processes(Sample(), Sample(), Sample(), OWN) is None
     assert contamination((), None) == ""
 
 
@@ -150,13 +153,13 @@ def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_dist
 
 def test_what_cannot_be_asked_costs_its_own_figures_and_says_why():
     no = {"ok": False, "outcome": {"kind": "device-oom", "message": "CUDA out of memory"}}
-    process = Process(vary=no, leak=Ended("timeout", "no end after 300 s"))
+    process = Process(vary=no, release=Ended("timeout", "no end after 300 s"))
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "from_host"])
-    assert watch.found.series == {name: [0.002] for name in ("from_host", "device", "graph")}
+    assert watch.found.series == {"from_host": [0.002]}
     assert watch.found.messages == ["varied: device-oom: CUDA out of memory",
-                                    "leak: timeout: no end after 300 s"]  # fmt: skip
-    assert set(watch.found.memory) == {"import", "after_runs", "released"}
+                                    "released: timeout: no end after 300 s"]  # fmt: skip
+    assert set(watch.found.memory) == {"import", "after_runs"}
 
 
 def test_what_takes_a_session_of_its_own_comes_when_all_memory_was_read():
@@ -171,11 +174,12 @@ def test_what_takes_a_session_of_its_own_comes_when_all_memory_was_read():
 
 
 def test_a_series_of_the_session_that_failed_is_not_asked_of_another():
-    process = Process(burst=Ended("timeout", "no end after 300 s"))
+    lost = {"ok": False, "outcome": {"kind": "device-lost", "message": "an illegal address"}}
+    process = Process(burst=lost)
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "device"])
     assert [job["series"] for do, job in process.asked if do == "aside"] == ["graph"]
-    assert watch.found.messages == ["series device: timeout: no end after 300 s"]
+    assert watch.found.messages == ["series device: device-lost: an illegal address"]
 
 
 def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
@@ -249,3 +253,19 @@ def test_a_recording_is_written_by_the_process_and_a_failure_is_a_sentence(tmp_p
     no = {"ok": False, "outcome": {"kind": "device-oom", "message": "CUDA out of memory"}}
     assert record(Ready(Process(load=no)), {}, path) == "load: CUDA out of memory"
     assert record(Ready(Process(), ended=Ended("crash", "died")), {}, path) == "crash: died"
+
+
+def test_a_frame_that_came_to_a_limit_is_the_last_one_that_is_asked():
+    """Its answer, come late, would be taken for the next frame's."""
+
+    class Slow:
+        pid, asked = OWN, []
+
+        def ask(self, do, **job):
+            self.asked.append(do)
+            raise Ended("host-oom", "9 MiB of private memory where 1 are allowed")
+
+    watch = Watch(types.SimpleNamespace(sample=lambda: on_card(OWN)), Slow())
+    watch.others(10, ["device", "from_host"])
+    assert len(Slow.asked) == 1 and watch.found.series == {}
+    assert [one for one in watch.found.messages if "host-oom" in one] == watch.found.messages

@@ -25,11 +25,16 @@ def asked(sets=("s",), **given):
     return resuming.asked_for(config, sets)
 
 
+def begin(run, options=None, given={}, command=BEGAN, resumed=False, whole=True):
+    options = options or asked()
+    return resuming.record_beginning(run, SOURCES, options, given, command, resumed, whole)
+
+
 @pytest.fixture
 def begun(tmp_path):
     """A run that was begun with the defaults, and killed."""
     run = new_run(tmp_path, STARTED)
-    resuming.record_beginning(run, SOURCES, asked(), {"tier": "quick"}, BEGAN, resumed=False)
+    begin(run, given={"tier": "quick"})
     run._journal.close()
     return run.path
 
@@ -42,15 +47,15 @@ def begun(tmp_path):
 def test_sets_of_one_run_took_turns_unless_it_was_gone_on_with(tmp_path, sets, launches, in_turn):
     run = new_run(tmp_path, STARTED, version_sets=sets)
     options = asked(sets, launches=launches)
-    resuming.record_beginning(run, SOURCES, options, {}, BEGAN, resumed=False)
+    begin(run, options)
     assert run.about["sets_in_turn"] is in_turn
-    resuming.record_beginning(run, SOURCES, options, {}, "again", resumed=True)
+    begin(run, options, command="again", resumed=True)
     assert run.about["sets_in_turn"] is False
     run._journal.close()
 
 
 def resume(path, **given):
-    return resuming.reopen("newest", path.parent, SOURCES, asked(**given))
+    return resuming.reopen("newest", path.parent, SOURCES, asked(**given), lambda *names: "")
 
 
 @pytest.mark.parametrize("given, said", [
@@ -94,7 +99,7 @@ def test_a_run_goes_on_under_the_time_and_the_command_that_began_it(begun):
     first = reading.read_about(begun)
     for sitting in (1, 2):
         run = resume(begun)
-        resuming.record_beginning(run, SOURCES, asked(), {}, f"again {sitting}", resumed=True)
+        begin(run, command=f"again {sitting}", resumed=True)
         assert resuming.of_the_beginning(run) == {"started": first["started"], "command": BEGAN}
         run._journal.close()
     about = reading.read_about(begun)
@@ -113,5 +118,40 @@ def test_a_run_from_before_options_were_kept_is_gone_on_with(begun):
 def test_a_refusal_for_other_sources_leaves_the_run_as_it_is(begun):
     before = (begun / "run.json").read_bytes()
     with pytest.raises(pytest.UsageError, match=r"other sources \(zoo changed since\)"):
-        resuming.reopen("newest", begun.parent, {"zoo": "cd34"}, asked())
+        resuming.reopen("newest", begun.parent, {"zoo": "cd34"}, asked(), lambda *names: "")
     assert (begun / "run.json").read_bytes() == before
+
+
+def environment(name, lock, **packages):
+    return types.SimpleNamespace(
+        version_set="s", name=name, python_version="3.11", lock_hash=lock, fingerprint=lock,
+        packages=packages,
+    )  # fmt: skip
+
+
+def test_a_side_environment_whose_lock_has_moved_is_other_sources(begun):
+    run = resume(begun)
+    run.record(sets=resuming.environments(run, ["s"], [environment("onnx2tf", "ab")]))
+    run._journal.close()
+    with pytest.raises(pytest.UsageError, match="the lock of s/onnx2tf changed since"):
+        resuming.reopen("newest", begun.parent, SOURCES, asked(), lambda *names: "cd")
+    resuming.reopen("newest", begun.parent, SOURCES, asked(), lambda *names: "ab")._journal.close()
+
+
+def test_environments_that_only_an_earlier_sitting_used_stay_known(begun):
+    run = resume(begun)
+    run.record(sets=resuming.environments(run, ["s"], [environment("onnx2tf", "ab", onnx2tf="1")]))
+    found = resuming.environments(run, ["s"], [environment("core", "ef", torch="2")])
+    run._journal.close()
+    packages = {name: one["packages"] for name, one in found["s"]["environments"].items()}
+    assert packages == {"onnx2tf": {"onnx2tf": "1"}, "core": {"torch": "2"}}
+
+
+@pytest.mark.parametrize("began, goes_on", [(True, True), (True, False), (False, True)])
+def test_a_run_is_whole_only_if_each_sitting_asked_every_question(tmp_path, began, goes_on):
+    run = new_run(tmp_path, STARTED)
+    sittings = [(BEGAN, False, began), ("again", True, goes_on)]
+    for command, resumed, whole in sittings:
+        said = begin(run, command=command, resumed=resumed, whole=whole)
+    run._journal.close()
+    assert said is (began and goes_on)

@@ -68,7 +68,7 @@ def test_a_collection_makes_none(monkeypatch):
 
 
 def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("switchyard.runner.environments.provision", lambda *asked: FAKE)
+    monkeypatch.setattr("switchyard.runner.environments.provision", lambda *asked, ended: FAKE)
     limits = Limits(seconds=20, memory_mib=AMPLE.memory_mib)
     short = Crew(staged, tmp_path / "cache", tmp_path / "logs", limits, {}, lambda said: None)
     short.environment("fake", "core")

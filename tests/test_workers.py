@@ -92,6 +92,14 @@ def test_a_job_that_does_nothing_ends_well(worker, tmp_path):
     assert finished.outcome is None and finished.result["ok"]
 
 
+def test_a_server_that_never_comes_to_fork_is_ended_and_not_the_runner(worker, tmp_path):
+    os.kill(server_pid(worker), signal.SIGSTOP)  # as in an import that hangs
+    limits = Limits(seconds=0.5, memory_mib=4096)
+    finished = worker.run({"do": "nothing"}, "run", limits, tmp_path / "logs" / "child.log")
+    assert (finished.outcome.kind, finished.outcome.stage) == ("timeout", "run")
+    assert until(lambda: not worker.alive)
+
+
 def test_an_exception_in_a_job_is_its_result_with_file_and_line(ask, tmp_path):
     result = ask("import os\nimport nothing_of_this_name\n").result
     assert result["outcome"]["kind"] == "missing-dependency"
@@ -301,7 +309,7 @@ def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_pa
 
 @pytest.fixture
 def crew(tmp_path, staged, monkeypatch):
-    monkeypatch.setattr(environments, "provision", lambda version_set, name, say: FAKE)
+    monkeypatch.setattr(environments, "provision", lambda version_set, name, say, ended: FAKE)
     said = []
     crew = Crew(staged, tmp_path / "cache", tmp_path / "logs", AMPLE, {}, said.append)
     crew.said = said

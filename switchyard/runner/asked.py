@@ -27,6 +27,8 @@ SUITES = ("conversion", "accuracy", "latency", "memory", "training", "sharing")
 #: Those that ask for a cell's launches.
 TIMED = ("latency", "memory")
 
+_NOT_MEASURED = "not measured before the run was interrupted"
+
 #: Suites that have a question for some cells alone.
 _ONLY_FOR = {"training": training.applies, "sharing": sharing.applies}
 
@@ -70,10 +72,10 @@ class CellUnderTest:
         """Every timed call of every launch, in seconds. Skips where there is nothing to time,
         fails where measuring failed."""
         self._only_after_accuracy()
-        if self._planned.cell in self._run.resumed:
+        if self._resumed():
             samples = self._run.recorded_samples(self._planned.cell)
             if not samples:
-                pytest.skip("not measured before the run was interrupted")
+                pytest.skip(_NOT_MEASURED)
             return samples
         launches = self._run.measured(self._planned)
         self._measured_well(launches)
@@ -82,22 +84,25 @@ class CellUnderTest:
     def memory(self) -> dict:
         """The memory columns of the cell's row, MiB."""
         self._only_after_accuracy()
-        if self._planned.cell not in self._run.resumed:
+        resumed = self._resumed()
+        if not resumed:
             self._measured_well(self._run.measured(self._planned))
         row = self._run.folder.row(self._planned.cell)
+        if resumed and row["memory_steady_mib"] is None:
+            pytest.skip(_NOT_MEASURED)
         return {name: row[name] for name in row if name.startswith("memory_")}
 
     def trained(self) -> dict:
         """The columns of training of the cell's row."""
         self._only_after_accuracy()
-        if self._planned.cell not in self._run.resumed:
+        if not self._resumed():
             failed = training.train(self._run, self._planned)
             if failed is not None:
                 self._fail(f"could not be trained: {failed.kind}: {failed.message}", failed)
         row = self._run.folder.row(self._planned.cell)
         found = {name: row[name] for name in row if name.startswith("running_")}
         if None in found.values():
-            pytest.skip("not trained before the run was interrupted")
+            pytest.skip(_NOT_MEASURED)
         return found
 
     def shared(self) -> List[dict]:
@@ -116,6 +121,17 @@ class CellUnderTest:
         outcome = self._outcome()
         if outcome.verdict not in PASSING:
             pytest.skip(f"not measured: {_said(outcome)}")
+
+    def _resumed(self) -> bool:
+        """Whether the cell was done with before the run was interrupted. Fails where measuring it
+        had failed then: that it was done once makes it no better."""
+        if self._planned.cell not in self._run.resumed:
+            return False
+        row = self._run.folder.row(self._planned.cell)
+        if row["measure_kind"] not in (None, "noisy"):
+            said = f"{row['measure_kind']}: {row['measure_message']}"
+            self._fail(f"could not be measured before the run was interrupted: {said}")
+        return True
 
     def _measured_well(self, launches) -> None:
         failed = next((one.outcome for one in launches if one.outcome is not None), None)

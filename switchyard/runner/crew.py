@@ -52,22 +52,30 @@ class Crew:
         self._dead: Dict[Tuple[str, str], WorkerFailed] = {}
         self._count = 0
         self._told: set = set()
-        self._closed = False
+        self._installing: Dict[Tuple[str, str], threading.Lock] = {}
+        self._ended = threading.Event()
 
     def environment(self, version_set: str, name: str):
-        """The environment, provisioned now if need be, or the Outcome that says why not."""
+        """The environment, provisioned now if need be, or the Outcome that says why not. Raises
+        Closed where the run ends before it is."""
         key = (version_set, name)
         # Side environments only convert, and that is done on the CPU.
         flavour = {"flavour": "cuda"} if self.card is not None and name == "core" else {}
         with self._lock:
+            installing = self._installing.setdefault(key, threading.Lock())
+        with installing:  # of this one alone: the end of the run does not wait for it
             if key in self._failed:
                 return self._failed[key]
             if key not in self._environments:
+                if self._ended.is_set():
+                    raise Closed("the run has ended")
                 try:
                     self._environments[key] = environments.provision(
-                        version_set, name, self._say, **flavour
+                        version_set, name, self._say, ended=self._ended, **flavour
                     )
                 except environments.ProvisioningError as error:
+                    if self._ended.is_set():
+                        raise Closed("the run has ended") from error
                     self._say(str(error))
                     line = str(error).splitlines()[0]
                     hosted = not isinstance(error, environments.NotDeclared)
@@ -103,7 +111,7 @@ class Crew:
         or Closed once ``close`` was called."""
         key = (version_set, name)
         with self._lock:
-            if self._closed:
+            if self._ended.is_set():
                 raise Closed("the run has ended")
             worker = self._workers.get(key)
             if worker is not None and worker.alive:
@@ -193,8 +201,8 @@ class Crew:
         return self._scratch.others()
 
     def close(self) -> None:
+        self._ended.set()
         with self._lock:
-            self._closed = True
             workers, self._workers = list(self._workers.values()), {}
         for worker in workers:
             worker.close()

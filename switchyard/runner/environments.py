@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from pathlib import Path
 from typing import IO, Callable, Iterator, Mapping
@@ -29,6 +30,9 @@ from switchyard.runner.version_sets import CURRENT, VersionSet, find
 
 TIMEOUT_S = 30 * 60
 HEARTBEAT_S = 20
+
+#: Seconds between two looks at an installation.
+LOOK_S = 0.5
 MARKER = "switchyard.json"
 #: In the cache: the locks made at a run, for sets that have none of their own.
 SETTLED = "version_sets"
@@ -124,8 +128,10 @@ def provision(
     say: Callable[[str], object] = print,
     flavour: str = "cpu",
     timeout_s: float = TIMEOUT_S,
+    ended: threading.Event | None = None,
 ) -> Environment:
     """The environment, installed first if it is not there yet; ``say`` is told what goes on.
+    Once ``ended`` is set an installation is given up.
 
     What decides is the lock and all that stands beside it, not the shell's settings: where a
     package has several builds, the one found at first use stays until the folder is removed.
@@ -144,7 +150,10 @@ def provision(
         advice = f"switchyard lock {set_.name} --flavour {flavour}"
         raise ProvisioningError(set_.name, environment, f"there is no lock {lock}", advice)
     home, lock_hash = home_of(set_, environment, flavour)
-    making = _Installation(set_, environment, flavour, home, time.monotonic() + timeout_s, say)
+    ended = ended or threading.Event()
+    making = _Installation(
+        set_, environment, flavour, home, time.monotonic() + timeout_s, say, ended
+    )
     try:
         if not (said := _marked(home)):
             home.parent.mkdir(parents=True, exist_ok=True)
@@ -259,6 +268,7 @@ class _Installation:
     home: Path
     deadline: float
     say: Callable[[str], object]
+    ended: threading.Event
     held: int = -1
 
     def __post_init__(self):
@@ -277,7 +287,8 @@ class _Installation:
                 if time.monotonic() > self.deadline:
                     advice = f"end the process that holds {path}, and run again"
                     raise self.error("another run is still installing it", advice)
-                time.sleep(0.1)
+                if self.ended.wait(0.1):
+                    raise self._given_up()
             self.held = file.fileno()
             yield
 
@@ -368,22 +379,30 @@ class _Installation:
                 start_new_session=True,  # so that what it builds is killed with it
                 pass_fds=(self.held,),
             )
-        started = time.monotonic()
+        started = told = time.monotonic()
         try:
             while True:
                 left = self.deadline - time.monotonic()
                 try:
-                    return process.wait(max(0.0, min(HEARTBEAT_S, left)))
+                    return process.wait(max(0.0, min(LOOK_S, left)))
                 except subprocess.TimeoutExpired:
-                    if left <= HEARTBEAT_S:
+                    if self.ended.is_set():
+                        raise self._given_up() from None
+                    if left <= LOOK_S:
                         advice = "run again: what was fetched is kept"
                         raise self.error("it took too long and was stopped", advice) from None
+                if time.monotonic() - told < HEARTBEAT_S:
+                    continue
+                told = time.monotonic()
                 last = self.log.read_text("utf-8", "replace").rstrip().rpartition("\n")[2].strip()
                 self.say(f"{self.label}: {time.monotonic() - started:.0f} s, {last}")
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+    def _given_up(self) -> ProvisioningError:
+        return self.error("the run ended before it was installed", "run again")
 
     def error(self, what: str, advice: str, package: str = "") -> ProvisioningError:
         log = str(self.log) if os.path.exists(self.log) else ""

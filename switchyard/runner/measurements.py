@@ -37,36 +37,51 @@ class Measurements:
         return self._launches[planned.cell]
 
     def _together(self, planned: Planned) -> List[Planned]:
-        """The cell, and where cells are launched several times those that are ready behind it: a
-        machine has states that last for minutes, and in one of them all launches of a cell would
-        lie that are made one after the other."""
+        """The cell, and where cells are launched several times those that are ready behind it, with
+        the baselines that they are divided by: a machine has states that last for minutes, and in
+        one of them all launches of a cell would lie that are made one after the other."""
         if self._option("--launches") == 1:
             return [planned]
-        behind = (
-            one
-            for one in self._run.ready_behind(planned)
-            if one.cell in self._run.timed and one.cell not in self._launches
-        )
-        return [planned, *(one for one in behind if self._run.answer(one).verdict in PASSING)]
+        run = self._run
+        behind = (one for one in run.ready_behind(planned) if one.cell in run.timed)
+        group = {one.cell: one for one in (planned, *filter(self._to_launch, behind))}
+        for native in map(run.native_of, list(group.values())):
+            if native.cell not in group and self._to_launch(native):
+                group[native.cell] = native
+        return run.in_order(group.values())
+
+    def _to_launch(self, planned: Planned) -> bool:
+        """Whether it is to be launched, and was not yet."""
+        if planned.cell in self._launches or self._run.measured_before(planned):
+            return False
+        return self._run.answer(planned).verdict in PASSING
 
     def _launch_in_rounds(self, group: Sequence[Planned]) -> None:
-        """Each cell once, then each once more; no further where a launch of it has failed."""
+        """Each cell once, then each once more, the other way round, so that no set always comes
+        after another; no further where a launch of it has failed."""
         found: Dict[Cell, List[Launch]] = {one.cell: [] for one in group}
-        order = [(n, one) for n in range(self._option("--launches")) for one in group]
+        rounds = range(self._option("--launches"))
+        order = [(n, one) for n in rounds for one in (group[::-1] if n % 2 else group)]
         for place, (number, planned) in enumerate(order):
             mine = found[planned.cell]
             if not mine or mine[-1].outcome is None:
-                mine.append(self._launch(planned, number, [one for _, one in order[place + 1 :]]))
+                later = [one for _, one in order[place + 1 :]]
+                mine.append(self._launch(planned, number, later, group[-1]))
         self._launches.update(found)
 
-    def _launch(self, planned: Planned, number: int, later: Sequence[Planned]) -> Launch:
+    def _launch(
+        self, planned: Planned, number: int, later: Sequence[Planned], last: Planned
+    ) -> Launch:
+        """``later`` are the launches of its group behind this one, ``last`` the group's last cell
+        in the order of the plan."""
         run = self._run
         done = run.progress.watch(f"{planned.cell.short}  measure")
+        job = self._job(planned)  # before the gate: what a resumed run lost is converted anew
         began = time.monotonic()
         try:
             with run.crew.gate.alone():
-                ready = self._standby.take(self._key(planned), self._upcoming(planned, later))
-                one = launch(ready, self._job(planned), run.card)
+                ready = self._standby.take(self._key(planned), self._upcoming(later, last))
+                one = launch(ready, job, run.card)
         finally:
             done()
         self._enter(planned.cell, number, one, time.monotonic() - began)
@@ -102,13 +117,13 @@ class Measurements:
         runtime = self._run.runtimes[planned.route.runtime]
         return planned.cell.version_set, runtime.environment, runtime.name
 
-    def _upcoming(self, planned: Planned, later: Sequence[Planned]) -> List[Key]:
+    def _upcoming(self, later: Sequence[Planned], last: Planned) -> List[Key]:
         """The runtimes of the launches behind this one, ``later`` and then what is ready."""
         found = [self._key(one) for one in later[: self._standby.width]]
-        for one in self._run.ready_behind(later[-1] if later else planned):
+        for one in self._run.ready_behind(last):
             if len(found) >= self._standby.width:
                 break
-            if one.cell not in self._launches and self._run.answer(one).verdict in PASSING:
+            if self._to_launch(one):
                 found.append(self._key(one))
         return found
 
@@ -147,7 +162,7 @@ class Measurements:
         native = run.native_of(planned)
         if native.cell == planned.cell:
             base = rows.latency_columns(found)
-        elif native.cell in run.resumed:
+        elif run.measured_before(native):
             base = run.folder.row(native.cell)
         elif run.answer(native).verdict not in PASSING:
             return {}
@@ -166,7 +181,7 @@ class Measurements:
             learnt.messages.append(f"record: {runtime.name} keeps none")
             return
         name = f"{planned.cell.short}.{planned.cell.precision}.{runtime.recording}"
-        path = run.folder.path / "memory" / name
+        path = run.folder_of(planned.cell, "memory") / name
         with run.crew.gate.alone():
             reason = record(self._standby.take(self._key(planned)), job, path)
         if reason:

@@ -61,14 +61,14 @@ def number_on_card(before: Sample, after: Sample, own: int) -> Optional[int]:
     return new.pop() if len(new) == 1 else None
 
 
-def foreign_processes(before: Sample, after: Sample, own: int) -> Optional[int]:
-    """Processes on the card that are not ``own``, the more of two moments; None where NVML
-    does not say, or shows nobody, not even ``own``, as in some containers. ``before`` is from
-    before ``own`` had opened the card."""
-    if not after.processes:
+def foreign_processes(before: Sample, first: Sample, last: Sample, own: int) -> Optional[int]:
+    """Processes on the card that are not ``own``, the more of two moments, ``first`` and ``last``;
+    None where NVML does not say, or shows nobody, not even ``own``, as in some containers.
+    ``before`` is from before ``own`` had opened the card."""
+    if not last.processes:
         return None
-    mine = number_on_card(before, after, own)
-    return max(len(before.processes or ()), len(set(after.processes) - {mine}))
+    mine = number_on_card(before, last, own)
+    return max(len(set(sample.processes or ()) - {mine}) for sample in (first, last))
 
 
 def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
@@ -123,6 +123,7 @@ class Watch:
         self._process = process
         self.found = OnDevice()
         self._before = card.sample()
+        self._over = False
         self.enter("import", {})
 
     def enter(self, point: str, said: Dict[str, Any]) -> None:
@@ -162,7 +163,7 @@ class Watch:
             taken = take()
             seen.sample = self._card.sample()
             seen.throttle = held_down(first, seen.sample)
-            seen.foreign = foreign_processes(self._before, seen.sample, own)
+            seen.foreign = foreign_processes(self._before, first, seen.sample, own)
             seen.noisy = contamination(seen.throttle, seen.foreign)
             if not taken or not seen.noisy or seen.retaken == RETAKEN_AT_MOST:
                 return taken, seen
@@ -179,7 +180,7 @@ class Watch:
 
         durations, seen = self._quiet(take)
         found = self.found
-        found.retaken = max(found.retaken, seen.retaken)
+        found.retaken += seen.retaken
         if durations and seen.noisy:
             found.throttle = tuple(dict.fromkeys((*found.throttle, *seen.throttle)))
             found.foreign = max(found.foreign or 0, seen.foreign or 0)
@@ -237,10 +238,14 @@ class Watch:
             self.found.messages.append(f"{point}: {reply['message']}")
 
     def _ask(self, what: str, **job: Any) -> Optional[Dict[str, Any]]:
-        """A frame whose failure costs its figures alone; what was measured so far stands."""
+        """A frame whose failure costs its figures alone; what was measured so far stands. Where the
+        process has ended, by a limit say, nothing more is asked of it."""
+        if self._over:
+            return None
         try:
             reply = self._process.ask(**job)
         except Ended as ended:
+            self._over = True
             self.found.messages.append(f"{what}: {ended.args[0]}: {ended.args[1]}")
             return None
         if not reply["ok"]:

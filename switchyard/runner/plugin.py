@@ -337,7 +337,7 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
         run.end(whole=ended)
     else:
         run.yard.close()
-    broken = any(zoo.errors for zoo in run.zoos.values())
+    broken = any(zoo.errors or zoo.unusable for zoo in run.zoos.values())
     if broken and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -353,7 +353,8 @@ def _accept(run: Run, reason: str) -> List[str]:
             and run.folder.row(planned.cell)["state"] == "done"
         ]
         changes = table.accept(outcomes, reason)
-        table.write()
+        if table.changed or not table.starts_from:  # a derived set's base goes on speaking for it
+            table.write()
         lines += [f"{table.path.name}: {len(changes)} changed", *changes]
     return lines
 

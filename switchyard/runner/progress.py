@@ -85,7 +85,7 @@ class Progress:
 
         return done
 
-    def answered(self, cell) -> None:
+    def answered(self) -> None:
         with self._lock:
             self._answered += 1
 

@@ -10,7 +10,18 @@ import dataclasses
 import json
 import pathlib
 import re
-from typing import Any, Dict, List, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    Sequence,
+    Tuple,
+)
 
 import pytest
 
@@ -20,6 +31,9 @@ from switchyard.tables import provenance, schema
 from switchyard.tables.journal import Figure, replay
 from switchyard.tables.writing import PROVENANCE_NAME, RunFolder
 from switchyard.vocabulary import Cell
+
+if TYPE_CHECKING:
+    from switchyard.runner.environments import Environment
 
 
 def of_launch(point: str, number: int) -> str:
@@ -70,12 +84,17 @@ def asked_for(config: pytest.Config, sets: Sequence[str]) -> Dict[str, Any]:
 
 
 def reopen(
-    given: str, results: pathlib.Path, sources: Mapping[str, Any], asked: Mapping[str, Any]
+    given: str,
+    results: pathlib.Path,
+    sources: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    locks: Callable[[str, str], str],
 ) -> RunFolder:
     """The run that ``--resume`` names: its folder, its name, or ``newest``.
 
     Raises pytest.UsageError where there is none, and, leaving it as it is, where it was begun with
-    other options than ``asked``, or its code, zoo or packages have changed since.
+    other options than ``asked``, or its code, zoo or packages have changed since. ``locks`` says of
+    a version set's environment what its lock is now, "" where that is not known.
     """
     if given == "newest":
         runs = sorted(path.parent for path in results.glob("*/journal.jsonl"))
@@ -89,7 +108,7 @@ def reopen(
         if (path / PROVENANCE_NAME).is_file():  # else it is no run's folder: reopening says so
             about = json.loads((path / PROVENANCE_NAME).read_text("utf-8"))
             _refuse_other_options(path.name, about, asked)
-            _refuse_other_sources(path.name, about, sources)
+            _refuse_other_sources(path.name, about, sources, locks)
         return RunFolder.reopen(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise pytest.UsageError(f"--resume: {error}") from error
@@ -120,11 +139,19 @@ def _typed(value: Any) -> str:
 
 
 def _refuse_other_sources(
-    name: str, about: Mapping[str, Any], sources: Mapping[str, Any]
+    name: str,
+    about: Mapping[str, Any],
+    sources: Mapping[str, Any],
+    locks: Callable[[str, str], str],
 ) -> None:
-    before = about.get("sources")
-    if before != sources:
-        changed = ", ".join(key for key in sources if (before or {}).get(key) != sources[key])
+    before = about.get("sources") or {}
+    differing = [key for key in sources if before.get(key) != sources[key]]
+    for set_name, environment, said in _environments(about):
+        now = locks(set_name, environment)
+        if now and said.get("lock") and now != said["lock"]:
+            differing.append(f"the lock of {set_name}/{environment}")
+    if differing:
+        changed = ", ".join(differing)
         raise pytest.UsageError(
             f"--resume: {name} was made from other sources ({changed} changed since): "
             "its finished cells and new ones would not belong together; start a new run"
@@ -138,19 +165,49 @@ def record_beginning(
     given: Mapping[str, Any],
     command: str,
     resumed: bool,
-) -> None:
+    whole: bool,
+) -> bool:
     """Keep, before anything runs, what a later ``--resume`` is held to, and the command. The
-    commands that went on with a run stand beside the one that began it, in ``resumed_by``."""
+    commands that went on with a run stand beside the one that began it, in ``resumed_by``.
+
+    Whether the run asks every question of every cell, which ``whole`` says of this sitting.
+    """
     command = provenance.published(command, PROJECT)
     if resumed:
         earlier = folder.about.get("resumed_by", [])
+        # What a narrower beginning left out of the cells that it did is not made up for.
+        whole = whole and folder.about.get("every_question", True)
         parts = {"resumed_by": [*earlier, command], "sets_in_turn": False}
-        folder.record(sources=sources, asked=asked, **parts)
     else:
         given = provenance.published_all(given, PROJECT)
         in_turn = len(asked["version-set"]) > 1 and asked["launches"] > 1
         parts = {"options": given, "command": command, "sets_in_turn": in_turn}
-        folder.record(sources=sources, asked=asked, **parts)
+    folder.record(sources=sources, asked=asked, every_question=whole, **parts)
+    return whole
+
+
+def _environments(about: Mapping[str, Any]) -> Iterator[Tuple[str, str, Dict[str, Any]]]:
+    for set_name, said in about.get("sets", {}).items():
+        for environment, one in said.get("environments", {}).items():
+            yield set_name, environment, one
+
+
+def environments(
+    folder: RunFolder, sets: Sequence[str], known: Iterable[Environment]
+) -> Dict[str, Dict[str, Any]]:
+    """What the environments of a run hold, by set: those ``known`` in this sitting, and those that
+    only an earlier one used."""
+    found: Dict[str, Dict[str, Any]] = {name: {"environments": {}} for name in sets}
+    for set_name, environment, said in _environments(folder.about):
+        found.setdefault(set_name, {"environments": {}})["environments"][environment] = said
+    for one in known:
+        found[one.version_set]["environments"][one.name] = {
+            "python": one.python_version,
+            "lock": one.lock_hash,
+            "fingerprint": one.fingerprint,
+            "packages": one.packages,
+        }
+    return found
 
 
 def of_the_beginning(folder: RunFolder) -> Dict[str, Any]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
+import functools
 import itertools
 import pathlib
 import shlex
 import shutil
 import sys
 import traceback
-from typing import Any, Collection, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -30,7 +30,8 @@ from switchyard.runner import (
     version_sets,
 )
 from switchyard.runner import plan as plan_
-from switchyard.runner.artefacts import ArtefactStore, key_of
+from switchyard.runner import sources as sources_
+from switchyard.runner.artefacts import ArtefactStore
 from switchyard.runner.crew import Crew
 from switchyard.runner.expectations import Expectations, expected
 from switchyard.runner.launches import Launch
@@ -143,6 +144,7 @@ class Run:
         self._prepared: set = set()
         self._unasked: set = set()
         self._whole = False
+        self._recorded = 0
         self._beside = 0
 
     def _zoo(self, version_set: str) -> Zoo:
@@ -179,13 +181,10 @@ class Run:
         self.selected = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
         self._unasked = {one.cell for one in self.selected} - asked
-        self._whole = whole and not any(
-            self.config.getoption(name) for name in ("--model", "--route", "--zoo", "--precision")
-        )
         tier = self.config.getoption("--tier")
         results = options.results_folder(self.config)
         self._place = {one.cell: place for place, one in enumerate(self.selected)}
-        given, sources = self.config.getoption("--resume"), self._sources()
+        given, sources = self.config.getoption("--resume"), sources_.of(self)
         asked_for = resuming.asked_for(self.config, self.sets)
         answered: Dict[Cell, resuming.Answered] = {}
         if given is None:
@@ -200,18 +199,25 @@ class Run:
             except OSError as error:
                 raise options.unwritable(results, error) from error
         else:
-            self.folder = resuming.reopen(given, results, sources, asked_for)
+            self.folder = resuming.reopen(
+                given, results, sources, asked_for, functools.partial(sources_.lock_of, self)
+            )
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
-        resuming.record_beginning(
+        whole = resuming.record_beginning(
             self.folder,
             sources,
             asked_for,
             options.recorded(self.config),
             shlex.join(_command()),
             resumed=given is not None,
+            whole=whole,
         )
+        self._whole = whole and not any(
+            self.config.getoption(name) for name in ("--model", "--route", "--zoo", "--precision")
+        )
+        self._record_environments()
         self.folder.plan(
             {
                 planned.cell: {
@@ -232,26 +238,14 @@ class Run:
                 "another run goes on on this machine: each disturbs what the other times; run them "
                 "one after the other"
             )
-        self.progress.begin(len(self.selected), self.folder.path)
+        self.progress.begin(len(asked), self.folder.path)
 
-    def _sources(self) -> Dict[str, Any]:
-        """What a resumed run must not differ in: code, zoo and packages."""
-        return {
-            "staged": self.staged.path.name,
-            "zoo": key_of(
-                digests=sorted(
-                    digest
-                    for zoo in self.zoos.values()
-                    for model in zoo.models.values()
-                    for digest in model["sources"].values()
-                )
-            ),
-            "device": self.device,
-            "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in self.hop_files],
-            "environments": {
-                f"{one.version_set}/{one.name}": one.fingerprint for one in self.crew.known()
-            },
-        }
+    def _record_environments(self) -> None:
+        """As soon as they are known: a run that is killed has them all the same."""
+        known = self.crew.known()
+        if len(known) != self._recorded:
+            self._recorded = len(known)
+            self.folder.record(sets=resuming.environments(self.folder, self.sets, known))
 
     def answer(self, planned: Planned) -> Outcome:
         """How far the cell came up to ``compare``; converts ahead of it where jobs allow."""
@@ -316,16 +310,18 @@ class Run:
         for figure in made.record.get("figures", []):
             self.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
         self._keep_artefact(planned, made)
-        self.progress.answered(cell)
+        self._record_environments()
         if cell in self._unasked:  # a baseline that no item asks about has its row all the same
             self.done(cell)
+        else:
+            self.progress.answered()
 
     def _keep_artefact(self, planned: Planned, made: Made) -> None:
         if not self.config.getoption("--keep-artifacts") or not planned.route.hops:
             return
         if made.folder is not None:
             name = f"{planned.cell.short}.{planned.cast}" if planned.cast else planned.cell.short
-            target = self.folder.path / "artifacts" / name
+            target = self.folder_of(planned.cell, "artifacts") / name
             shutil.copytree(made.folder, target, dirs_exist_ok=True)
 
     def measured(self, planned: Planned) -> List[Launch]:
@@ -343,9 +339,23 @@ class Run:
         )  # fmt: skip
 
     def ready_behind(self, planned: Planned) -> Iterator[Planned]:
-        """The cells behind this one that have been converted ahead, in order."""
+        """The cells behind this one that have been answered, in order."""
+        ready = self._prepared | self._answered
         behind = self.selected[self._place[planned.cell] + 1 :]
-        return itertools.takewhile(lambda one: one.cell in self._prepared, behind)
+        return itertools.takewhile(lambda one: one.cell in ready, behind)
+
+    def in_order(self, some: Iterable[Planned]) -> List[Planned]:
+        return sorted(some, key=lambda one: self._place[one.cell])
+
+    def measured_before(self, planned: Planned) -> bool:
+        """Whether a resumed run has done with the cell, its latency as well."""
+        cell = planned.cell
+        return cell in self.resumed and self.folder.row(cell)["latency_median_ms"] is not None
+
+    def folder_of(self, cell: Cell, what: str) -> pathlib.Path:
+        """Where files of a cell are kept in the run's folder: of several sets each has its own."""
+        kept = self.folder.path / what
+        return kept / cell.version_set if len(self.sets) > 1 else kept
 
     def recorded_samples(self, cell: Cell) -> List[float]:
         """The durations of a resumed cell, seconds, all launches in order."""
@@ -366,26 +376,11 @@ class Run:
         if self.folder is None:
             return
         settling.keep(self.crew.known(), self.folder.path)  # those first needed on the way
-        sets = {
-            name: {
-                "environments": {
-                    one.name: {
-                        "python": one.python_version,
-                        "lock": one.lock_hash,
-                        "fingerprint": one.fingerprint,
-                        "packages": one.packages,
-                    }
-                    for one in self.crew.known()
-                    if one.version_set == name
-                }
-            }
-            for name in self.sets
-        }
         about = provenance.collect(
             root=staging.PROJECT,
             command=_command(),
             options=options.recorded(self.config),
-            version_sets=sets,
+            version_sets=resuming.environments(self.folder, self.sets, self.crew.known()),
             whole_selection=self._whole,
             started=self.started,
             ended=datetime.datetime.now(datetime.timezone.utc),

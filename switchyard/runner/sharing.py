@@ -52,6 +52,7 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
     if cell in run.resumed:
         return table.rows(**own)
     table.forget(**own)
+    run.yard.converted(planned), run.yard.reference(planned)  # anew, where a resumed run lost them
     needs: Dict[str, Optional[float]] = {}
     for arrangement in ARRANGEMENTS:
         done = run.progress.watch(f"{cell.short}  sharing: {arrangement.name}")

@@ -47,6 +47,7 @@ class MeasuredProcess:
             )  # fmt: skip
         os.close(theirs_read)
         os.close(theirs_write)
+        self._over: Optional[Ended] = None
         self.begin()
 
     @property
@@ -67,13 +68,23 @@ class MeasuredProcess:
         return self.answer()
 
     def send(self, **job: Any) -> None:
-        """One frame there; ``answer`` waits for the one back."""
+        """One frame there; ``answer`` waits for the one back. Raises what ended it before: the
+        answer to an earlier frame, come late, would be taken for this one's."""
+        if self._over is not None:
+            raise self._over
         try:
             wire.send(self._write, job)
         except BrokenPipeError:
             raise Ended("crash", self._how_it_ended()) from None
 
     def answer(self) -> Dict[str, Any]:
+        try:
+            return self._answered()
+        except Ended as ended:
+            self._over = ended
+            raise
+
+    def _answered(self) -> Dict[str, Any]:
         while not select.select([self._read], [], [], 0.1)[0]:
             if time.monotonic() > self._deadline:
                 raise Ended(

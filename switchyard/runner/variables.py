@@ -28,7 +28,8 @@ def environment_variables(
         PYTHONNOUSERSITE="1",
         PYTHONHASHSEED="0",
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
-        TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2"),
+        # Which CUDA library did not load it says in a warning.
+        TF_CPP_MIN_LOG_LEVEL=kept.get("TF_CPP_MIN_LOG_LEVEL", "2" if visible == "-1" else "0"),
         TORCHINDUCTOR_CACHE_DIR=str(cache / "inductor" / environment.fingerprint),
         # Else Triton builds its own modules in the user's home, whatever inductor is told.
         TRITON_CACHE_DIR=str(cache / "triton" / environment.fingerprint),

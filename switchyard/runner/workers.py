@@ -228,7 +228,10 @@ class Worker:
             if stopped is None:
                 stopped = self._overstepped(child.pid, stage, limits, deadline)
                 if stopped is not None:
-                    kill_tree(child.pid)
+                    if child.pid is None:
+                        self._process.kill()  # it never came to fork: its imports hang, say
+                    else:
+                        kill_tree(child.pid)
                     deadline = time.monotonic() + LAST_SECONDS
             elif time.monotonic() > deadline:
                 break  # in the driver, where no signal reaches it; its cell has its outcome

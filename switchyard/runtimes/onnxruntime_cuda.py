@@ -255,11 +255,6 @@ class CudaSession(OrtSession):
             binding.bind_output(name, DEVICE, 0)
         return binding
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        if any(array.dtype.name == "bfloat16" for array in feeds.values()):
-            return self._run_bound(OrtSession._bind(self, feeds))
-        return super().run(feeds)
-
     def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
         from switchyard.worker.placement import from_profile
 

@@ -74,6 +74,10 @@ class TorchCompile(torch_cuda.TorchRuntime):
         return TorchSession(model, compiled(model.module))
 
 
+#: As torch 2.0, 2.1 to 2.8, and 2.9 say it.
+_NO_SUCH_PYTHON = ("not yet supported for torch.compile", "is not supported on Python")
+
+
 def compiled(module: Any) -> Any:
     """``torch.compile`` of a module; where this torch has none for this Python, which it says
     only when called, that is what the version set lacks."""
@@ -82,7 +86,7 @@ def compiled(module: Any) -> Any:
     try:
         return torch.compile(module)
     except RuntimeError as error:
-        if "not yet supported for torch.compile" in str(error):
+        if any(words in str(error) for words in _NO_SUCH_PYTHON):
             error.stage, error.kind = "import", "removed-api"
         raise
 

@@ -53,6 +53,12 @@ HONEST_ROUNDINGS = 4.0
 #: of float32's rounding, since TF32 keeps 10 bits of 23.
 TF32_LIMIT = 10.0 * 2.0**13
 
+
+def limit_of(precision: str) -> Optional[float]:
+    """The highest honest ``error_vs_fp64`` of a cell, where that is not its dtype's own."""
+    return TF32_LIMIT if precision == "tf32" else None
+
+
 #: How grave a kind is beside others of one cell; what is not named is a fault of value.
 STRUCTURAL = ("output-structure", "shape", "dtype")
 
@@ -136,12 +142,13 @@ def compare(
     *,
     scales: Optional[Mapping[str, float]] = None,
     classifier: bool = False,
+    limit: Optional[float] = None,
 ) -> Agreement:
     """What the route gave on one probe against torch eager in the model's own dtype.
 
     ``reference64``: the same model in float64, which only scales. ``scales``: see
-    ``scales``. ``classifier``: the first output's last axis holds class scores.
-    Raises ValueError where the reference has no output, since that can prove nothing.
+    ``scales``. ``classifier``: the first output's last axis holds class scores. ``limit``: see
+    ``band``. Raises ValueError where the reference has no output, since that can prove nothing.
     """
     if not reference:
         raise ValueError("the reference has no outputs to compare")
@@ -153,7 +160,7 @@ def compare(
         exact, scale = (reference64 or {}).get(path), (scales or {}).get(path, 0.0)
         pair = np.asarray(wanted), np.asarray(got[path])
         results.append(_value(path, *pair, exact, scale, classifier and place == 0))
-    return max(results, key=gravity)
+    return max(results, key=lambda one: gravity(one, limit))
 
 
 def band_scale(dtype: str) -> float:
@@ -233,18 +240,17 @@ def ask(
     *,
     scales: Optional[Mapping[str, float]] = None,
     classifier: bool = False,
+    limit: Optional[float] = None,
 ) -> ProbeResult:
     """One probe asked once or more in a session: every run is judged, the worst is kept,
     and each is held against the first. Raises ValueError where ``runs`` is empty."""
     if not runs:
         raise ValueError(f"probe {probe!r} was never run")
-    worst = max(
-        (
-            compare(reference, run, reference64, scales=scales, classifier=classifier)
-            for run in runs
-        ),
-        key=gravity,
-    )
+    judged = [
+        compare(reference, run, reference64, scales=scales, classifier=classifier, limit=limit)
+        for run in runs
+    ]
+    worst = max(judged, key=lambda one: gravity(one, limit))
     repeats = [compare_repeat(runs[0], run) for run in runs[1:]]
     unstable = [repeat for repeat in repeats if repeat.kind]
     return ProbeResult(probe, worst, unstable[0] if unstable else Agreement())

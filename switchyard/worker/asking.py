@@ -79,7 +79,7 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
         try:
             runs = [asked.run(inputs), asked.run(inputs)]
         except Exception as error:
-            error.stage = "run"
+            error.stage = getattr(error, "stage", "run")
             raise
         answers[probe] = runs[0]
         result = agreement.ask(
@@ -89,17 +89,14 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
             reference.outputs64(probe),
             scales=scales,
             classifier=job["classifier"],
+            limit=agreement.limit_of(job["precision"]),
         )
         results.append(result)
         for metric in ("mse", "nmse", "max_abs_err", "error_vs_fp64"):
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    return agreement.judge(results, _limit(job)), answers
-
-
-def _limit(job: Mapping[str, Any]) -> Optional[float]:
-    return agreement.TF32_LIMIT if job["precision"] == "tf32" else None
+    return agreement.judge(results, agreement.limit_of(job["precision"])), answers
 
 
 def _judge_spread(asked: Loaded, reference: Reference):
@@ -107,7 +104,7 @@ def _judge_spread(asked: Loaded, reference: Reference):
     try:
         runs = [asked.run(inputs) for _ in range(STOCHASTIC_RUNS)]
     except Exception as error:
-        error.stage = "run"
+        error.stage = getattr(error, "stage", "run")
         raise
     paths = runs[0]
     got = {path: np.stack([run[path] for run in runs]) for path in paths}
@@ -136,8 +133,10 @@ def _dynamic(asked: Loaded, reference: Reference, job) -> str:
         got = asked.run(reference.inputs(RESIZED))
     except Exception:  # whatever a runtime raises at another size, that size does not work
         return "failed"
-    found = agreement.compare(reference.outputs(RESIZED), got, reference.outputs64(RESIZED))
-    return "ok" if agreement.band(found, _limit(job))[0] in PASSING else "wrong"
+    limit = agreement.limit_of(job["precision"])
+    wanted, wanted64 = reference.outputs(RESIZED), reference.outputs64(RESIZED)
+    found = agreement.compare(wanted, got, wanted64, limit=limit)
+    return "ok" if agreement.band(found, limit)[0] in PASSING else "wrong"
 
 
 def _task(asked: Loaded, job) -> Optional[float]:

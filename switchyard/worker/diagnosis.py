@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
-from switchyard.worker.agreement import Agreement, Judgement
+from switchyard.worker.agreement import Agreement, Judgement, limit_of
 from switchyard.worker.evidence import (
     EXAMPLE,
     Evidence,
@@ -74,8 +74,9 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
     Only an artefact's network is looked into, torch's own routes have none. None where
     nothing is wrong; never raises for what happens inside the network.
     """
+    limit = limit_of(job.get("precision", ""))
     probes = [
-        ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name))
+        ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name), limit)
         for name, got in answers.items()
     ]
     if judgement.verdict == "investigate" and judgement.kind in TO_EXPLAIN:

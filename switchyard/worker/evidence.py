@@ -47,12 +47,14 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeOutputs:
-    """One probe: its name, torch's outputs, the route's, torch's in float64 where had."""
+    """One probe: its name, torch's outputs, the route's, torch's in float64 where had. ``limit``:
+    see ``agreement.band``."""
 
     probe: str
     reference: Mapping[str, np.ndarray]
     got: Mapping[str, np.ndarray]
     reference64: Optional[Mapping[str, np.ndarray]] = None
+    limit: Optional[float] = None
 
 
 Pairs = List[Tuple[np.ndarray, np.ndarray]]
@@ -113,8 +115,8 @@ def _wrong_outputs(probes: Sequence[ProbeOutputs]) -> Dict[str, Tuple[str, Pairs
         wanted = np.asarray(probes[0].reference[path])
         if not _is_float(wanted):
             continue
-        single = [_one(probe, path) for probe in probes]
-        if any(band(agreement)[0] == "investigate" for agreement in single):
+        bands = [band(_one(probe, path), probe.limit) for probe in probes]
+        if any(verdict == "investigate" for verdict, _ in bands):
             pairs = [(as_float64(p.reference[path]), as_float64(p.got[path])) for p in probes]
             found[path] = (wanted.dtype.name, pairs)
     return found

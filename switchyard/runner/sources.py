@@ -1,0 +1,52 @@
+"""What a run's cells are made from: code, zoo, packages and card. A run that goes on with another
+must not differ in it, since finished cells and new ones would not belong together."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Dict
+
+from switchyard.runner import environments, version_sets
+from switchyard.runner.artefacts import key_of
+
+if TYPE_CHECKING:
+    from switchyard.runner.session import Run
+
+#: What of a card decides how a cell fares.
+CARD = ("name", "memory_mib", "driver")
+
+
+def of(run: Run) -> Dict[str, Any]:
+    """All that is known when the run begins; side environments are not, see ``lock_of``."""
+    found: Dict[str, Any] = {
+        "staged": run.staged.path.name,
+        "zoo": key_of(
+            digests=sorted(
+                digest
+                for zoo in run.zoos.values()
+                for model in zoo.models.values()
+                for digest in model["sources"].values()
+            )
+        ),
+        "device": run.device,
+        "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in run.hop_files],
+        "environments": {
+            f"{one.version_set}/{one.name}": one.fingerprint for one in run.crew.known()
+        },
+    }
+    if run.card is not None:
+        about = run.card.about()
+        found["card"] = {name: about[name] for name in CARD}
+    return found
+
+
+def lock_of(run: Run, version_set: str, environment: str) -> str:
+    """The hash of an environment's lock as it is now; "" of one that has none committed, whose
+    core's packages, which are compared as well, hold what makes it differ from its base."""
+    set_ = version_sets.find(version_set)
+    if set_.folder is None or set_.base or not set_.fixed:
+        return ""
+    if environment not in set_.environments:
+        return ""
+    flavour = "cuda" if run.card is not None and environment == "core" else "cpu"
+    return environments.home_of(set_, environment, flavour)[1]

@@ -1,0 +1,51 @@
+"""What a cell that was done before an interruption says when the run goes on."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from switchyard.routes import Route
+from switchyard.runner.asked import CellUnderTest
+from switchyard.runner.plan import Planned
+from switchyard.vocabulary import Cell, Outcome
+
+CELL = Cell("set", "cpu", "float32", "fft", "dynamo-ort")
+PLANNED = Planned(CELL, Route("dynamo-ort", ("dynamo",), "ort", "quick"), {"precision": "float32"})
+
+
+def gone_on_with(**row) -> CellUnderTest:
+    """The cell in a run that goes on, with what its row has from before."""
+    known = {"measure_kind": None, "measure_message": None, "memory_steady_mib": None, **row}
+    options = {"--tier": "quick", "--version-set": [], "--zoo": [], "--hop": []}
+    run = types.SimpleNamespace(
+        resumed=frozenset({CELL}),
+        folder=types.SimpleNamespace(row=lambda cell: known),
+        answer=lambda planned: Outcome("compare", "excellent"),
+        recorded_samples=lambda cell: known.get("samples", []),
+        config=types.SimpleNamespace(getoption=lambda name: options.get(name)),
+    )
+    return CellUnderTest(run, PLANNED, "latency")
+
+
+@pytest.mark.parametrize("ask", [CellUnderTest.durations, CellUnderTest.memory])
+def test_measuring_that_failed_before_fails_again(ask, monkeypatch):
+    monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
+    cell = gone_on_with(
+        measure_kind="crash", measure_message="gone", samples=[1e-3], memory_steady_mib=3.0
+    )
+    with pytest.raises(pytest.fail.Exception, match="before the run was interrupted: crash: gone"):
+        ask(cell)
+
+
+@pytest.mark.parametrize("ask", [CellUnderTest.durations, CellUnderTest.memory])
+def test_what_was_never_measured_is_skipped(ask):
+    with pytest.raises(pytest.skip.Exception, match="not measured before the run"):
+        ask(gone_on_with())
+
+
+def test_what_was_measured_stands_and_noise_is_no_failure():
+    cell = gone_on_with(measure_kind="noisy", samples=[1e-3], memory_steady_mib=3.0)
+    assert cell.durations() == [1e-3]
+    assert cell.memory() == {"memory_steady_mib": 3.0}
