@@ -89,6 +89,11 @@ CASES = [
         row(memory_peak_data_mib=150.0, memory_model_data_mib=20.0),
         "more-memory",
     ),
+    (
+        row(memory_peak_data_mib=381.0, memory_model_data_mib=88.0),
+        row(memory_peak_data_mib=272.0, memory_model_data_mib=98.0),
+        "less-memory",
+    ),
     # without the pages of program files; where one does not tell them apart it is ambiguous
     (
         row(memory_peak_mib=54.0, memory_peak_data_mib=22.0),
@@ -424,3 +429,12 @@ def test_packages_that_differ_are_named():
         ("torch", "2.13.0+cpu", "2.13.0"),
     ]
     assert compare(before, table([row()], None)).packages is None  # unknown is not "none"
+
+
+
+def test_what_stopped_at_preprocessing_counts_for_no_route():
+    stopped = row(stage="preprocess", verdict="failed")
+    stopped["stage"] = "preprocess"
+    comparison = compare(table([stopped]), table([stopped]))
+    (route,) = comparison.routes.to_dict("records")
+    assert (route["planned"], route["before_attempted"], route["after_attempted"]) == (1, 0, 0)

@@ -116,5 +116,12 @@ def test_the_list_of_mistakes_is_that_of_the_hops():
 
 def test_who_wins_where_is_no_question_to_mistakes():
     rows = [row("a", "traced_in_train-ort"), row("a", "torchscript-ort", "excellent")]
-    routes, won = tallies.wins(pandas.DataFrame(rows))
+    routes, won = tallies.wins(pandas.DataFrame(rows).assign(stage="compare"))
     assert routes == ["torchscript-ort"] and won.tolist() == [[0]]
+
+
+def test_who_wins_where_is_no_question_to_what_no_converter_was_asked():
+    rows = [{**row("a", "torch-eager", "excellent"), "stage": "compare"},
+            {**row("a", "manual-tf", "failed"), "stage": "preprocess"}]  # fmt: skip
+    routes, won = tallies.wins(pandas.DataFrame(rows))
+    assert routes == ["torch-eager"] and won.tolist() == [[0]]

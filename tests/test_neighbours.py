@@ -54,6 +54,15 @@ def test_every_name_means_a_run_of_one_tier(said, tmp_path):  # noqa: F811
     assert page.count("smoke tier") == 2  # the last one's newest run decides
 
 
+def test_a_table_of_several_sets_is_named_by_one_of_them(said, tmp_path):  # noqa: F811
+    one = a_run(tmp_path, {A: GOOD}, set_name=NEW)
+    head, row, *end = (one / "cells.csv").read_text().splitlines()
+    both = tmp_path / "both.csv"
+    both.write_text("\n".join([head, row, row.replace(NEW, OLD), *end]) + "\n")
+    status, _, err = said("neighbours", both, both)
+    assert status == 2 and f"is of {NEW} and {OLD}, and each model would count once" in err
+
+
 def test_one_table_has_no_neighbour(said, tmp_path):  # noqa: F811
     status, _, err = said("neighbours", three(tmp_path)[0])
     assert status == 2 and "two tables or more" in err

@@ -91,3 +91,9 @@ def test_a_swapped_set_without_its_base_is_not_judged():
     assert one.verdict == "not measured" and SET in one.figure
     (one,) = by_set("torch-2.1", {TORCH: BEFORE}).values()
     assert one.verdict == "not measured" and SET in one.figure
+
+
+def test_a_cell_on_another_device_is_no_counterpart():
+    on_card = [{**one, "device": "cuda"} for one in AFTER]
+    found = by_set("torch-2.1", {SET: BEFORE, TORCH: on_card})[TORCH]
+    assert found.verdict == "not measured" and "no judged cell in common" in found.figure

@@ -44,6 +44,14 @@ def run(options: argparse.Namespace) -> int:
         ]
     except (TableError, ValueError, OSError) as error:
         return screen.complain(str(error))
+    for one in [comparisons[0].before, *(each.after for each in comparisons)]:
+        for what in ("version_set", "device"):
+            several = sorted(one.cells[what].unique())
+            if len(several) > 1:
+                return screen.complain(
+                    f"{one.label} is of {' and '.join(several)}, and each model would count once "
+                    "for each: name one version set, in a run of one device"
+                )
     inputs = [one.folder or one.path for one in found]
     if problem := screen.conflict([("--markdown", options.markdown)], inputs):
         return screen.complain(problem)

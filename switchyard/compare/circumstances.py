@@ -106,6 +106,26 @@ def _environments(about: About | None, set_name: str) -> dict[str, dict[str, str
     }
 
 
+def other_builds(
+    before: About | None, after: About | None, sets: Iterable[tuple[str, str]]
+) -> list[str]:
+    """Where one side's torch is a CUDA build and the other's is not: what importing it holds
+    differs by more than most models do, whatever the versions."""
+    found = []
+    for old_set, new_set in sets:
+        sides = [_environments(about, name).get("core", {})
+                 for about, name in ((before, old_set), (after, new_set))]  # fmt: skip
+        cuda = [any(name.startswith("nvidia-cublas") for name in packages) for packages in sides]
+        if all(sides) and cuda[0] != cuda[1]:
+            words = ("before", "after") if cuda[0] else ("after", "before")
+            where = f" in {new_set}" if old_set == new_set else ""
+            found.append(
+                f"torch{where} is a CUDA build {words[0]} and the CPU's {words[1]}, which by "
+                "itself moves what its processes hold"
+            )
+    return found
+
+
 def other_conditions(before: About | None, after: About | None) -> list[str]:
     """What else may explain a difference: sources, environment variables, the driver, and
     whether it was one start of one machine: two of the same make are not equally fast."""

@@ -130,7 +130,10 @@ def compare(
         ignored=ignored,
         hardware={device: hardware(device) for device in cells["device"].unique()},
         packages=circumstances.packages_that_differ(*abouts, sets),
-        conditions=circumstances.other_conditions(*abouts),
+        conditions=[
+            *circumstances.other_conditions(*abouts),
+            *circumstances.other_builds(*abouts, sets),
+        ],
         native=timing.native_drift(before, after, hardware),
         routes=routes,
         times=route_times.by_route(cells, routes, thresholds) if in_turn else None,

@@ -55,15 +55,17 @@ def _rates(tables: Sequence[Table]) -> list[str]:
     ]
     heads = ("route", *map(_name, tables))
     note = (
-        "Cells that pass of those attempted (unavailable ones, which the set cannot host, and "
-        "void ones are neither). Sets do not attempt the same models: compare by the pairs below."
+        "Models that pass, in their own precision, of those attempted (unavailable ones, which the "
+        "set cannot host, and void ones are neither). Sets do not attempt the same models: compare "
+        "by the pairs below."
     )
     return ["", "## Rates", "", note, "", *as_markdown.table(heads, rows, len(tables))]
 
 
 def _rows(table: Table) -> list[dict]:
     frame = table.cells
-    return frame.astype(object).where(frame.notna(), None).to_dict("records")
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return statistics.in_own_precision(rows)
 
 
 def _rate(rate: statistics.RouteRate | None) -> str:

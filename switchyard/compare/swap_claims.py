@@ -84,12 +84,11 @@ def changes(
     """What passed before and does not after, the reverse, and every cell that both judged, all as
     they are after. A void cell says nothing of its route; what a set cannot host counts where it
     could before, and a pair that neither set hosts is none."""
-    old = {(r["model"], r["route"], r["precision"]): r for r in before if _is_judged(r)}
-    pairs = [
-        (old[key], row)
-        for row in filter(_is_judged, after)
-        if (key := (row["model"], row["route"], row["precision"])) in old
-    ]
+    def key(row: Row) -> tuple:
+        return tuple(row.get(name) for name in ("device", "precision", "model", "route"))
+
+    old = {key(row): row for row in before if _is_judged(row)}
+    pairs = [(old[key(row)], row) for row in filter(_is_judged, after) if key(row) in old]
     pairs = [
         (one, other) for one, other in pairs
         if statistics.is_counted(one) or statistics.is_counted(other)

@@ -29,8 +29,9 @@ _SIZES = {
 
 def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
     """A row a route of each device and precision (and version set): over the cells that both
-    tables planned, ``planned``, and of each side how many were ``attempted`` (judged, and
-    neither ``unavailable`` nor ``void``), how many ``passed`` and how many got past each
+    tables planned, ``planned``, and of each side how many were ``attempted`` (judged, neither
+    ``unavailable`` nor ``void``, and not stopped at ``preprocess``, where no converter has been
+    asked, as ``statistics.is_counted``), how many ``passed`` and how many got past each
     stage of ``FUNNEL``. Beside them ``gone`` and ``new``, which are in none of the others.
     """
     import numpy
@@ -47,7 +48,8 @@ def by_route(judged: pandas.DataFrame, with_sets: bool) -> pandas.DataFrame:
         verdict = judged[f"{side}_verdict"]
         judged_here = done & (verdict != "")
         passed = judged_here & verdict.isin(list(PASSING))
-        counted[f"{side}_attempted"] = (judged_here & ~verdict.isin(list(UNCOUNTED))).astype(int)
+        asked = (judged[f"{side}_stage"] != "preprocess") & ~verdict.isin(list(UNCOUNTED))
+        counted[f"{side}_attempted"] = (judged_here & asked).astype(int)
         counted[f"{side}_passed"] = passed.astype(int)
         rank = _ranks(judged[f"{side}_stage"])
         for stage in FUNNEL:
@@ -102,14 +104,16 @@ def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
     the column's does not.
 
     Over models (in a version set, device and precision) that both routes were judged on;
-    ``unavailable`` and ``void`` count for neither. The diagonal is 0.
+    ``unavailable``, ``void`` and what stopped at ``preprocess`` count for neither. The diagonal
+    is 0.
     """
     import numpy
     import pandas
 
     counted = cells[
-        (cells["state"] == "done") & (cells["verdict"] != "") & ~cells["verdict"].isin(UNCOUNTED)
-    ]
+        (cells["state"] == "done") & (cells["verdict"] != "") & (cells["stage"] != "preprocess")
+        & ~cells["verdict"].isin(UNCOUNTED)
+    ]  # fmt: skip
     counted = without_mistakes(counted)
     routes = _order(counted)
     unit = numpy.zeros(len(counted), "int64")

@@ -243,8 +243,9 @@ def _memory(
 ) -> dict[str, numpy.ndarray]:
     """Of the model alone, at the peak, or on the GPU, beyond both thresholds.
 
-    Where one grew and another shrank, it is more memory: the peak is what kills. What only a
-    figure with the pages of program files shows is ambiguous.
+    Where the host's peak moved it decides, since the peak is what kills; else, where one grew and
+    another shrank, it is more memory. What only a figure with the pages of program files shows is
+    ambiguous.
     """
     import numpy
 
@@ -254,11 +255,16 @@ def _memory(
         if other_machine(one):
             fit &= device != one
     more, less, unsure, whole = (numpy.zeros(len(fit), bool) for _ in range(4))
+    moved = {}
     for name in MEMORY:
         was, now = (side[name].to_numpy(float) for side in (old, new))
         with numpy.errstate(invalid="ignore"):
             grew = (now - was > thresholds.memory_mib) & (now > was * thresholds.memory_ratio)
             shrank = (was - now > thresholds.memory_mib) & (was > now * thresholds.memory_ratio)
+        moved[name] = grew, shrank
+    (grew, shrank), peak = moved["memory_model_data_mib"], moved["memory_peak_data_mib"]
+    moved["memory_model_data_mib"] = grew & ~peak[1], shrank & ~peak[0]
+    for name, (grew, shrank) in moved.items():
         program = with_program.get(name, numpy.zeros(len(fit), bool))
         more |= grew & ~program
         less |= shrank & ~program
