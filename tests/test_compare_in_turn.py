@@ -93,22 +93,42 @@ def test_two_runs_or_one_whose_sets_took_no_turns_are_compared_by_the_yardstick(
     assert set(comparison.cells["change_of"]) == {RATIO}
 
 
-def test_the_names_of_two_sets_mean_the_one_run_that_has_both(tmp_path, said):  # noqa: F811
-    sets = ("torch2.9-tf2.20", "torch2.13-tf2.21")
+SETS = ("torch2.9-tf2.20", "torch2.13-tf2.21")
+
+
+def in_turn(tmp_path, sets=SETS):
+    """A run of these sets, in whose second one a route takes three times as long."""
     run = new_run(tmp_path, STARTED + datetime.timedelta(hours=1), version_sets=sets)
     keys = (("a", NATIVE), A)
     cells = [Cell(name, "cpu", "float32", *key) for key in keys for name in sets]
     run.plan({cell: {"family": "gaps", "tier": "quick"} for cell in cells})
     for cell in cells:
-        factor = 3.0 if cell.version_set == sets[1] and cell.route == A[1] else 1.0
+        factor = 3.0 if cell.version_set != sets[0] and cell.route == A[1] else 1.0
         run.update(cell, **GOOD, latency_median_ms=1e3 * factor, launches=5)
         for launch, seconds in enumerate(STEADY):
             run.samples(cell, launch, [factor * seconds] * 3)
         run.state(cell, "done")
     run.close(True, machine=MACHINE, whole_selection=True, sets_in_turn=True)
+    return run.path
 
-    status, out, _ = said("compare", *sets, "--results", tmp_path, "--json", "-")
+
+def test_the_names_of_two_sets_mean_the_one_run_that_has_both(tmp_path, said):  # noqa: F811
+    in_turn(tmp_path)
+    status, out, _ = said("compare", *SETS, "--results", tmp_path, "--json", "-")
     assert status == 1 and '"change_of": "time"' in out
-    status, out, _ = said("compare", *sets, "--results", tmp_path)
+    status, out, _ = said("compare", *SETS, "--results", tmp_path)
     assert status == 1 and "times the time" in out, out
     assert "Both are of one run." in out and "one and the same table" not in out
+
+
+def test_a_run_alone_is_its_first_set_against_its_second(tmp_path, said):  # noqa: F811
+    folder = in_turn(tmp_path)
+    status, out, _ = said("compare", folder)
+    assert status == 1 and "times the time" in out
+    assert f"before  {folder} ({SETS[0]})" in out and f"after   {folder} ({SETS[1]})" in out
+
+
+@pytest.mark.parametrize("sets, of", [(SETS[:1], SETS[0]), ((*SETS, "nightly"), "and nightly")])
+def test_a_run_of_one_set_or_of_three_needs_its_counterpart_named(tmp_path, said, sets, of):  # noqa: F811
+    status, _, err = said("compare", in_turn(tmp_path, sets))
+    assert status == 2 and "where it is a run of two version sets" in err and of in err

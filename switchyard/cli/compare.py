@@ -1,4 +1,4 @@
-"""``switchyard compare A B``: what became of each cell from one table to another."""
+"""``switchyard compare A [B]``: what became of each cell from one table to another."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from switchyard.cli import screen
 
 _STATUS = """\
 A and B are each a run's folder, a cells.csv, or a version set's name, which means its newest
-whole run under --results. FILE may be -, standard output, in place of the report for people.
+whole run under --results. A alone is a run of two version sets, the second compared with the
+first. FILE may be -, standard output, in place of the report for people.
 
 exit status: 0 nothing is worse; 1 something is (broke, gone, changed-failure, less-accurate,
-slower, more-memory), whether or not --only shows it; 2 nothing could be compared, a table
-cannot be read, or the arguments are wrong.
+slower, more-memory, a route slower over its models), whether or not --only shows it; 2 nothing
+could be compared, a table cannot be read, or the arguments are wrong.
 """
 
 
@@ -28,7 +29,8 @@ def add(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("before", metavar="A", help="the table before")
-    parser.add_argument("after", metavar="B", help="the table after")
+    parser.add_argument("after", metavar="B", nargs="?",
+                        help="the table after; without it A's second version set")  # fmt: skip
     parser.add_argument("--results", default="results", metavar="DIR",
                         help="where the runs of a set's name are (default: results)")  # fmt: skip
     for name, what in (("markdown", "as Markdown"), ("json", "every cell as JSON"),
@@ -58,7 +60,10 @@ def run(options: argparse.Namespace) -> int:
             if verdict not in verdicts.VERDICTS:
                 raise UnknownName("verdict", verdict, verdicts.VERDICTS)
         thresholds = read_thresholds(options.thresholds)
-        before, after = opening.find_all((options.before, options.after), options.results)
+        if options.after is None:
+            before, after = opening.both_sets(options.before, options.results)
+        else:
+            before, after = opening.find_all((options.before, options.after), options.results)
         inputs = [found.folder or found.path for found in (before, after)]
         if problem := screen.conflict(targets, inputs):
             return screen.complain(problem)
@@ -122,7 +127,7 @@ def table(found):
 
     label = str(found.folder or found.path)
     if found.only_set:
-        label += f" (the newest whole run of {found.only_set})"
+        label += f" ({'the newest whole run of ' * found.newest}{found.only_set})"
     return Table(label, found.cells(), found.about(), None, "no samples without the run's folder")
 
 

@@ -21,11 +21,13 @@ BATCH = 4096
 @dataclasses.dataclass(frozen=True)
 class Found:
     """What a word meant. ``folder`` is None for a CSV without its run; ``only_set`` is the
-    set whose name was given, since a run may hold others too."""
+    set that is meant, since a run may hold others too; ``newest`` says that the run was found by
+    that set's name."""
 
     path: Path
     folder: Path | None
     only_set: str = ""
+    newest: bool = False
 
     def about(self) -> dict[str, Any] | None:
         return reading.read_about(self.folder) if self.folder else None
@@ -65,7 +67,23 @@ def find(
     folder = whole_runs.newest_whole_run(
         results, word, tier=tier, device=device, not_tier=not_tier
     )
-    return Found(folder, folder, word)
+    return Found(folder, folder, word, newest=True)
+
+
+def both_sets(word: str, results: str | Path) -> list[Found]:
+    """The two version sets of one run, in the order in which it was asked for them.
+
+    Raises MissingTable where it is not of two.
+    """
+    one = find(word, results)
+    sets = (one.about() or {}).get("version_sets") or list(one.cells()["version_set"].unique())
+    if one.only_set or len(sets) != 2:
+        of = one.only_set or " and ".join(map(str, sets))
+        raise MissingTable(
+            f"{word} alone is compared where it is a run of two version sets, each with the other; "
+            f"it is of {of}: name the table to compare it with"
+        )
+    return [dataclasses.replace(one, only_set=name) for name in sets]
 
 
 def find_all(words: Sequence[str], results: str | Path) -> list[Found]:
