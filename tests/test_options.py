@@ -149,7 +149,7 @@ def test_results_that_became_unwritable_meanwhile_are_a_usage_error_as_well(tmp_
     run.config = types.SimpleNamespace(getoption=lambda name: given.get(name, []))
     run.zoos, run.hop_files, run.runtimes, run.sets, run.device = {}, [], builtin(), ["s"], "cpu"
     run.started = datetime.datetime.now(datetime.timezone.utc)
-    run.staged = types.SimpleNamespace(path=tmp_path)
+    run.staged, run.card = types.SimpleNamespace(path=tmp_path), None
     run.crew = types.SimpleNamespace(known=list)
     with pytest.raises(pytest.UsageError, match="this is no folder"):
         run.begin([], whole=False)
