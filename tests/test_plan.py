@@ -9,6 +9,7 @@ import pytest
 
 from switchyard import hops, routes, runtimes
 from switchyard.hops import Hop
+from switchyard.runner import plugin
 from switchyard.runner.plan import NothingUsable, Zoo, chosen_routes, plan, with_natives
 from switchyard.runner.summary import write_summary
 from switchyard.vocabulary import Outcome, UnknownName, in_tier
@@ -156,16 +157,32 @@ def test_what_is_missing_in_every_file_is_printed_once_with_the_files():
     zoos = {
         "bare": zoo(errors={**missing("a.py", "b.py"), **missing("c.py", what="timm")}),
         "sound": zoo(entry("one")),
+        "lost": Zoo({}, {}, Outcome("resolve", "unavailable", message="gone")),
     }
     printed, sections = [], []
     reporter = types.SimpleNamespace(section=lambda title, **_: sections.append(title),
                                      write_line=lambda line, **_: printed.append(line))  # fmt: skip
     run = types.SimpleNamespace(zoos=zoos, folder=None)
     write_summary(reporter, run, None)
-    assert sections == ["2 zoo files could not be used", "a zoo file could not be used"]
+    assert sections == ["2 zoo files could not be used", "a zoo file could not be used",
+                        "lost could not be used"]  # fmt: skip
+    assert printed[-1] == "gone; all its cells are unavailable"
     assert printed[:3] == ["No module named torch (bare)", "a.py:3, b.py:3", "the first of them:"]
     assert sum("torch" in line for line in printed) == 2
     assert "c.py:3 (bare): No module named timm" in printed
+
+
+@pytest.mark.parametrize("unusable, status", [(None, 0), (Outcome("resolve", "unavailable"), 1)])
+def test_a_set_that_could_not_be_used_beside_one_that_could_is_no_success(unusable, status):
+    """Its cells are unavailable, which by itself fails nothing: each night would be green."""
+    config = types.SimpleNamespace(stash=pytest.Stash())
+    config.stash[plugin.PROGRESS] = types.SimpleNamespace(end=lambda: None)
+    yard = types.SimpleNamespace(close=lambda: None)
+    zoos = {"sound": zoo(entry("one")), "other": Zoo({}, {}, unusable)}
+    config.stash[plugin.RUN] = types.SimpleNamespace(zoos=zoos, folder=None, yard=yard)
+    session = types.SimpleNamespace(config=config, exitstatus=0)
+    plugin.pytest_sessionfinish(session, pytest.ExitCode.OK)
+    assert session.exitstatus == status
 
 
 @pytest.mark.parametrize("model, route, wanted", [

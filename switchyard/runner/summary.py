@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import pathlib
+import shlex
 import sys
 import textwrap
 from typing import Any, Dict, List, Mapping, Optional
@@ -67,6 +68,13 @@ def _write_import_failures(reporter, zoos) -> None:
             reporter.write_line(f"    {line}")
 
 
+def _write_unusable_sets(reporter, zoos) -> None:
+    for version_set, zoo in zoos.items():
+        if zoo.unusable is not None:
+            reporter.section(f"{version_set} could not be used", red=True)
+            reporter.write_line(f"{zoo.unusable.message}; all its cells are unavailable", red=True)
+
+
 def _stray_expectations(run) -> Dict[pathlib.Path, List[str]]:
     """By table, the rows whose model or route there is not; none where not all of the built-in zoo
     is known, which they are about."""
@@ -85,6 +93,7 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     from switchyard.compare import bands, rendering
 
     _write_import_failures(reporter, run.zoos)
+    _write_unusable_sets(reporter, run.zoos)
     if run.folder is None:
         return
     rows, terminal = run.folder.rows(), _terminal(reporter)
@@ -119,3 +128,6 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     reporter.write_line(rendering.totals(rows, terminal))
     table = os.path.relpath(run.folder.path / "cells.csv")
     reporter.write_line(f"table: {table if len(table) < 100 else shown(table)}", bold=True)
+    if len(run.sets) == 2:
+        place = shlex.quote(os.path.dirname(table))
+        reporter.write_line(f"its two sets, one against the other: switchyard compare {place}")
