@@ -108,10 +108,11 @@ def _environments(about: About | None, set_name: str) -> dict[str, dict[str, str
 
 def other_builds(
     before: About | None, after: About | None, sets: Iterable[tuple[str, str]]
-) -> list[str]:
-    """Where one side's torch is a CUDA build and the other's is not: what importing it holds
-    differs by more than most models do, whatever the versions."""
-    found = []
+) -> dict[str, str]:
+    """The sets (as they are called after) where one side's torch is a CUDA build and the other's is
+    not, each with a sentence: what importing it holds differs by more than most models do,
+    whatever the versions."""
+    found = {}
     for old_set, new_set in sets:
         sides = [_environments(about, name).get("core", {})
                  for about, name in ((before, old_set), (after, new_set))]  # fmt: skip
@@ -119,7 +120,7 @@ def other_builds(
         if all(sides) and cuda[0] != cuda[1]:
             words = ("before", "after") if cuda[0] else ("after", "before")
             where = f" in {new_set}" if old_set == new_set else ""
-            found.append(
+            found[new_set] = (
                 f"torch{where} is a CUDA build {words[0]} and the CPU's {words[1]}, which by "
                 "itself moves what its processes hold"
             )

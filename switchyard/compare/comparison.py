@@ -106,18 +106,19 @@ def compare(
     # asked once a device and not once a cell
     hardware = functools.lru_cache(None)(lambda d: circumstances.other_hardware(*abouts, d))
     machine = functools.lru_cache(None)(lambda d: circumstances.known_other_hardware(*abouts, d))
-    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds)
+    if "version_set" in pairs.by:
+        common = sorted(set(before.sets) & set(after.sets))
+        sets = [(name, name) for name in common]
+    else:
+        sets = [(before.sets[0], after.sets[0])]
+    builds = circumstances.other_builds(*abouts, sets)
+    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds, builds)
     own = after.cells
     ignored: dict[str, int] = {}
     if ignore:
         out = _matching(cells, ignore, ignored)
         cells = cells[~out].reset_index(drop=True)
         own = own[~_matching(own, ignore, {})]
-    if "version_set" in pairs.by:
-        common = sorted(set(before.sets) & set(after.sets))
-        sets = [(name, name) for name in common]
-    else:
-        sets = [(before.sets[0], after.sets[0])]
     routes = tallies.by_route(cells, "version_set" in pairs.by)
     in_turn = circumstances.in_turn(*abouts)
     return Comparison(
@@ -132,7 +133,7 @@ def compare(
         packages=circumstances.packages_that_differ(*abouts, sets),
         conditions=[
             *circumstances.other_conditions(*abouts),
-            *circumstances.other_builds(*abouts, sets),
+            *builds.values(),
         ],
         native=timing.native_drift(before, after, hardware),
         routes=routes,

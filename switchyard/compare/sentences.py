@@ -129,12 +129,20 @@ def memory(comparison: Comparison) -> list[str]:
             )
     with_program = int(comparison.cells["memory_with_program"].sum())
     if with_program:
-        unsure = int(comparison.cells["memory_ambiguous"].sum())
+        own = comparison.cells["memory_with_program"] & comparison.cells["memory_ambiguous"]
+        unsure = int(own.sum())
         said.append(
             f"Memory of {cells(with_program)} counts the pages of program files, since one of the "
             "tables does not tell them apart, and is not judged: the same packages installed anew "
             f"can differ by more than a tenth there. Ambiguous for that: {cells(unsure)} beyond "
             f"{comparison.thresholds.memory_ratio:g} times."
+        )
+    built = comparison.cells["memory_other_build"] & ~comparison.cells["memory_with_program"]
+    if built.any():
+        unsure = int((built & comparison.cells["memory_ambiguous"]).sum())
+        said.append(
+            f"Memory of {cells(int(built.sum()))} whose processes hold torch is not judged, since "
+            f"one side's torch is another build. Ambiguous for that: {cells(unsure)}."
         )
     return said
 

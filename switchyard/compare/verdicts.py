@@ -22,12 +22,12 @@ gave the other size's answers, and does so no more
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
-from switchyard.compare.timing import Timing, compare_timing
+from switchyard.compare.timing import NATIVE, Timing, compare_timing
 from switchyard.tables import schema
 from switchyard.vocabulary import PASSING, SIGNATURE_LENGTH
 
@@ -71,6 +71,9 @@ WITH_PROGRAM = {
 }
 
 
+#: Routes whose measured processes hold torch itself.
+HOLD_TORCH = (NATIVE, "torch-compile", "hybrid-tf")
+
 #: What the column ``dynamic`` says of another size, worst first; anything else says nothing.
 SIZES = {"wrong": 0, "failed": 1, "specialised": 1, "ok": 2}
 
@@ -82,6 +85,7 @@ def judge(
     hardware: Callable[[str], str],
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
+    other_builds: Collection[str] = (),
 ) -> pandas.DataFrame:
     """A row a pair: the cell's key (``version_set`` is that of ``after`` where it has the
     cell, ``before_version_set`` beside it), ``verdict``, ``reason`` where it is not
@@ -91,7 +95,8 @@ def judge(
     program pages (``WITH_PROGRAM``) on both sides of a pair that has others on neither or on one;
     what these show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of
     program files alone may differ as much. ``memory_with_program`` says which pairs have such a
-    figure.
+    figure, ``memory_other_build`` which have a process that holds torch in another build
+    (``other_builds``: version sets of ``after``), whose memory in the host is as little judged.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
@@ -125,11 +130,12 @@ def judge(
     differs |= (signatures[0] != signatures[1]).to_numpy(bool)
 
     errors = [_error(side) for side in (old, new)]
+    other_build = _among(new["route"], HOLD_TORCH) & _among(new["version_set"], other_builds)
     timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds)
     found = {
         **_accuracy(old, new, errors, pass_both, thresholds),
         **{name: timing.status == name for name in ("slower", "faster")},
-        **_memory(old, new, with_program, pass_both, other_machine, thresholds),
+        **_memory(old, new, with_program, other_build, pass_both, other_machine, thresholds),
     }
 
     verdict = numpy.full(len(here), "same", object)
@@ -184,7 +190,7 @@ def _alike(old: pandas.DataFrame, new: pandas.DataFrame) -> dict[str, numpy.ndar
     return counted
 
 
-def _among(texts: pandas.Series, values: frozenset[str]) -> numpy.ndarray:
+def _among(texts: pandas.Series, values: Collection[str]) -> numpy.ndarray:
     return texts.isin(list(values)).to_numpy(bool)
 
 
@@ -237,6 +243,7 @@ def _memory(
     old: pandas.DataFrame,
     new: pandas.DataFrame,
     with_program: dict[str, numpy.ndarray],
+    other_build: numpy.ndarray,
     eligible: numpy.ndarray,
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
@@ -244,8 +251,8 @@ def _memory(
     """Of the model alone, at the peak, or on the GPU, beyond both thresholds.
 
     Where the host's peak moved it decides, since the peak is what kills; else, where one grew and
-    another shrank, it is more memory. What only a figure with the pages of program files shows is
-    ambiguous.
+    another shrank, it is more memory. What only a figure with the pages of program files shows, or
+    one of another build of torch, is ambiguous.
     """
     import numpy
 
@@ -266,13 +273,15 @@ def _memory(
     moved["memory_model_data_mib"] = grew & ~peak[1], shrank & ~peak[0]
     for name, (grew, shrank) in moved.items():
         program = with_program.get(name, numpy.zeros(len(fit), bool))
-        more |= grew & ~program
-        less |= shrank & ~program
-        unsure |= (grew | shrank) & program
+        unfit = program | (other_build & name.startswith("memory_"))
+        more |= grew & ~unfit
+        less |= shrank & ~unfit
+        unsure |= (grew | shrank) & unfit
         whole |= program
     return {
         "more-memory": fit & more,
         "less-memory": fit & less & ~more,
         "memory_ambiguous": fit & unsure & ~more & ~less,
         "memory_with_program": eligible & whole,
+        "memory_other_build": eligible & other_build,
     }
