@@ -41,3 +41,29 @@ def test_a_models_cells_of_all_sets_are_made_before_any_is_measured(monkeypatch,
     assert [each.cell for each in run.ready_behind(run.selected[0])] == [
         each.cell for each in run.selected[1:4]
     ]
+
+
+def test_cells_that_were_answered_before_an_interruption_are_ready_as_well(monkeypatch):
+    run, _ = a_run([(model, "torch-eager", "s") for model in "abcd"], monkeypatch, 1)
+    run._prepared, run._answered = {run.selected[2].cell}, {run.selected[1].cell}
+    assert list(run.ready_behind(run.selected[0])) == run.selected[1:3]
+
+
+@pytest.mark.parametrize("latency, measured", [(1.5, True), (None, False)])
+def test_a_baseline_that_was_answered_and_never_timed_is_to_be_timed(
+    monkeypatch, latency, measured
+):
+    """It is done with its answer where no item asks about it."""
+    run, _ = a_run([("a", "torch-eager", "s"), ("b", "torch-eager", "s")], monkeypatch, 1)
+    run.resumed = frozenset({run.selected[0].cell})
+    run.folder = types.SimpleNamespace(row=lambda cell: {"latency_median_ms": latency})
+    assert run.measured_before(run.selected[0]) is measured
+    assert not run.measured_before(run.selected[1])
+
+
+def test_what_is_kept_of_several_sets_lies_in_a_folder_each(monkeypatch, tmp_path):
+    run, _ = a_run([("a", "dynamo-ort", name) for name in "st"], monkeypatch, 1)
+    run.folder = types.SimpleNamespace(path=tmp_path)
+    for sets, inside in ((["s"], ""), (["s", "t"], "s")):
+        run.sets = sets
+        assert run.folder_of(run.selected[0].cell, "memory") == tmp_path / "memory" / inside

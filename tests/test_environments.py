@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -200,6 +201,28 @@ def test_time_that_is_up_ends_uv(tiny, tmp_path, monkeypatch):
     with pytest.raises(environments.ProvisioningError, match="too long"):
         environments.provision(tiny, "core", lambda line: None, timeout_s=0.5)
     assert time.monotonic() - started < 10
+
+
+def test_the_end_of_the_run_ends_an_installation_in_another_thread(tiny, tmp_path, monkeypatch):
+    sleeper = tmp_path / "uv"
+    sleeper.write_text(f"#!/bin/sh\ntouch {tmp_path / 'begun'}\nsleep 60\n")
+    sleeper.chmod(0o755)
+    monkeypatch.setattr(locking, "uv_binary", lambda: str(sleeper))
+    ended, said = threading.Event(), []
+
+    def install():
+        with pytest.raises(environments.ProvisioningError) as caught:
+            environments.provision(tiny, "core", lambda line: None, ended=ended)
+        said.append(str(caught.value))
+
+    thread = threading.Thread(target=install)
+    thread.start()
+    while not (tmp_path / "begun").exists() and thread.is_alive():
+        thread.join(0.01)
+    ended.set()
+    thread.join(30)
+    assert not thread.is_alive() and "the run ended before it was installed" in said[0]
+    assert not list((tmp_path / "cache").glob("environments/*/bin"))
 
 
 def test_a_cache_that_cannot_be_written_is_said(tiny, tmp_path, monkeypatch):
