@@ -7,8 +7,10 @@ import types
 import pytest
 
 from switchyard.routes import Route
+from switchyard.runner import training
 from switchyard.runner.asked import CellUnderTest
 from switchyard.runner.plan import Planned
+from switchyard.tables import schema
 from switchyard.vocabulary import Cell, Outcome
 
 CELL = Cell("set", "cpu", "float32", "fft", "dynamo-ort")
@@ -17,7 +19,7 @@ PLANNED = Planned(CELL, Route("dynamo-ort", ("dynamo",), "ort", "quick"), {"prec
 
 def gone_on_with(**row) -> CellUnderTest:
     """The cell in a run that goes on, with what its row has from before."""
-    known = {"measure_kind": None, "measure_message": None, "memory_steady_mib": None, **row}
+    known = {**dict.fromkeys(schema.NAMES), **row}
     options = {"--tier": "quick", "--version-set": [], "--zoo": [], "--hop": []}
     run = types.SimpleNamespace(
         resumed=frozenset({CELL}),
@@ -32,9 +34,7 @@ def gone_on_with(**row) -> CellUnderTest:
 @pytest.mark.parametrize("ask", [CellUnderTest.durations, CellUnderTest.memory])
 def test_measuring_that_failed_before_fails_again(ask, monkeypatch):
     monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
-    cell = gone_on_with(
-        measure_kind="crash", measure_message="gone", samples=[1e-3], memory_steady_mib=3.0
-    )
+    cell = gone_on_with(measure_kind="crash", measure_message="gone", samples=[1e-3])
     with pytest.raises(pytest.fail.Exception, match="before the run was interrupted: crash: gone"):
         ask(cell)
 
@@ -46,6 +46,21 @@ def test_what_was_never_measured_is_skipped(ask):
 
 
 def test_what_was_measured_stands_and_noise_is_no_failure():
-    cell = gone_on_with(measure_kind="noisy", samples=[1e-3], memory_steady_mib=3.0)
+    cell = gone_on_with(
+        measure_kind="noisy", samples=[1e-3], memory_steady_mib=3.0, latency_median_ms=1.0
+    )
     assert cell.durations() == [1e-3]
-    assert cell.memory() == {"memory_steady_mib": 3.0}
+    assert cell.memory()["memory_steady_mib"] == 3.0
+
+
+def test_training_that_failed_is_no_failure_of_the_latency_nor_the_other_way_round(monkeypatch):
+    monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
+    lost = {"measure_kind": "crash", "measure_message": "gone"}
+    timed = gone_on_with(**lost, samples=[1e-3], latency_median_ms=1.0)
+    assert timed.durations() == [1e-3]
+    with pytest.raises(pytest.fail.Exception, match="crash: gone"):
+        timed.trained()
+    trained = gone_on_with(**lost, **dict.fromkeys(training.COLUMNS, 0.0))
+    assert set(trained.trained().values()) == {0.0}
+    with pytest.raises(pytest.fail.Exception, match="crash: gone"):
+        trained.durations()

@@ -49,18 +49,6 @@ def test_cells_that_were_answered_before_an_interruption_are_ready_as_well(monke
     assert list(run.ready_behind(run.selected[0])) == run.selected[1:3]
 
 
-@pytest.mark.parametrize("latency, measured", [(1.5, True), (None, False)])
-def test_a_baseline_that_was_answered_and_never_timed_is_to_be_timed(
-    monkeypatch, latency, measured
-):
-    """It is done with its answer where no item asks about it."""
-    run, _ = a_run([("a", "torch-eager", "s"), ("b", "torch-eager", "s")], monkeypatch, 1)
-    run.resumed = frozenset({run.selected[0].cell})
-    run.folder = types.SimpleNamespace(row=lambda cell: {"latency_median_ms": latency})
-    assert run.measured_before(run.selected[0]) is measured
-    assert not run.measured_before(run.selected[1])
-
-
 def test_what_is_kept_of_several_sets_lies_in_a_folder_each(monkeypatch, tmp_path):
     run, _ = a_run([("a", "dynamo-ort", name) for name in "st"], monkeypatch, 1)
     run.folder = types.SimpleNamespace(path=tmp_path)

@@ -227,3 +227,4 @@ def test_a_model_counts_once_where_it_was_cast():
     assert [fault.model for fault in silent.silent_faults(rows)["f"]] == ["b"]
     cast = [row("a", "float16"), row("a", "bfloat16"), row("b", "bfloat16"), row("b", "float32")]
     assert statistics.in_own_precision(cast) == [cast[0], cast[3]]  # "a" was never asked in its own
+    assert statistics.without_casts(cast) == [cast[0], cast[1], cast[3]]

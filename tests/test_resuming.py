@@ -11,6 +11,8 @@ from run_folders import STARTED, new_run
 
 from switchyard.runner import resuming
 from switchyard.tables import reading
+from switchyard.tables.journal import replay
+from switchyard.vocabulary import Cell
 
 DEFAULTS = {"tier": "quick", "model": [], "route": [], "precision": [], "zoo": [], "hop": [],
             "launches": 1, "stage-timeout": 300.0, "memory-limit": 8192.0, "gpu": False,
@@ -155,3 +157,24 @@ def test_a_run_is_whole_only_if_each_sitting_asked_every_question(tmp_path, bega
         said = begin(run, command=command, resumed=resumed, whole=whole)
     run._journal.close()
     assert said is (began and goes_on)
+
+
+def test_a_baseline_that_nobody_asked_for_and_that_was_not_timed_starts_its_launches_over(tmp_path):
+    """It is done with its answer; an interruption may leave half of its launches."""
+    run = new_run(tmp_path, STARTED)
+    half, timed, wrong = (Cell("s", "cpu", "float32", name, "torch-eager") for name in "htw")
+    run.plan([half, timed, wrong])
+    for cell, fields in ((half, {"verdict": "excellent"}), (wrong, {"verdict": "failed"}),
+                         (timed, {"verdict": "excellent", "latency_median_ms": 1.0})):  # fmt: skip
+        run.update(cell, stage="compare", **fields)
+        run.samples(cell, 0, [1e-3])
+        run.state(cell, "done")
+    resuming.reopen_untimed(run, {half, timed, wrong})
+    assert run.done == {timed, wrong}
+    known = resuming.answered(run)
+    assert set(known) == {half}
+    run.plan([half, timed, wrong])
+    resuming.enter_again(run, half, known[half])
+    run._journal.close()
+    kept = {cell: len(launches) for cell, launches in replay(run.path).ledger.samples.items()}
+    assert kept == {timed: 1, wrong: 1} and run.row(half)["verdict"] == "excellent"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping, Sequence
 
-from switchyard.compare.statistics import in_own_precision, route_order
+from switchyard.compare.statistics import route_order, without_casts
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -32,12 +32,12 @@ def silent_faults(rows: Sequence[Row]) -> dict[str, list[Fault]]:
     """Family -> its faults, families in order of their names; one without any has an empty list.
 
     The native baseline is no conversion, mistakes on purpose are no converter's faults, what
-    stopped at ``preprocess`` never came to one, and models count in their own precision alone.
+    stopped at ``preprocess`` never came to one, and of models that stand in float32 no cast counts.
     Where a kind has no error (another shape or dtype), ``worst_mse`` is None.
     """
     order = {route: place for place, route in enumerate(route_order(rows))}
     found: dict[str, dict[tuple[str, str], list[Row]]] = {}
-    for row in in_own_precision(rows):
+    for row in without_casts(rows):
         own = found.setdefault(row.get("family") or "", {})
         if is_mistake(row.get("hops")) or row.get("stage") == "preprocess":
             continue

@@ -143,16 +143,24 @@ def is_counted(row: Row) -> bool:
     return (row.get("state") or "done") == "done" and bool(verdict) and verdict not in UNCOUNTED
 
 
-def in_own_precision(rows: Iterable[Row]) -> list[Row]:
-    """The rows without those of models that were cast, and of TF32: what stands in float32 has
-    no other precision of its own, and what was only ever cast has the first that it was cast to.
-    Else one model would count several times over."""
+def without_casts(rows: Iterable[Row]) -> list[Row]:
+    """The rows without those of models that were cast, and of TF32, where the model itself stands
+    among them: in float32."""
     rows = list(rows)
+    own = {(r.get("version_set"), r["model"]) for r in rows if r.get("precision") == "float32"}
+    return [
+        row for row in rows
+        if row.get("precision") == "float32" or (row.get("version_set"), row["model"]) not in own
+    ]  # fmt: skip
+
+
+def in_own_precision(rows: Iterable[Row]) -> list[Row]:
+    """``without_casts``, and of what was only ever cast the first precision that it was cast to:
+    else one model would count several times over."""
+    rows = without_casts(rows)
     own: dict[tuple, Any] = {}
     for row in rows:
-        model, precision = (row.get("version_set"), row["model"]), row.get("precision")
-        if model not in own or precision == "float32":
-            own[model] = precision
+        own.setdefault((row.get("version_set"), row["model"]), row.get("precision"))
     return [r for r in rows if r.get("precision") == own[r.get("version_set"), r["model"]]]
 
 

@@ -72,7 +72,7 @@ class CellUnderTest:
         """Every timed call of every launch, in seconds. Skips where there is nothing to time,
         fails where measuring failed."""
         self._only_after_accuracy()
-        if self._resumed():
+        if self._resumed("latency_median_ms"):
             samples = self._run.recorded_samples(self._planned.cell)
             if not samples:
                 pytest.skip(_NOT_MEASURED)
@@ -84,7 +84,7 @@ class CellUnderTest:
     def memory(self) -> dict:
         """The memory columns of the cell's row, MiB."""
         self._only_after_accuracy()
-        resumed = self._resumed()
+        resumed = self._resumed("memory_steady_mib")
         if not resumed:
             self._measured_well(self._run.measured(self._planned))
         row = self._run.folder.row(self._planned.cell)
@@ -95,7 +95,7 @@ class CellUnderTest:
     def trained(self) -> dict:
         """The columns of training of the cell's row."""
         self._only_after_accuracy()
-        if not self._resumed():
+        if not self._resumed(*training.COLUMNS):
             failed = training.train(self._run, self._planned)
             if failed is not None:
                 self._fail(f"could not be trained: {failed.kind}: {failed.message}", failed)
@@ -122,13 +122,14 @@ class CellUnderTest:
         if outcome.verdict not in PASSING:
             pytest.skip(f"not measured: {_said(outcome)}")
 
-    def _resumed(self) -> bool:
-        """Whether the cell was done with before the run was interrupted. Fails where measuring it
-        had failed then: that it was done once makes it no better."""
+    def _resumed(self, *columns: str) -> bool:
+        """Whether the cell was done with before the run was interrupted. Fails where what fills
+        ``columns`` had failed then: that it was done once makes it no better."""
         if self._planned.cell not in self._run.resumed:
             return False
         row = self._run.folder.row(self._planned.cell)
-        if row["measure_kind"] not in (None, "noisy"):
+        missing = any(row[name] is None for name in columns)
+        if missing and row["measure_kind"] not in (None, "noisy"):
             said = f"{row['measure_kind']}: {row['measure_message']}"
             self._fail(f"could not be measured before the run was interrupted: {said}")
         return True

@@ -131,7 +131,8 @@ def provision(
     ended: threading.Event | None = None,
 ) -> Environment:
     """The environment, installed first if it is not there yet; ``say`` is told what goes on.
-    Once ``ended`` is set an installation is given up.
+    Once ``ended`` is set an installation is given up; the resolution of a lock that is made at a
+    run is not, and has bounds of its own.
 
     What decides is the lock and all that stands beside it, not the shell's settings: where a
     package has several builds, the one found at first use stays until the folder is removed.

@@ -14,6 +14,7 @@ from typing import (
     TYPE_CHECKING,
     Any,
     Callable,
+    Collection,
     Dict,
     Iterable,
     Iterator,
@@ -30,7 +31,7 @@ from switchyard.runner.staging import PROJECT
 from switchyard.tables import provenance, schema
 from switchyard.tables.journal import Figure, replay
 from switchyard.tables.writing import PROVENANCE_NAME, RunFolder
-from switchyard.vocabulary import Cell
+from switchyard.vocabulary import PASSING, Cell
 
 if TYPE_CHECKING:
     from switchyard.runner.environments import Environment
@@ -213,6 +214,15 @@ def environments(
 def of_the_beginning(folder: RunFolder) -> Dict[str, Any]:
     """What stays as the run began, whoever ends it: when that was, and by which command."""
     return {name: folder.about[name] for name in ("started", "command") if name in folder.about}
+
+
+def reopen_untimed(folder: RunFolder, unasked: Collection[Cell]) -> None:
+    """Baselines that no item asks about are done with their answer: those that were not timed
+    start that over, without the launches of theirs that an interruption left half of."""
+    for cell in unasked & folder.done:
+        row = folder.row(cell)
+        if row["verdict"] in PASSING and row["latency_median_ms"] is None:
+            folder.state(cell, "interrupted")
 
 
 def answered(folder: RunFolder) -> Dict[Cell, Answered]:

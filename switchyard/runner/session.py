@@ -202,6 +202,7 @@ class Run:
             self.folder = resuming.reopen(
                 given, results, sources, asked_for, functools.partial(sources_.lock_of, self)
             )
+            resuming.reopen_untimed(self.folder, self._unasked)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
@@ -231,6 +232,8 @@ class Run:
         for cell, known in answered.items():
             if cell in self._place:
                 resuming.enter_again(self.folder, cell, known)
+            if cell in self._unasked:
+                self.done(cell)
         self._answered = self.resumed | (answered.keys() & self._place.keys())
         self._beside = self.crew.other_runs()
         if self._beside:
@@ -348,9 +351,8 @@ class Run:
         return sorted(some, key=lambda one: self._place[one.cell])
 
     def measured_before(self, planned: Planned) -> bool:
-        """Whether a resumed run has done with the cell, its latency as well."""
-        cell = planned.cell
-        return cell in self.resumed and self.folder.row(cell)["latency_median_ms"] is not None
+        """Whether it was done with before a resumed run was interrupted: that stays as it is."""
+        return planned.cell in self.resumed
 
     def folder_of(self, cell: Cell, what: str) -> pathlib.Path:
         """Where files of a cell are kept in the run's folder: of several sets each has its own."""

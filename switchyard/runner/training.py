@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 
 from switchyard.runner import rows
 from switchyard.runner.plan import Planned
+from switchyard.tables import schema
 from switchyard.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
+
+
+#: What it fills.
+COLUMNS = tuple(name for name in schema.NAMES if name.startswith("running_"))
 
 
 def applies(planned: Planned) -> bool:

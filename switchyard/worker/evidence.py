@@ -349,10 +349,11 @@ def constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
     grossly wrong there, with nothing baked. Every wrong probe must be grossly wrong; an
     error that grows from probe to probe is one of precision or range.
     """
-    results = {p.probe: compare(p.reference, p.got, p.reference64) for p in probes}
-    if example not in results or band(results[example])[0] != "excellent":
+    results = {p.probe: compare(p.reference, p.got, p.reference64, limit=p.limit) for p in probes}
+    verdicts = {p.probe: band(results[p.probe], p.limit)[0] for p in probes}
+    if verdicts.get(example) != "excellent":
         return Evidence()
-    wrong = {n: r for n, r in results.items() if band(r)[0] == "investigate"}
+    wrong = {n: r for n, r in results.items() if verdicts[n] == "investigate"}
     errors = {n: r.nmse if r.nmse is not None else r.mse for n, r in wrong.items()}
     # Integers have no rounding; bands in their units say nothing, so any difference is gross.
     gross = {n for n, r in wrong.items() if (errors[n] or 0) > GROSS or r.error_vs_fp64 is None
