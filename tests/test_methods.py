@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from compared_runs import GOOD, A, a_run, said  # noqa: F401
 
 from switchyard.compare.as_markdown import by_set
 from switchyard.compare.methods import markdown_lines, measured
@@ -64,3 +65,15 @@ def test_of_several_sets_each_has_its_own_table_in_which_a_model_counts_once():
         "| 1.0e-04 | 7.0e+00 |",
     ] * 2
     assert by_set(rows[::2], markdown_lines) == markdown_lines(ROWS)
+
+
+@pytest.mark.parametrize("page", ["--methods", "--mistakes", "--preprocessing", "--silent"])
+def test_a_report_on_a_table_of_two_sets_has_a_part_for_each(page, said, tmp_path):  # noqa: F811
+    head, row, *_ = (a_run(tmp_path, {A: GOOD}) / "cells.csv").read_text().splitlines()
+    name = row.split(",")[2]
+    both = tmp_path / "both.csv"
+    both.write_text("\n".join([head, row, row.replace(name, "other_set")]) + "\n")
+    status, out, err = said("report", both, page, "-")
+    assert status == 0, err
+    headings = [line for line in out.splitlines() if line.startswith("## ")]
+    assert headings == [f"## {name}", "## other_set"]

@@ -74,7 +74,7 @@ class TorchCompile(torch_cuda.TorchRuntime):
         return TorchSession(model, compiled(model.module))
 
 
-#: As torch 2.0, 2.1 to 2.8, and 2.9 say it.
+#: As torch 2.0.1 says it, and as 2.1.2, 2.5.1, 2.9.1 and 2.13.0 do.
 _NO_SUCH_PYTHON = ("not yet supported for torch.compile", "is not supported on Python")
 
 
