@@ -26,19 +26,28 @@ def a_run(
     hours: int = 0,
     whole: bool = True,
     set_name: str = "torch2.13-tf2.21",
+    after_set: str = "",
+    devices: tuple[str, ...] = ("cpu",),
     samples: dict | None = None,
     provenance: dict | None = None,
     **more,
 ) -> Path:
-    """A finished run of (model, route) -> the columns that are known of the cell."""
+    """A finished run of (model, route) -> the columns that are known of the cell.
+
+    With ``after_set`` it is of two version sets, and ``outcomes`` of (before, after) pairs.
+    """
     started = STARTED + datetime.timedelta(hours=hours)
-    run = new_run(results, started, version_sets=[set_name], **more)
-    cells = {key: Cell(set_name, "cpu", "float32", *key) for key in outcomes}
-    run.plan(
-        {cell: {"family": "gaps", "tier": more.get("tier", "quick")} for cell in cells.values()}
-    )
-    for key, cell in cells.items():
-        known = dict(outcomes[key])
+    sets = [set_name, after_set] if after_set else [set_name]
+    run = new_run(results, started, version_sets=sets, **more)
+    cells = {
+        Cell(name, device, "float32", *key): (key, outcome[place] if after_set else outcome)
+        for place, name in enumerate(sets)
+        for device in devices
+        for key, outcome in outcomes.items()
+    }
+    run.plan({cell: {"family": "gaps", "tier": more.get("tier", "quick")} for cell in cells})
+    for cell, (key, outcome) in cells.items():
+        known = dict(outcome)
         state = known.pop("state", "done")
         run.update(cell, **known)
         for launch, seconds in enumerate((samples or {}).get(key, ())):

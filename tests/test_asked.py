@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 
 import pytest
@@ -64,3 +65,24 @@ def test_training_that_failed_is_no_failure_of_the_latency_nor_the_other_way_rou
     assert set(trained.trained().values()) == {0.0}
     with pytest.raises(pytest.fail.Exception, match="crash: gone"):
         trained.durations()
+
+
+@pytest.mark.parametrize("device, kind, ends", [
+    ("cuda:0", "device-lost", pytest.fail.Exception),
+    ("cuda:0", "provider-fallback", pytest.fail.Exception),
+    ("cuda:0", "unsupported-operator", pytest.skip.Exception),
+    ("cpu", "crash", pytest.skip.Exception),
+])  # fmt: skip
+def test_without_expectations_what_the_card_did_is_not_merely_recorded(
+    monkeypatch, device, kind, ends
+):
+    monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
+    nothing = types.SimpleNamespace(exists=False, of=lambda cell: None)
+    options = {"--tier": "quick", "--version-set": [], "--zoo": [], "--hop": []}
+    run = types.SimpleNamespace(
+        resumed=frozenset(), expectations_of=lambda cell: nothing,
+        config=types.SimpleNamespace(getoption=lambda name: options.get(name)),
+    )  # fmt: skip
+    planned = dataclasses.replace(PLANNED, cell=dataclasses.replace(CELL, device=device))
+    with pytest.raises(ends, match=kind):
+        CellUnderTest(run, planned, "accuracy")._judge(Outcome("run", "failed", kind))

@@ -82,12 +82,9 @@ def test_installs_once_and_then_starts_nothing(tiny, no_process):
     assert re.search(r"installed in \d+ s", said[-1])
 
     no_process()
-    started = time.perf_counter()
     second = environments.provision(tiny, "core", said.append)
-    took_s = time.perf_counter() - started
     assert second == first and second.fingerprint == first.fingerprint
     assert len(said) == 2, "a warm environment says nothing"
-    assert took_s < 0.02
 
 
 def test_bytecode_is_written_at_first_use_and_is_no_change(tiny):

@@ -10,6 +10,8 @@ import pytest
 from switchyard.routes import Route
 from switchyard.runner import measurements
 from switchyard.runner.launches import Launch
+from switchyard.runner.measurements import Measurements
+from switchyard.runner.on_device import OnDevice
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import Cell, Outcome
 
@@ -28,7 +30,7 @@ class Run:
 
     def __init__(self, selected, launches, timed=None, wrong=(), crash=()):
         self.selected, self.crash = selected, crash
-        self.launched, self.filled = [], []
+        self.launched, self.filled, self.columns = [], [], {}
         self.timed = frozenset(one.cell for one in (selected if timed is None else timed))
         self._wrong = {one.cell for one in wrong}
         options = {"--launches": launches, "--jobs": 1, "--record-memory": False}
@@ -36,10 +38,12 @@ class Run:
         self.runtimes = {"torch-eager": types.SimpleNamespace(environment="core", name="torch")}
         self.progress = types.SimpleNamespace(watch=lambda text: lambda: None)
         self.crew = types.SimpleNamespace(gate=types.SimpleNamespace(alone=contextlib.nullcontext))
-        kept = types.SimpleNamespace(folder="kept")
+        kept = types.SimpleNamespace(folder="kept", outcome=None)
         self.yard = types.SimpleNamespace(converted=lambda one: kept, reference=lambda one: kept)
         self.folder = types.SimpleNamespace(
-            update=lambda cell, **fields: self.filled.append(cell.model),
+            update=lambda cell, **fields: (
+                self.filled.append(cell.model), self.columns.update({cell.model: fields})
+            ),
             figure=lambda *given: None, samples=lambda *given: None,
         )  # fmt: skip
         self.card, self.resumed, self.natives = None, frozenset(), []
@@ -128,3 +132,27 @@ def test_what_was_measured_before_an_interruption_is_not_measured_again(made):
     run.resumed = frozenset({B.cell})
     made(run).of(A)
     assert run.launched == [*"ac", *"ca"]
+
+
+def test_a_launch_that_failed_says_more_than_one_that_was_disturbed(made, monkeypatch):
+    run = Run([A, B], launches=2)
+    measuring = made(run)
+    disturbed = OnDevice(series={"device": [0.001]}, noisy="another process computed on the card")
+    first = {"a": Launch([0.001], device=disturbed), "b": Launch([0.001], device=disturbed)}
+
+    def launch(ready, job, card):
+        return first.pop(job["model"], None) or Launch([0.001], outcome=LOST, device=OnDevice())
+
+    monkeypatch.setattr(measurements, "launch", launch)
+    monkeypatch.setattr(Measurements, "_enter", lambda *given: None)
+    measuring.of(A)
+    assert [run.columns[name]["measure_kind"] for name in "ab"] == ["crash", "crash"]
+    assert run.columns["a"]["gpu_samples_retaken"] == 0  # what its good launch learnt stays
+
+
+def test_what_a_resumed_run_lost_and_cannot_make_again_is_not_launched(made):
+    run = Run([A], launches=2)
+    gone = Outcome("convert:dynamo", "failed", "timeout", message="no end after 600 s")
+    run.yard.converted = lambda one: types.SimpleNamespace(folder=None, outcome=gone)
+    assert [one.outcome for one in made(run).of(A)] == [gone]
+    assert run.launched == [] and run.columns["a"]["measure_kind"] == "timeout"

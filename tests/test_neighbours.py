@@ -54,13 +54,48 @@ def test_every_name_means_a_run_of_one_tier(said, tmp_path):  # noqa: F811
     assert page.count("smoke tier") == 2  # the last one's newest run decides
 
 
-def test_a_table_of_several_sets_is_named_by_one_of_them(said, tmp_path):  # noqa: F811
-    one = a_run(tmp_path, {A: GOOD}, set_name=NEW)
-    head, row, *end = (one / "cells.csv").read_text().splitlines()
-    both = tmp_path / "both.csv"
-    both.write_text("\n".join([head, row, row.replace(NEW, OLD), *end]) + "\n")
-    status, _, err = said("neighbours", both, both)
-    assert status == 2 and f"is of {NEW} and {OLD}, and each model would count once" in err
+def test_a_run_of_several_sets_is_a_table_of_each(said, tmp_path):  # noqa: F811
+    run = a_run(tmp_path, {A: (GOOD, BAD)}, set_name=NEW, after_set=OLD)
+    page = said("neighbours", run)[1]  # in the order in which the run was asked for them
+    assert f"## {NEW} → {OLD}" in page and "### broke: 1 cell" in page
+    cells = said("neighbours", run / "cells.csv")[1]
+    assert cells == page
+
+
+def test_runs_that_meet_in_a_set_keep_each_its_own_step(said, tmp_path):  # noqa: F811
+    first = a_run(tmp_path, {A: (GOOD, BAD)}, set_name=OLD, after_set=MIDDLE)
+    second = a_run(tmp_path, {A: (GOOD, GOOD)}, set_name=MIDDLE, after_set=NEW, hours=1)
+    status, page, _ = said("neighbours", first, second)
+    assert status == 0
+    assert [line for line in page.splitlines() if line.startswith("## ") and "→" in line] == [
+        f"## {OLD} → {MIDDLE}",
+        f"## {MIDDLE} → {NEW}",
+    ]
+    # what broke in the first run was not fixed in the second: there it never failed
+    assert "### broke: 1 cell" in page and "### fixed" not in page
+    listed = [line.split(": ")[0] for line in page.splitlines() if line.startswith("- `torch")]
+    assert listed == [f"- `{name}`" for name in (OLD, MIDDLE, MIDDLE, NEW)]
+    assert "Of a set with two tables the first ends a step" in page
+    assert "| dynamo-ort | 1/1 (100.0%) | 0/1 (0.0%) | 1/1 (100.0%) |" in page
+
+
+def test_runs_that_do_not_meet_and_a_run_of_one_set_have_the_step_between(
+    said, tmp_path  # noqa: F811
+):
+    alone = a_run(tmp_path, {A: GOOD}, set_name=OLD)
+    both = a_run(tmp_path, {A: (BAD, GOOD)}, set_name=MIDDLE, after_set=NEW, hours=1)
+    page = said("neighbours", alone, both)[1]
+    assert f"## {OLD} → {MIDDLE}" in page and f"## {MIDDLE} → {NEW}" in page
+    assert "Of a set with two tables" not in page
+    again = a_run(tmp_path, {A: GOOD}, set_name=MIDDLE, hours=2)
+    page = said("neighbours", again, both)[1]  # of one set, asked for: its own step
+    assert f"## {MIDDLE} → {MIDDLE}" in page and "### broke: 1 cell" in page
+
+
+def test_a_run_of_several_devices_has_no_one_rate(said, tmp_path):  # noqa: F811
+    run = a_run(tmp_path, {A: GOOD}, set_name=NEW, devices=("cpu", "cuda:0"))
+    status, _, err = said("neighbours", three(tmp_path)[0], run)
+    assert status == 2 and "is of cpu and cuda:0, and each model would count once" in err
 
 
 def test_one_table_has_no_neighbour(said, tmp_path):  # noqa: F811

@@ -180,6 +180,9 @@ def test_a_series_of_the_session_that_failed_is_not_asked_of_another():
     watch.others(5, ["resident", "device"])
     assert [job["series"] for do, job in process.asked if do == "aside"] == ["graph"]
     assert watch.found.messages == ["series device: device-lost: an illegal address"]
+    columns = device_columns([Launch([0.002], device=watch.found)])
+    assert columns["measure_kind"] == "device-lost"
+    assert columns["measure_message"] == "series device: an illegal address"
 
 
 def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():

@@ -51,6 +51,18 @@ def test_a_session_wholly_on_the_device_is_no_fallback():
     assert found["share_on_cpu"] == 0 and "placement_kind" not in found
 
 
+def test_nodes_of_a_provider_that_was_not_the_one_asked_for_are_counted_by_provider():
+    asked = ["TensorrtExecutionProvider", *BOTH]
+    events = [run(0, 100), node("a", BOTH[0], 10, 20), node("b", BOTH[1], 40, 5, "NonZero", "1")]
+    found = from_profile(events, asked)
+    assert found["placement_message"] == (
+        "TensorrtExecutionProvider 0, CUDAExecutionProvider 1; on the CPU: NonZero"
+    )
+    assert found["nodes_on_device"] == 1
+    wholly = from_profile([run(0, 100), node("a", asked[0], 10, 20)], asked)
+    assert "placement_message" not in wholly
+
+
 def test_nodes_of_one_name_in_two_graphs_are_two_and_a_loops_are_counted_once():
     events = [run(0, 100), *(node("a", BOTH[0], ts, 1, index="0") for ts in (1, 2, 3)),
               node("a", BOTH[0], 4, 1, index="5")]  # fmt: skip

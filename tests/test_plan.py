@@ -252,6 +252,16 @@ def test_a_model_that_one_set_cannot_import_has_its_rows_there_all_the_same():
     assert by_set["new"].missing is None and by_set["old"].missing == MISSING
 
 
+def test_a_model_that_its_file_declares_in_one_set_only_is_unavailable_in_the_other():
+    zoos = {"new": zoo(entry("a"), entry("b")), "old": zoo(entry("b"))}
+    found = plan(zoos, chosen_routes(["dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")
+    missing = {(one.cell.version_set, one.cell.model): one.missing for one in found}
+    said = missing.pop(("old", "a"))
+    assert set(missing.values()) == {None}
+    assert (said.verdict, said.kind) == ("unavailable", "missing-dependency")
+    assert said.message == "a.py declares no model 'a' in old"
+
+
 def test_cells_that_differ_in_the_set_alone_stand_together_behind_their_natives():
     zoos = {"old": zoo(entry("a"), entry("b")), "new": zoo(entry("a"), entry("b"))}
     found = plan(zoos, chosen_routes(["torch-eager", "dynamo-ort"], HOPS, RUNTIMES), "cpu", "full")

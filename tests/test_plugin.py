@@ -254,3 +254,14 @@ def test_a_cells_line_names_its_set_where_the_run_is_of_several():
     assert plugin._line(row, planned, several_sets=False).startswith("fft-dynamo-ort ")
     assert plugin._line(row, planned, several_sets=True).split()[:3] == [
         "torch2.9-tf2.20", "fft-dynamo-ort", "excellent"]  # fmt: skip
+
+
+def test_expectations_that_cannot_be_written_cost_nothing_of_the_run(bench, tmp_path):
+    accepted = tmp_path / "accepted"
+    (accepted / "torch2.13-tf2.21-cpu.partial").mkdir(parents=True)  # in the new table's way
+    options = ["--accept", "--reason", "because", "--expectations", str(accepted)]
+    ended = bench(*TINY, "--model", "tiny_linear", "--route", "torch-eager", *options)
+    assert ended.status == FAILED, ended.output
+    assert "could not be written: " in ended.output and "Traceback" not in ended.output
+    (about,) = ended.results.rglob("run.json")
+    assert json.loads(about.read_text())["state"] == "done"

@@ -74,6 +74,7 @@ def test_every_passing_cell_is_measured(smoke):
 
 def test_what_was_not_measured_is_empty_and_never_zero(smoke):
     stopped = smoke.table[~smoke.table["verdict"].isin(PASSING)]
+    assert len(stopped)
     for column in ("latency_median_ms", "memory_peak_mib", "ratio_to_native"):
         assert stopped[column].isna().all()
 

@@ -265,3 +265,9 @@ def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(tmp
 def test_what_both_roads_share_is_part_of_their_artefacts_keys(name):
     names = {file.rpartition("/")[2] for file in hops.builtin()[name].files}
     assert "torch_program.py" in names and len(names) == 2
+
+
+def test_a_transfer_of_weights_is_made_anew_where_a_twin_or_the_matching_changes():
+    names = {file.rpartition("/")[2] for file in hops.builtin()["weight-transfer"].files}
+    assert {"weight_transfer.py", "manual.py", "weight_flow.py", "weight_matching.py",
+            "weight_sides.py", "weights.py"} <= names  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import pathlib
 import types
 
 import pytest
@@ -9,9 +12,11 @@ import pytest
 from switchyard import hops, runtimes
 from switchyard.routes import named
 from switchyard.runner import yard
+from switchyard.runner.describing import describe
 from switchyard.runner.plan import Planned
+from switchyard.runner.staging import PROJECT
 from switchyard.runner.workers import Finished
-from switchyard.runner.yard import Yard
+from switchyard.runner.yard import Made, Yard
 from switchyard.vocabulary import COSTS, Cell, Outcome
 
 
@@ -75,3 +80,62 @@ def test_as_many_are_asked_on_a_card_at_once_as_it_takes(tmp_path, card, side_by
         taken += 1
     yard.close()
     assert taken == side_by_side
+
+
+def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):
+    hop, crew = hops.builtin()["onnxslim"], Crew(tmp_path)
+    (inside,) = (pathlib.Path(file).relative_to(PROJECT).as_posix() for file in hop.files)
+    staged = tmp_path / "staged.py"
+    staged.write_text("as it stood when the run began")
+    digests = {inside: "of it"}
+    crew.staged = types.SimpleNamespace(digests=digests, file={inside: staged}.__getitem__)
+    yard = Yard(crew, {}, {}, [], 2, lambda text: lambda: None)
+    as_staged = yard._digest_of(hop)
+    assert as_staged == hashlib.sha256(staged.read_bytes()).hexdigest()
+    digests.clear()  # a hop of the user's is staged nowhere
+    assert yard._digest_of(hop) != as_staged
+    yard.close()
+
+
+def test_a_hop_behind_one_that_stopped_has_neither_its_folder_nor_its_seconds(tmp_path):
+    known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
+    yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None)
+    stopped = Outcome("convert:onnx2tf", "failed", "crash")
+    half = Made("key", tmp_path, {"convert_seconds": 1.0}, stopped, 1.0, 0.5)
+    yard.converted, yard.reference = lambda planned, depth: half, lambda planned: None
+    route = named("torchscript17-onnx2tf-tf", known, runs)
+    cell = Cell("set", "cpu", "float32", "m", route.name)
+    made = yard._make_artefact(Planned(cell, route, {}), route.hops)
+    assert (made.folder, made.outcome, made.seconds) == (None, stopped, 0.0)
+    yard.close()
+
+
+class Files:
+    """A store in which nothing is found, and who holds a key."""
+
+    def __init__(self):
+        self.held, self.asked_while = [], []
+
+    @contextlib.contextmanager
+    def alone(self, key):
+        self.held.append(key)
+        yield
+        self.held.remove(key)
+
+    def find(self, key):
+        return None
+
+
+def test_what_a_file_declares_is_asked_for_by_one_run_at_a_time(tmp_path):
+    file, store = tmp_path / "zoo.py", Files()
+    file.write_text("")
+    own = ["models_zoo/entry.py", "models_zoo/preprocessing.py"]
+    staged = types.SimpleNamespace(machinery="", digests=dict.fromkeys(own, ""))
+
+    def ask(job, path):
+        store.asked_while.append(len(store.held))
+        return {"ok": False, "outcome": Outcome("import", "void", "bad-fixture").as_dict()}
+
+    environment = types.SimpleNamespace(fingerprint="one")
+    describe([file], environment, staged, store, ask)
+    assert store.asked_while == [1] and not store.held

@@ -30,7 +30,14 @@ def lines(comparisons: Sequence[Comparison]) -> list[str]:
         "# What differs between neighbouring version sets", "",
         "Written by `switchyard neighbours`, from these tables:", "",
     ]  # fmt: skip
-    page += [f"- {code(_name(one))}: {text(sentences.described(one))}" for one in tables]
+    used = [tables[0]]
+    for one in comparisons:
+        # of two runs that meet in a version set each has a table of it
+        used += [each for each in (one.before, one.after) if each.label != used[-1].label]
+    page += [f"- {code(_name(one))}: {text(sentences.described(one))}" for one in used]
+    if len(used) > len(tables):
+        page += ["", "Of a set with two tables the first ends a step and the second begins the "
+                 "next, so that each step is within one run."]  # fmt: skip
     page += _rates(tables) + _steps(comparisons)
     for one in comparisons:
         page += _step(one)

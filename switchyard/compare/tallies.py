@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from switchyard.compare.verdicts import MEMORY
 from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, is_mistake, stage_base
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ _SIZES = {
     "more-accurate": ("before_error", False),
     "slower": ("change", False),
     "faster": ("change", True),
-    "more-memory": ("after_memory_peak_data_mib", False),
-    "less-memory": ("before_memory_peak_data_mib", False),
 }
 
 
@@ -137,9 +136,18 @@ def clusters(judged: pandas.DataFrame, verdict: str) -> list[pandas.DataFrame]:
     Nothing says that two cells without a signature share a cause, so each stands alone;
     findings about passing cells have no cause and form one group, the largest change first.
     """
+    import pandas
+
     own = judged[judged["verdict"] == verdict]
     if not len(own):
         return []
+    if verdict in ("more-memory", "less-memory"):
+        moved = pandas.DataFrame({
+            name: own[f"after_{name}"].astype(float) - own[f"before_{name}"].astype(float)
+            for name in MEMORY
+        })  # fmt: skip
+        most = moved.max(axis=1) if verdict == "more-memory" else -moved.min(axis=1)
+        return [own.loc[most.sort_values(ascending=False, kind="stable").index]]
     if verdict in _SIZES:
         column, ascending = _SIZES[verdict]
         return [own.sort_values(column, ascending=ascending, kind="stable")]

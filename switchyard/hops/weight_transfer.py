@@ -7,7 +7,6 @@ check that nothing is left over or unset, are those of ``models_zoo.twins.weight
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import pathlib
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 class WeightTransfer(TwinHop):
     name = "weight-transfer"
     tier = "full"  # a quick run asks the same twins by their tables
+    built_on = tuple(f"switchyard.hops.weight_{name}" for name in ("flow", "matching", "sides"))
     preloads = (
         *TwinHop.preloads,
         "torch._dynamo.aot_compile",
@@ -37,18 +37,12 @@ class WeightTransfer(TwinHop):
         return has_twin(model, weighted=True)
 
     @property
-    def options(self) -> Dict[str, Any]:
-        """The sources that a refusal, which is kept, depends on beside this file."""
+    def files(self) -> Tuple[str, ...]:
+        """Also the twins', on which a refusal, which is kept, depends."""
         import models_zoo
 
-        here = pathlib.Path(__file__).parent
-        names = ("manual", "weight_flow", "weight_matching", "weight_sides")
-        files = [here / f"{name}.py" for name in names]
-        files += sorted((pathlib.Path(models_zoo.__file__).parent / "twins").glob("*.py"))
-        digest = hashlib.sha256()
-        for file in files:
-            digest.update(file.read_bytes())
-        return {"sources": digest.hexdigest()}
+        twins = pathlib.Path(models_zoo.__file__).parent / "twins"
+        return (*super().files, *map(str, sorted(twins.glob("*.py"))))
 
     def weigh(self, job: Conversion, keras_model: Any, table: list) -> None:
         """Raises Refusal where more than one mapping fits, NoCounterpart or UnmatchedWeights

@@ -82,6 +82,3 @@ class ArtefactStore:
             shutil.rmtree(folder)
         os.rename(made, folder)
         return folder
-
-    def discard(self, made: pathlib.Path) -> None:
-        shutil.rmtree(made, ignore_errors=True)

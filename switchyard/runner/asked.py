@@ -27,6 +27,9 @@ SUITES = ("conversion", "accuracy", "latency", "memory", "training", "sharing")
 #: Those that ask for a cell's launches.
 TIMED = ("latency", "memory")
 
+#: Of the environment, what says that the card was not used at all.
+_NO_CARD = ("provider-fallback", "driver-too-old")
+
 _NOT_MEASURED = "not measured before the run was interrupted"
 
 #: Suites that have a question for some cells alone.
@@ -150,6 +153,8 @@ class CellUnderTest:
         if outcome.kind and KINDS[outcome.kind] == "harness":
             self._fail(f"{_said(outcome)}\n{outcome.detail}")
         if not known:
+            if not passed_here and self._planned.cell.device != "cpu" and _of_the_card(outcome):
+                self._fail(f"{_said(outcome)}, which no expectation can cover", outcome)
             if not passed_here:
                 pytest.skip(f"recorded: {_said(outcome)} (this set has no expectations)")
             return
@@ -181,6 +186,12 @@ def _beyond(outcome: Outcome, suite: str) -> bool:
     """Whether an outcome's stage lies behind what ``suite`` is answerable for."""
     owner = SUITE_OF_STAGE[stage_base(outcome.stage)]
     return SUITES.index(suite) < (SUITES.index(owner) if owner in SUITES else len(SUITES))
+
+
+def _of_the_card(outcome: Outcome) -> bool:
+    """Whether the card, its driver or the process on it is at fault, and not what was converted:
+    a run in which that is merely recorded would be green with every cell dead."""
+    return KINDS.get(outcome.kind) == "process" or outcome.kind in _NO_CARD
 
 
 def _said(outcome: Outcome) -> str:

@@ -59,12 +59,13 @@ def describe(
             name=shown(str(file)),
             content=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
-        record = store.find(key)
-        if record is None:
-            record = ask({"do": "describe", "file": str(file)}, file)
-            if record["ok"]:
-                record["sources"] = relative(record["sources"])
-                store.keep(key, store.workplace(key), record)
+        with store.alone(key):
+            record = store.find(key)
+            if record is None:
+                record = ask({"do": "describe", "file": str(file)}, file)
+                if record["ok"]:
+                    record["sources"] = relative(record["sources"])
+                    store.keep(key, store.workplace(key), record)
         if not record["ok"]:
             where = record.get("where", str(file))
             errors[str(file)] = (Outcome.from_dict(record["outcome"]), _where(where))

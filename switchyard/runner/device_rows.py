@@ -34,8 +34,9 @@ def unit_of(name: str) -> str:
 
 
 def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
-    """The columns of the device; none at all for launches on the CPU. ``measure_kind`` is
-    ``noisy`` where every retake of some launch's sample set was disturbed as well."""
+    """The columns of the device; none at all for launches on the CPU. ``measure_kind`` is what
+    broke down behind some launch's sample set, which costs the later figures, else ``noisy`` where
+    every retake of a sample set was disturbed as well."""
     good = [one.device for one in launches if one.device is not None and one.outcome is None]
     if not good:
         return {}
@@ -58,7 +59,10 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
     messages = dict.fromkeys(words for one in good for words in one.messages)
     found["gpu_message"] = without_paths("; ".join(messages))[:500]
     noisy = next((one.noisy for one in good if one.noisy), "")
-    if noisy:
+    broke = next((one.broke for one in good if one.broke), ())
+    if broke:
+        found["measure_kind"], found["measure_message"] = broke
+    elif noisy:
         found["measure_kind"] = "noisy"
         found["measure_message"] = f"also when it was taken again: {noisy}"
     return found

@@ -44,7 +44,8 @@ INSTALL_OPTIONS = ("--no-compile-bytecode",)
 _DESCRIBE = r"""
 import importlib.metadata, json, platform, re
 found = [(d.metadata["Name"], d.version) for d in importlib.metadata.distributions()]
-packages = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found}
+# a half-removed distribution has no name
+packages = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found if name}
 print(json.dumps({"packages": packages, "python_version": platform.python_version()}))
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Union
 
 from switchyard.runner import resuming, rows
 from switchyard.runner.device_rows import device_columns, unit_of
@@ -11,7 +11,7 @@ from switchyard.runner.launches import Launch, launch
 from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned
 from switchyard.runner.standby import Key, MeasuredProcess, Standby
-from switchyard.vocabulary import PASSING, Cell
+from switchyard.vocabulary import PASSING, Cell, Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -77,6 +77,9 @@ class Measurements:
         run = self._run
         done = run.progress.watch(f"{planned.cell.short}  measure")
         job = self._job(planned)  # before the gate: what a resumed run lost is converted anew
+        if isinstance(job, Outcome):
+            done()
+            return Launch(outcome=job)
         began = time.monotonic()
         try:
             with run.crew.gate.alone():
@@ -87,9 +90,13 @@ class Measurements:
         self._enter(planned.cell, number, one, time.monotonic() - began)
         return one
 
-    def _job(self, planned: Planned) -> Dict[str, Any]:
+    def _job(self, planned: Planned) -> Union[Dict[str, Any], Outcome]:
+        """The cell's ``load`` frame, or why what a resumed run lost cannot be made again."""
         run, cell = self._run, planned.cell
         artefact, reference = run.yard.converted(planned), run.yard.reference(planned)
+        lost = reference.outcome or artefact.outcome
+        if lost is not None:
+            return lost
         return {
             "file": planned.model["file"],
             "model": cell.model,
@@ -104,10 +111,10 @@ class Measurements:
             self._record_memory(planned, self._job(planned), found[-1].device)
         self._run.folder.update(
             planned.cell,
-            **rows.latency_columns(found),
+            # a launch that failed says more of the cell than one that was disturbed
+            **{**device_columns(found), **rows.latency_columns(found)},
             **rows.memory_columns(found),
             **self._ratio(planned, found),
-            **device_columns(found),
         )
 
     def close(self) -> None:

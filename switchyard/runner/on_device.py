@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from switchyard.runner.nvml import Card, Sample
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
+from switchyard.vocabulary import KINDS
 
 #: Times that a contaminated sample set is taken again.
 RETAKEN_AT_MOST = 3
@@ -34,7 +35,8 @@ SERIES_ASIDE = ("device", "graph")
 class OnDevice:
     """What one launch learnt of its card. Durations in seconds; ``memory``: point -> name ->
     value, the unit in the name's ending. ``noisy`` is why the sample set is not to be trusted,
-    ``messages`` why a figure is missing."""
+    ``messages`` why a figure is missing, ``broke`` kind and message where the process or the card
+    broke down once the sample set was there."""
 
     series: Dict[str, List[float]] = dataclasses.field(default_factory=dict)
     memory: Dict[str, Dict[str, Optional[float]]] = dataclasses.field(default_factory=dict)
@@ -44,6 +46,7 @@ class OnDevice:
     foreign: Optional[int] = None
     retaken: int = 0
     noisy: str = ""
+    broke: Tuple[str, ...] = ()
     messages: List[str] = dataclasses.field(default_factory=list)
 
 
@@ -246,10 +249,14 @@ class Watch:
             reply = self._process.ask(**job)
         except Ended as ended:
             self._over = True
-            self.found.messages.append(f"{what}: {ended.args[0]}: {ended.args[1]}")
+            self._failed(what, *ended.args)
             return None
         if not reply["ok"]:
-            outcome = reply["outcome"]
-            self.found.messages.append(f"{what}: {outcome['kind']}: {outcome['message']}")
+            self._failed(what, reply["outcome"]["kind"], reply["outcome"]["message"])
             return None
         return reply
+
+    def _failed(self, what: str, kind: str, message: str) -> None:
+        self.found.messages.append(f"{what}: {kind}: {message}")
+        if KINDS.get(kind) == "process" and not self.found.broke:
+            self.found.broke = (kind, f"{what}: {message}")

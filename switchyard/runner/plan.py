@@ -7,7 +7,8 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 
 from switchyard import routes as routes_
 from switchyard.runner.precisions import precisions_of
-from switchyard.vocabulary import Cell, Outcome, UnknownName, cast_to, in_tier
+from switchyard.runner.staging import shown
+from switchyard.vocabulary import Cell, Outcome, UnknownName, cast_to, in_tier, signature_of
 
 #: Runtimes before which TensorFlow's preprocessing stands, and torch's own.
 FED_PICTURES = (routes_.NATIVE, "tf", "litert")
@@ -142,6 +143,7 @@ def plan(
                 missing = None
                 if own is None:
                     missing = zoo.unusable or zoo.errors.get(description["file"], (None, ""))[0]
+                    missing = missing or _undeclared(name, description["file"], version_set)
                 for precision in precisions_of(description, route, tier, precisions, tf32):
                     cell = Cell(version_set, device, precision, name, route.name)
                     cells.append(Planned(cell, route, own or description, missing))
@@ -149,6 +151,18 @@ def plan(
         asked = " or ".join(precisions)
         raise NothingUsable(f"no cell of these models is {asked}: only float32 models are cast")
     return cells
+
+
+def _undeclared(name: str, file: str, version_set: str) -> Outcome:
+    """Of a model that its file declares in other version sets only, on a condition of its own."""
+    said = f"{shown(file)} declares no model {name!r} in {version_set}"
+    return Outcome(
+        stage="import",
+        verdict="unavailable",
+        kind="missing-dependency",
+        message=said,
+        signature=signature_of(said),
+    )
 
 
 def _unknown(name: str, every: Mapping[str, Any], zoos: Mapping[str, Zoo]) -> Exception:

@@ -332,9 +332,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
     config.stash[ENDED] = True
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if run.folder is not None:
-        if config.getoption("--accept"):
-            config.stash[CHANGES] = _accept(run, config.getoption("--reason"))
-        run.end(whole=ended)
+        try:
+            if config.getoption("--accept"):
+                config.stash[CHANGES] = _accept(run, config.getoption("--reason"))
+        except OSError as error:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            config.stash[CHANGES] = [
+                f"could not be written: {error}; make the folder writable and accept in another "
+                "run, or name another one with --expectations"
+            ]
+        finally:
+            run.end(whole=ended)
     else:
         run.yard.close()
     broken = any(zoo.errors or zoo.unusable for zoo in run.zoos.values())
@@ -355,7 +363,8 @@ def _accept(run: Run, reason: str) -> List[str]:
         changes = table.accept(outcomes, reason)
         if table.changed or not table.starts_from:  # a derived set's base goes on speaking for it
             table.write()
-        lines += [f"{table.path.name}: {len(changes)} changed", *changes]
+        changed = sum(not line.startswith("!") for line in changes)
+        lines += [f"{table.path.name}: {changed} changed", *changes]
     return lines
 
 

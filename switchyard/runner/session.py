@@ -10,7 +10,7 @@ import shlex
 import shutil
 import sys
 import traceback
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Optional, Sequence
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 import pytest
 
@@ -361,10 +361,14 @@ class Run:
 
     def recorded_samples(self, cell: Cell) -> List[float]:
         """The durations of a resumed cell, seconds, all launches in order."""
+        launches = self._samples_before.get(cell, [])
+        return [duration for one in launches for duration in one.durations_s]
+
+    @functools.cached_property
+    def _samples_before(self) -> Mapping[Cell, Sequence[Any]]:
         from switchyard.tables.journal import replay
 
-        launches = replay(self.folder.path).ledger.samples.get(cell, [])
-        return [duration for one in launches for duration in one.durations_s]
+        return replay(self.folder.path).ledger.samples
 
     def done(self, cell: Cell) -> None:
         self.folder.state(cell, "done")

@@ -64,7 +64,6 @@ class Finished:
     result: Optional[Dict[str, Any]]
     outcome: Optional[Outcome]
     seconds: float
-    cpu_seconds: float = 0.0
 
 
 class _Child:
@@ -92,7 +91,6 @@ class Worker:
         self._process: Optional[subprocess.Popen] = None
         self._control: Optional[socket.socket] = None
         self.imports: Dict[str, Dict[str, str]] = {}
-        self.import_seconds = 0.0
         #: GPU files that the server holds open: its jobs for the device are spawned, not forked.
         self.touched: List[str] = []
         self._start()
@@ -126,7 +124,7 @@ class Worker:
                 f"start; it wrote to {self.log}"
             )
         hello = wire.parse(body[4:])
-        self.imports, self.import_seconds = hello["imports"], hello["import_seconds"]
+        self.imports = hello["imports"]
         self.touched = hello["touched"]
         self._control = ours
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
@@ -243,7 +241,7 @@ class Worker:
             return Finished(None, stopped, seconds)
         result = _whole_frame(received)
         if result is not None:
-            return Finished(result, None, seconds, child.exit.get("cpu_seconds", 0.0))
+            return Finished(result, None, seconds)
         if child.exit.get("lost"):
             raise ServerLost(f"the fork server died during {stage}", begun=True)
         return Finished(None, _ended_silently(child.exit["status"], stage, log), seconds)

@@ -20,6 +20,7 @@ from switchyard.runner.describing import relative
 from switchyard.runner.hosting import Hosting
 from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
+from switchyard.runner.staging import PROJECT
 from switchyard.vocabulary import COSTS, Outcome
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
@@ -232,7 +233,8 @@ class Yard:
             inputs = self.preprocessed(planned)
             upstream = upstream if inputs.outcome is None else inputs
         if upstream.outcome is not None:
-            return dataclasses.replace(upstream, seconds=0.0, overhead=0.0)
+            # without the folder that a hop of several formats leaves: this hop has made nothing
+            return dataclasses.replace(upstream, folder=None, seconds=0.0, overhead=0.0)
         environment = self.crew.environment(cell.version_set, hop.environment)
         if isinstance(environment, Outcome):
             return Made(outcome=environment)
@@ -262,12 +264,17 @@ class Yard:
         return self._make(key, cell.version_set, hop.environment, job, stage, label, hop.requires)
 
     def _digest_of(self, hop) -> str:
-        """The hash of a hop's own files: staged where they are built in, the user's otherwise."""
+        """The hash of a hop's own files: as they are staged, for that is what a worker runs,
+        where they are built in, the user's otherwise."""
         import hashlib
 
         found = hashlib.sha256()
-        for file in hop.files:
-            found.update(pathlib.Path(file).read_bytes())
+        for file in map(pathlib.Path, hop.files):
+            if file.is_relative_to(PROJECT):
+                inside = file.relative_to(PROJECT).as_posix()
+                if inside in self.crew.staged.digests:
+                    file = self.crew.staged.file(inside)
+            found.update(file.read_bytes())
         return found.hexdigest()
 
     def _make(self, key, version_set, environment, job, stage, label, requires=()) -> Made:

@@ -75,15 +75,28 @@ def both_sets(word: str, results: str | Path) -> list[Found]:
 
     Raises MissingTable where it is not of two.
     """
-    one = find(word, results)
-    sets = (one.about() or {}).get("version_sets") or list(one.cells()["version_set"].unique())
-    if one.only_set or len(sets) != 2:
-        of = one.only_set or " and ".join(map(str, sets))
+    each = by_set(find(word, results))
+    if len(each) != 2:
+        of = " and ".join(_sets(each[0]) if len(each) == 1 else [one.only_set for one in each])
         raise MissingTable(
             f"{word} alone is compared where it is a run of two version sets, each with the other; "
             f"it is of {of}: name the table to compare it with"
         )
-    return [dataclasses.replace(one, only_set=name) for name in sets]
+    return each
+
+
+def by_set(one: Found) -> list[Found]:
+    """A table of several version sets as one of each, in the order in which its run was asked for
+    them; any other as it is."""
+    sets = _sets(one)
+    return [dataclasses.replace(one, only_set=name) for name in sets] if len(sets) > 1 else [one]
+
+
+def _sets(one: Found) -> list[str]:
+    if one.only_set:
+        return [one.only_set]
+    sets = (one.about() or {}).get("version_sets") or one.cells()["version_set"].unique()
+    return [str(name) for name in sets]
 
 
 def find_all(words: Sequence[str], results: str | Path) -> list[Found]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.tables import schema
-from switchyard.tables.journal import Journal, Ledger, UnplannedCell, replay
+from switchyard.tables.journal import JOURNAL_NAME, Journal, Ledger, UnplannedCell, replay
 from switchyard.vocabulary import Cell, UnknownName
 
 CELLS_NAME = "cells.csv"
@@ -132,7 +132,8 @@ class RunFolder:
     def reopen(cls, path: Path) -> "RunFolder":
         """Take up an earlier run. ``done`` says what needs no second time.
 
-        Raises FileNotFoundError where there is nothing to take up, ValueError where the
+        Raises FileNotFoundError where there is nothing to take up (a folder that was copied
+        without its journal is none: all cells would start over in its place), ValueError where the
         run has another schema version, JournalBusy where its process still lives.
         """
         path = Path(path)
@@ -146,6 +147,11 @@ class RunFolder:
             raise ValueError(
                 f"{path} was written with table schema {about.get('schema_version')}, this "
                 f"Switchyard writes {schema.SCHEMA_VERSION}: start a new run instead"
+            )
+        if not (path / JOURNAL_NAME).is_file():
+            raise FileNotFoundError(
+                f"{path} holds no {JOURNAL_NAME}, from which a run goes on: restore it from where "
+                "the run was made, or start a new run"
             )
         journal = Journal(path)
         try:

@@ -94,7 +94,12 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "CUDA error: out of memory", "device-oom"),
     ("", "CUDA failure 2: out of memory", "device-oom"),
     ("", "CUDA_ERROR_OUT_OF_MEMORY", "device-oom"),
+    ("", "CUDA driver error: out of memory", "device-oom"),
+    ("", "Triton Error [CUDA]: out of memory", "device-oom"),
     ("", "CUBLAS_STATUS_ALLOC_FAILED", "device-oom"),
+    ("", "CUFFT_ALLOC_FAILED", "device-oom"),
+    ("", "CUSOLVER_STATUS_ALLOC_FAILED", "device-oom"),
+    ("", "CUSPARSE_STATUS_ALLOC_FAILED", "device-oom"),
     ("", "CUDNN_STATUS_ALLOC_FAILED", "device-oom"),
     ("", "DEVICE_ALLOCATION_FAILED", "device-oom"),  # cuDNN 9's name of the same
     ("", "RESOURCE_EXHAUSTED: Out of memory", "device-oom"),

@@ -6,6 +6,7 @@ is the rest of it, a session on the device with a part of it on the CPU.
 
 from __future__ import annotations
 
+import collections
 import math
 from typing import (
     Any,
@@ -132,7 +133,20 @@ def from_profile(events: Iterable[Mapping[str, Any]], providers: Iterable[str]) 
     total = sum(micros.values())
     if total > 0:
         found["share_on_cpu"] = micros.get(CPU_PROVIDER, 0.0) / total
-    return {**found, **_said((node[2], node in of_sizes) for node in on_cpu)}
+    said = _said((node[2], node in of_sizes) for node in on_cpu)
+    shared = _shared(collections.Counter(counted.values()), next(iter(providers), ""))
+    if shared:
+        said["placement_message"] = "; ".join(filter(None, [shared, said.get("placement_message")]))
+    return {**found, **said}
+
+
+def _shared(nodes: Mapping[str, int], asked: str) -> str:
+    """Where another provider than the first, ``asked``, has nodes on the device, how many each has:
+    ONNX Runtime lists TensorRT's also where it took none."""
+    others = {name: n for name, n in nodes.items() if name not in (asked, CPU_PROVIDER)}
+    if not others:
+        return ""
+    return ", ".join(f"{name} {n}" for name, n in {asked: nodes.get(asked, 0), **others}.items())
 
 
 def _makes_sizes(outputs: Any) -> bool:
