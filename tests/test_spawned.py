@@ -32,11 +32,11 @@ raise RuntimeError(f"{'touches' in sys.modules} {os.environ['CUDA_VISIBLE_DEVICE
 """
 
 
-def worker_with(tmp_path, staged, preload, code=""):  # noqa: F811
+def worker_with(tmp_path, staged, preload, code="", card="GPU-the-chosen"):  # noqa: F811
     folder = tmp_path / "imports"
     folder.mkdir()
     (folder / "touches.py").write_text(code)
-    variables = environment_variables(FAKE, staged.path, tmp_path / "cache", "GPU-the-chosen")
+    variables = environment_variables(FAKE, staged.path, tmp_path / "cache", card)
     variables["PYTHONPATH"] += os.pathsep + str(folder)
     return Worker(FAKE, variables, preload, tmp_path / "logs" / "server.log")
 
@@ -103,20 +103,24 @@ def test_a_job_for_the_device_is_spawned_and_sees_the_chosen_card(touched, tmp_p
     assert message(said(touched, tmp_path, device="cuda")) == "RuntimeError: False GPU-the-chosen"
 
 
-def test_a_child_that_torch_calls_badly_forked_is_spawned_as_well(tmp_path, staged):  # noqa: F811
-    """torch's flag, in torch's place: no file is open, and CUDA could not start all the same."""
+@pytest.mark.parametrize("card, forked", [("GPU-the-chosen", False), ("-1", True)])
+def test_a_child_that_torch_calls_badly_forked_is_spawned_as_well(
+    tmp_path, staged, card, forked  # noqa: F811
+):
+    """torch's flag, in torch's place: no file is open, and CUDA could not start all the same. A
+    conversion on the CPU is one too, in a run on a card; where none is seen nothing is asked."""
     flag = """
         import sys, types
         torch = types.ModuleType("torch")
         torch.cuda = types.SimpleNamespace(_is_in_bad_fork=lambda: True)
         sys.modules["torch"] = torch
     """
-    worker = worker_with(tmp_path, staged, ["touches"], textwrap.dedent(flag))
+    worker = worker_with(tmp_path, staged, ["touches"], textwrap.dedent(flag), card)
     try:
         assert worker.touched == []
         finished = said(worker, tmp_path, device="cuda")
-        assert message(finished) == "RuntimeError: False GPU-the-chosen"
-        assert message(said(worker, tmp_path)) == "RuntimeError: True -1"
+        assert message(finished) == f"RuntimeError: {forked} {card}"
+        assert message(said(worker, tmp_path)) == f"RuntimeError: {forked} -1"
     finally:
         worker.close()
 

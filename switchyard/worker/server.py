@@ -195,11 +195,12 @@ class Server:
 
     def _fork(self, message: Dict[str, Any], result: int, log: int, afresh: bool) -> int:
         """A child that does the job, as a fork of this process or, ``afresh``, as a new one."""
-        server, device = os.getpid(), message["job"].get("device", "cpu")
+        server = os.getpid()
         pid = os.fork()
         if pid == 0:
             self._control.close()
-            if afresh or (device != "cpu" and poisoned()):
+            # a job for the CPU too: where a card is seen, torch asks it for its random state there
+            if afresh or (os.environ.get("CUDA_VISIBLE_DEVICES") != "-1" and poisoned()):
                 become(message, result, log, server)
             run_child(message, result, log, server)
         return pid
