@@ -12,6 +12,7 @@ import pytest
 from switchyard import hops, runtimes
 from switchyard.routes import named
 from switchyard.runner import yard
+from switchyard.runner.artefacts import ArtefactStore
 from switchyard.runner.describing import describe
 from switchyard.runner.plan import Planned
 from switchyard.runner.staging import PROJECT
@@ -139,3 +140,11 @@ def test_what_a_file_declares_is_asked_for_by_one_run_at_a_time(tmp_path):
     environment = types.SimpleNamespace(fingerprint="one")
     describe([file], environment, staged, store, ask)
     assert store.asked_while == [1] and not store.held
+
+
+def test_what_a_killed_run_left_half_made_is_removed_when_it_is_made_again(tmp_path):
+    store = ArtefactStore(tmp_path, {})
+    mine, other = store.workplace("ab" * 16), store.workplace("abab" + "cd" * 14)
+    (mine / "half.onnx").write_text("half")
+    again = store.workplace("ab" * 16)
+    assert again.is_dir() and other.is_dir() and not mine.exists()

@@ -69,10 +69,13 @@ class ArtefactStore:
             yield
 
     def workplace(self, key: str) -> pathlib.Path:
-        """A fresh folder on the same disk to make an entry in."""
+        """A fresh folder on the same disk to make an entry in, for who is ``alone`` with its key;
+        what a killed run left of an earlier one is removed."""
         folder = self.folder(key)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        return pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{key[:8]}.making-"))
+        for left in folder.parent.glob(f"{key}.making-*"):
+            shutil.rmtree(left, ignore_errors=True)
+        return pathlib.Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{key}.making-"))
 
     def keep(self, key: str, made: pathlib.Path, record: Mapping[str, Any]) -> pathlib.Path:
         """Put what was made in its place; an older entry gives way."""
