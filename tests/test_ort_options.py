@@ -81,3 +81,20 @@ def test_what_else_is_wrong_is_raised_as_it_is(made, monkeypatch):
     monkeypatch.setattr(sys.modules["onnxruntime"], "InferenceSession", broken)
     with pytest.raises(RuntimeError, match="out of memory"):
         session()
+
+
+def test_an_option_that_is_named_where_cuda_does_not_start_is_not_taken_for_unknown(
+    made, monkeypatch
+):
+    made({"device_id", "use_tf32"}, raises=True)
+    tries = []
+
+    def too_old(*given, **named):
+        tries.append(given)
+        raise RuntimeError('Failed to parse provider option "device_id": CUDA failure 35: CUDA '
+                           "driver version is insufficient for CUDA runtime version")  # fmt: skip
+
+    monkeypatch.setattr(sys.modules["onnxruntime"], "InferenceSession", too_old)
+    with pytest.raises(RuntimeError, match="driver version is insufficient"):
+        session()
+    assert len(tries) == 1

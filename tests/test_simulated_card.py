@@ -179,7 +179,8 @@ def test_a_driver_that_is_too_old_is_said(on_card):
 def test_a_clock_that_is_held_down_makes_a_sample_set_noisy(on_card):
     ended = on_card(*EAGER, SIMULATED_CARD_THROTTLE="8")
     row = ended.rows["products-torch-eager"]
-    assert (row["measure_kind"], row["gpu_samples_retaken"]) == ("noisy", "3")
+    # each of four series three times
+    assert (row["measure_kind"], row["gpu_samples_retaken"]) == ("noisy", "12")
     assert row["gpu_throttle"] == "hw-slowdown" and row["verdict"] == "excellent"
 
 

@@ -41,6 +41,9 @@ TF32_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 #: What ONNX Runtime 1.15 sets when it is imported and has not found CUDA's libraries, and believes.
 UNAVAILABLE = "ORT_CUDA_UNAVAILABLE"
 
+#: ONNX Runtime's words for an option that a provider does not know.
+_UNKNOWN = 'Unknown provider option: "{}"'
+
 #: What ONNX Runtime writes to stderr where a provider's library cannot be opened.
 _UNLOADED = re.compile(r"Failed to load (?:shared )?library [^\n]*")
 
@@ -159,8 +162,10 @@ def _session(
 
     try:
         session = create(wanted)
-    except Exception as error:  # a version that does not know an option names it
-        unknown = {name for name in _asked(wanted) if f'"{name}"' in str(error)}
+    except Exception as error:
+        # A version that does not know an option names it; where CUDA does not start one that it
+        # knows, device_id, is named as well.
+        unknown = {name for name in _asked(wanted) if _UNKNOWN.format(name) in str(error)}
         if not unknown:
             raise
         wanted = known(unknown)
