@@ -6,8 +6,8 @@ from typing import Any, Mapping, Optional
 
 from switchyard.runner.crew import Crew
 from switchyard.runner.once import Once
-from switchyard.runner.plan import Planned
-from switchyard.vocabulary import Outcome, signature_of
+from switchyard.runner.plan import Planned, unavailable
+from switchyard.vocabulary import Outcome
 
 
 class Hosting:
@@ -25,7 +25,7 @@ class Hosting:
     def __call__(self, planned: Planned) -> Optional[Outcome]:
         cell, runtime = planned.cell, self._runtimes[planned.route.runtime]
         if cell.device not in runtime.devices:
-            return _unavailable(runtime.elsewhere)
+            return unavailable(runtime.elsewhere)
         if cell.device == "cpu":
             return None
         return self._once(
@@ -45,14 +45,4 @@ class Hosting:
             return missing
         job = {"do": "lacks", "runtime": runtime.name, "device": device, "precision": precision}
         reason = (self._crew.do(version_set, name, job, "import").result or {}).get("reason")
-        return _unavailable(reason) if reason else None
-
-
-def _unavailable(reason: str) -> Outcome:
-    return Outcome(
-        stage="import",
-        verdict="unavailable",
-        kind="missing-dependency",
-        message=reason,
-        signature=signature_of(reason),
-    )
+        return unavailable(reason) if reason else None

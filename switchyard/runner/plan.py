@@ -155,13 +155,17 @@ def plan(
 
 def _undeclared(name: str, file: str, version_set: str) -> Outcome:
     """Of a model that its file declares in other version sets only, on a condition of its own."""
-    said = f"{shown(file)} declares no model {name!r} in {version_set}"
+    return unavailable(f"{shown(file)} declares no model {name!r} in {version_set}")
+
+
+def unavailable(reason: str) -> Outcome:
+    """Of what a version set cannot host."""
     return Outcome(
         stage="import",
         verdict="unavailable",
         kind="missing-dependency",
-        message=said,
-        signature=signature_of(said),
+        message=reason,
+        signature=signature_of(reason),
     )
 
 

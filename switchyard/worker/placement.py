@@ -99,7 +99,7 @@ def _said(on_cpu: Iterable[Tuple[str, bool]]) -> Dict[str, Any]:
     return {"placement_message": message[:300]}
 
 
-def from_profile(events: Iterable[Mapping[str, Any]], providers: Iterable[str]) -> Dict[str, Any]:
+def from_profile(events: Iterable[Mapping[str, Any]], providers: Sequence[str]) -> Dict[str, Any]:
     """Columns from ONNX Runtime's own profile, which names each executed node's provider.
 
     ``share_on_cpu`` is of the time in nodes during the last run, as the host sees it: for a node
@@ -134,7 +134,7 @@ def from_profile(events: Iterable[Mapping[str, Any]], providers: Iterable[str]) 
     if total > 0:
         found["share_on_cpu"] = micros.get(CPU_PROVIDER, 0.0) / total
     said = _said((node[2], node in of_sizes) for node in on_cpu)
-    shared = _shared(collections.Counter(counted.values()), next(iter(providers), ""))
+    shared = _shared(collections.Counter(counted.values()), providers[0] if providers else "")
     if shared:
         said["placement_message"] = "; ".join(filter(None, [shared, said.get("placement_message")]))
     return {**found, **said}
