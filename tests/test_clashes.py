@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from switchyard.runner import clashes, environments, locking, version_sets
+from switchyard.runner.installation import Installation, ProvisioningError
 
 CUDNN = "nvidia/cudnn/lib/libcudnn.so.9"
 HEADER = "nvidia/cudnn/include/cudnn.h"
@@ -54,7 +55,7 @@ def test_only_libraries_that_differ_clash(packages):
             clashes.prevailing(found, said)
 
 
-def installation(tmp_path, monkeypatch, prevails):
+def being_made(tmp_path, prevails):
     lock = "nvidia-cudnn-cu12==1.0\nnvidia-cudnn-cu13==1.0\n"
     folder = tmp_path / "set"
     folder.mkdir()
@@ -62,15 +63,14 @@ def installation(tmp_path, monkeypatch, prevails):
     set_ = dataclasses.replace(
         version_sets.find("torch2.13-tf2.21"), folder=folder, prevails={"core": prevails}
     )
-    monkeypatch.setenv("SWITCHYARD_CACHE", str(tmp_path / "cache"))
-    return environments._Installation(
-        set_, "core", "cuda", tmp_path / "home", time.monotonic() + 60, lambda said: None,
-        threading.Event(),
+    return Installation(
+        set_, "core", "cuda", tmp_path / "home", tmp_path / "log", time.monotonic() + 60,
+        lambda said: None, threading.Event(),
     )
 
 
 def test_the_one_that_prevails_is_written_once_more(packages, tmp_path, monkeypatch):
-    making = installation(tmp_path, monkeypatch, ("nvidia-cudnn-cu13",))
+    making = being_made(tmp_path, ("nvidia-cudnn-cu13",))
     ran = []
 
     def uv(*arguments):
@@ -84,15 +84,13 @@ def test_the_one_that_prevails_is_written_once_more(packages, tmp_path, monkeypa
     assert (packages / CUDNN).read_text() == "for CUDA 13"
     monkeypatch.setattr(making, "_uv", lambda *arguments: 0)  # one that writes the other again
     record(packages, "nvidia_cudnn_cu12", {CUDNN: "for CUDA 12"})
-    with pytest.raises(environments.ProvisioningError, match=r"libcudnn\.so\.9 is not that of"):
+    with pytest.raises(ProvisioningError, match=r"libcudnn\.so\.9 is not that of"):
         making._settle(packages, ["pip", "install"])
 
 
-def test_where_nothing_is_said_it_is_an_error_that_says_what_to_say(
-    packages, tmp_path, monkeypatch
-):
-    making = installation(tmp_path, monkeypatch, ())
-    with pytest.raises(environments.ProvisioningError) as raised:
+def test_where_nothing_is_said_it_is_an_error_that_says_what_to_say(packages, tmp_path):
+    making = being_made(tmp_path, ())
+    with pytest.raises(ProvisioningError) as raised:
         making._settle(packages, ["pip", "install"])
     assert "each its own" in str(raised.value)
     assert "[environments.core.prevails]" in str(raised.value)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.runner import environments, locking, version_sets
+from switchyard.runner import environments, installation, locking, version_sets
 from switchyard.runner.variables import environment_variables
 from switchyard.vocabulary import UnknownName
 
@@ -132,7 +132,7 @@ def test_two_runs_at_once_make_one_environment(tiny, tmp_path):
 
 def test_an_installation_that_did_not_finish_is_made_anew(tiny, tmp_path):
     made = environments.provision(tiny, "core", lambda line: None)
-    (homes(tmp_path)[0] / environments.MARKER).unlink()
+    (homes(tmp_path)[0] / installation.MARKER).unlink()
     (homes(tmp_path)[0] / "half").write_text("what a killed run left")
     said = []
     assert environments.provision(tiny, "core", said.append) == made
@@ -350,7 +350,7 @@ def test_locking_moves_only_what_the_inputs_move(locked, tmp_path):
 
 def test_the_marker_is_plain_json(tiny, tmp_path):
     environments.provision(tiny, "core", lambda line: None)
-    said = json.loads((homes(tmp_path)[0] / environments.MARKER).read_text())
+    said = json.loads((homes(tmp_path)[0] / installation.MARKER).read_text())
     assert said["packages"] == {"six": "1.17.0", "iniconfig": "2.1.0"}
 
 

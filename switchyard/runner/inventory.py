@@ -8,7 +8,8 @@ import os
 import re
 from pathlib import Path
 
-from switchyard.runner.environments import MARKER, cache_root, home_of
+from switchyard.runner.environments import cache_root, home_of
+from switchyard.runner.installation import MARKER
 from switchyard.runner.version_sets import VersionSet, version_sets
 
 _MADE = re.compile(r"^# Made on (\d{4}-\d\d-\d\d)\b")

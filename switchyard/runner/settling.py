@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Callable, Iterable
 
 from switchyard.runner import derived, locking
+from switchyard.runner.installation import ProvisioningError
 from switchyard.runner.version_sets import VersionSet
 
 #: Of a run's folder: where its locks lie.
@@ -135,6 +136,4 @@ def _unresolved(set_: VersionSet, environment: str, pinned, words: str) -> Excep
 
 
 def _error(set_: VersionSet, environment: str, what: str, advice: str, package: str = ""):
-    from switchyard.runner.environments import ProvisioningError
-
     return ProvisioningError(set_.name, environment, what, advice, package)
