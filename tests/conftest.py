@@ -15,8 +15,10 @@ from typing import Dict, List
 
 import psutil
 import pytest
+from live_workers import AMPLE, FAKE
 
-from switchyard.runner import environments, nvml
+from switchyard.runner import environments, nvml, staging
+from switchyard.runner.crew import Crew
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "SWITCHYARD_TEST_MARK"
@@ -147,3 +149,20 @@ def pytest_runtest_setup(item):
             nvml.find(0)
         except nvml.NoDevice as error:
             pytest.skip(str(error))
+
+
+@pytest.fixture
+def staged(tmp_path):
+    return staging.stage(tmp_path / "cache")
+
+
+@pytest.fixture
+def crew(tmp_path, staged, monkeypatch):
+    """One whose only environment is the tests' own; ``said`` is what it said."""
+    monkeypatch.setattr(environments, "provision", lambda version_set, name, say, ended: FAKE)
+    said = []
+    crew = Crew(staged, tmp_path / "cache", tmp_path / "logs", AMPLE, {}, said.append)
+    crew.said = said
+    crew.environment("fake", "core")
+    yield crew
+    crew.close()

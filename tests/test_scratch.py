@@ -9,7 +9,7 @@ import sys
 import types
 from pathlib import Path
 
-from test_workers import AMPLE, FAKE, crew, gone, job, server_pid, staged, until  # noqa: F401
+from live_workers import AMPLE, FAKE, gone, job
 
 from switchyard.runner import scratch
 from switchyard.runner.crew import Crew
@@ -67,7 +67,7 @@ def test_a_collection_makes_none(monkeypatch):
     scratch.Scratch().close()
 
 
-def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch):  # noqa: F811
+def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch):
     monkeypatch.setattr("switchyard.runner.environments.provision", lambda *asked, ended: FAKE)
     limits = Limits(seconds=20, memory_mib=AMPLE.memory_mib)
     short = Crew(staged, tmp_path / "cache", tmp_path / "logs", limits, {}, lambda said: None)
@@ -88,7 +88,7 @@ def test_what_a_killed_job_left_goes_with_the_run(tmp_path, staged, monkeypatch)
     assert not folder.parent.exists()
 
 
-def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):  # noqa: F811
+def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):
     other = types.SimpleNamespace(**{**vars(FAKE), "fingerprint": "other"})
     first, again, apart = (crew.variables(one) for one in (FAKE, FAKE, other))
     assert first[scratch.VARIABLE] != again[scratch.VARIABLE]
@@ -97,7 +97,7 @@ def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):  
     assert apart["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
 
 
-def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):  # noqa: F811
+def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):
     started = tmp_path / "started"
     asked = job(tmp_path, f"""
         import os, pathlib, signal, subprocess, sys

@@ -11,7 +11,7 @@ import subprocess
 import textwrap
 
 import pytest
-from test_workers import AMPLE, FAKE, gone, job, server_pid, staged  # noqa: F401
+from live_workers import AMPLE, FAKE, gone, job, server_pid
 
 from switchyard.runner import environments
 from switchyard.runner.options import DEFAULT_SET
@@ -32,7 +32,7 @@ raise RuntimeError(f"{'touches' in sys.modules} {os.environ['CUDA_VISIBLE_DEVICE
 """
 
 
-def worker_with(tmp_path, staged, preload, code="", card="GPU-the-chosen"):  # noqa: F811
+def worker_with(tmp_path, staged, preload, code="", card="GPU-the-chosen"):
     folder = tmp_path / "imports"
     folder.mkdir()
     (folder / "touches.py").write_text(code)
@@ -42,7 +42,7 @@ def worker_with(tmp_path, staged, preload, code="", card="GPU-the-chosen"):  # n
 
 
 @pytest.fixture
-def touched(tmp_path, staged):  # noqa: F811
+def touched(tmp_path, staged):
     worker = worker_with(tmp_path, staged, ["touches"], TOUCHES)
     yield worker
     worker.close()
@@ -82,7 +82,7 @@ print(json.dumps([imports, asked, sorted(found)]))
 """
 
 
-def test_no_import_of_the_default_sets_server_starts_cuda(staged, tmp_path):  # noqa: F811
+def test_no_import_of_the_default_sets_server_starts_cuda(staged, tmp_path):
     python = environments.provision(DEFAULT_SET, "core", lambda line: None).python
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
     done = subprocess.run(
@@ -105,7 +105,7 @@ def test_a_job_for_the_device_is_spawned_and_sees_the_chosen_card(touched, tmp_p
 
 @pytest.mark.parametrize("card, forked", [("GPU-the-chosen", False), ("-1", True)])
 def test_a_child_that_torch_calls_badly_forked_is_spawned_as_well(
-    tmp_path, staged, card, forked  # noqa: F811
+    tmp_path, staged, card, forked
 ):
     """torch's flag, in torch's place: no file is open, and CUDA could not start all the same. A
     conversion on the CPU is one too, in a run on a card; where none is seen nothing is asked."""
@@ -129,7 +129,7 @@ def test_every_other_job_is_forked_and_sees_no_card(touched, tmp_path):
     assert message(said(touched, tmp_path)) == "RuntimeError: True -1"
 
 
-def test_a_server_that_opened_nothing_forks_for_the_device_too(tmp_path, staged):  # noqa: F811
+def test_a_server_that_opened_nothing_forks_for_the_device_too(tmp_path, staged):
     worker = worker_with(tmp_path, staged, ["touches"])
     try:
         assert worker.touched == []

@@ -1,7 +1,6 @@
 """Workers: what a job may do to itself, it does to nobody else.
 
-The jobs here are ``describe`` of files that misbehave when they are imported; the interpreter
-is the runner's own and nothing is preloaded.
+The interpreter is the runner's own and nothing is preloaded.
 """
 
 from __future__ import annotations
@@ -11,52 +10,16 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
-import time
-import types
 from pathlib import Path
 
-import psutil
 import pytest
+from live_workers import AMPLE, FAKE, gone, job, server_pid, until
 
-from switchyard.runner import environments, staging
-from switchyard.runner.crew import Closed, Crew, import_order
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Limits, ServerLost, Worker
 
 ROOT = Path(__file__).resolve().parents[1]
-
-#: Limits that no job below comes near unless it is meant to.
-AMPLE = Limits(seconds=120, memory_mib=4096)
-
-FAKE = types.SimpleNamespace(
-    version_set="fake",
-    name="core",
-    python=sys.executable,
-    bin=str(Path(sys.executable).parent),
-    fingerprint="fake",
-)
-
-
-def until(condition, patience=60):
-    """Wait for ``condition``; False where it never came."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
-
-
-def gone(pid, patience=60):
-    return until(lambda: not psutil.pid_exists(pid) or
-                 psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, patience)  # fmt: skip
-
-
-@pytest.fixture
-def staged(tmp_path):
-    return staging.stage(tmp_path / "cache")
 
 
 @pytest.fixture
@@ -75,16 +38,6 @@ def ask(worker, tmp_path):
         return worker.run(job(tmp_path, code), "import", limits, tmp_path / "logs" / "child.log")
 
     return ask
-
-
-def job(folder, code, name="entries"):
-    file = folder / f"{name}.py"
-    file.write_text(textwrap.dedent(code))
-    return {"do": "describe", "file": str(file)}
-
-
-def server_pid(worker):
-    return worker._process.pid
 
 
 def test_a_job_that_does_nothing_ends_well(worker, tmp_path):
@@ -274,11 +227,14 @@ RUNNER = """
 import sys, pathlib
 sys.path.insert(0, {root!r})
 sys.path.insert(0, {tests!r})
-import test_workers as t
+import live_workers as t
 from switchyard.runner import staging
+from switchyard.runner.variables import environment_variables
+from switchyard.runner.workers import Worker
 folder = pathlib.Path({folder!r})
 staged = staging.stage(folder / "cache")
-worker = t.Worker(t.FAKE, t.environment_variables(t.FAKE, staged.path, folder), [], folder / "log")
+variables = environment_variables(t.FAKE, staged.path, folder)
+worker = Worker(t.FAKE, variables, [], folder / "log")
 (folder / "server").write_text(str(t.server_pid(worker)) + " ")
 worker.run({{"do": "describe", "file": {file!r}}}, "import", t.AMPLE, folder / "child.log")
 """
@@ -305,100 +261,3 @@ def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_pa
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
-
-
-@pytest.fixture
-def crew(tmp_path, staged, monkeypatch):
-    monkeypatch.setattr(environments, "provision", lambda version_set, name, say, ended: FAKE)
-    said = []
-    crew = Crew(staged, tmp_path / "cache", tmp_path / "logs", AMPLE, {}, said.append)
-    crew.said = said
-    crew.environment("fake", "core")
-    yield crew
-    crew.close()
-
-
-def do(crew, folder, code, name):
-    return crew.do("fake", "core", job(folder, code, name), f"convert:{name}")
-
-
-def test_a_job_that_kills_its_server_is_blamed_and_its_neighbours_run_again(crew, tmp_path):
-    first = tmp_path / "neighbour-began"
-    neighbour = f"""
-        import pathlib, signal
-        first = pathlib.Path({str(first)!r})
-        if not first.exists():
-            first.touch()
-            signal.pause()
-        """
-    killer = f"""
-        import os, pathlib, signal, time
-        while not pathlib.Path({str(first)!r}).exists():
-            time.sleep(0.01)
-        os.kill(os.getppid(), signal.SIGKILL)
-        signal.pause()
-        """
-    found = {}
-    codes = {"neighbour": neighbour, "killer": killer}
-    threads = [
-        threading.Thread(target=lambda n=n, c=c: found.update({n: do(crew, tmp_path, c, n)}))
-        for n, c in codes.items()
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-    assert found["neighbour"].result["ok"]
-    assert found["killer"].outcome.kind == "crash"
-    assert "again when it ran alone" in found["killer"].outcome.message
-
-
-def test_many_jobs_beside_one_that_kills_its_server_all_end_well(crew, tmp_path):
-    killer = "import os, signal; os.kill(os.getppid(), signal.SIGKILL); signal.pause()"
-    found = {}
-
-    def work(place):
-        name = f"job{place}"
-        found[name] = do(crew, tmp_path, killer if place % 4 == 0 else "", name)
-
-    threads = [threading.Thread(target=work, args=(place,)) for place in range(12)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=300)
-    crashed = {n: done.outcome.message for n, done in found.items() if done.outcome is not None}
-    assert len(found) == 12 and set(crashed) == {"job0", "job4", "job8"}, crashed
-
-
-def test_a_crew_that_is_closed_starts_no_server_anew(crew, tmp_path):
-    started = tmp_path / "started"
-    code = f"import pathlib, signal; pathlib.Path({str(started)!r}).touch(); signal.pause()"
-    ended = []
-
-    def wait_for_it():
-        try:
-            do(crew, tmp_path, code, "pausing")
-        except Closed as closed:
-            ended.append(closed)
-
-    thread = threading.Thread(target=wait_for_it)
-    thread.start()
-    assert until(started.exists)
-    crew.close()
-    thread.join(timeout=60)
-    assert ended
-    assert len([line for line in crew.said if line.startswith("starting")]) == 1
-
-
-def test_nothing_brings_tensorflow_in_before_its_turn():
-    asked = ["torch", "keras.ops", "tensorflow", "a | b", "onnx", "torch"]
-    assert import_order(asked) == ["a | b", "onnx", "tensorflow", "torch", "keras.ops"]
-
-
-def test_a_worker_that_cannot_start_is_said_and_makes_its_cells_unavailable(
-    crew, tmp_path, monkeypatch
-):
-    monkeypatch.setitem(vars(FAKE), "python", "/bin/false")
-    finished = do(crew, tmp_path, "", "any")
-    assert (finished.outcome.verdict, finished.outcome.stage) == ("unavailable", "import")
-    assert ".log" in finished.outcome.message

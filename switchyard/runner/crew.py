@@ -45,7 +45,7 @@ class Crew:
         self._scratch = Scratch()
         self._requires = {name: import_order(modules) for name, modules in requires.items()}
         self._say = say
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._environments: Dict[Tuple[str, str], Any] = {}
         self._workers: Dict[Tuple[str, str], Worker] = {}
         self._failed: Dict[Tuple[str, str], Outcome] = {}
@@ -53,6 +53,7 @@ class Crew:
         self._count = 0
         self._told: set = set()
         self._installing: Dict[Tuple[str, str], threading.Lock] = {}
+        self._starting: Dict[Tuple[str, str], threading.Lock] = {}
         self._ended = threading.Event()
 
     def environment(self, version_set: str, name: str):
@@ -111,6 +112,8 @@ class Crew:
         or Closed once ``close`` was called."""
         key = (version_set, name)
         with self._lock:
+            starting = self._starting.setdefault(key, threading.Lock())
+        with starting:  # of this one alone: the end of the run does not wait for its imports
             if self._ended.is_set():
                 raise Closed("the run has ended")
             worker = self._workers.get(key)
@@ -118,18 +121,26 @@ class Crew:
                 return worker
             if key in self._dead:
                 raise self._dead[key]
-            environment = self._environments[key]
-            self._say(f"starting a worker of {version_set} ({name})")
-            log = self.logs / f"worker-{version_set}-{name}.log"
-            try:
-                worker = Worker(
-                    environment, self.variables(environment), self._requires.get(name, []), log
-                )
-            except WorkerFailed as error:
-                self._dead[key] = error
-                raise
-            self._workers[key] = worker
-            return worker
+            worker = self._started(key, self._environments[key])
+            with self._lock:
+                if not self._ended.is_set():
+                    self._workers[key] = worker
+                    return worker
+            worker.close()  # it came up while the run ended
+            raise Closed("the run has ended")
+
+    def _started(self, key: Tuple[str, str], environment) -> Worker:
+        version_set, name = key
+        self._say(f"starting a worker of {version_set} ({name})")
+        log = self.logs / f"worker-{version_set}-{name}.log"
+        preload = self._requires.get(name, [])
+        try:
+            return Worker(environment, self.variables(environment), preload, log, self._ended)
+        except WorkerFailed as error:
+            if self._ended.is_set():
+                raise Closed("the run has ended") from error
+            self._dead[key] = error
+            raise
 
     def lacks(self, version_set: str, name: str, modules: Iterable[str]) -> Optional[Outcome]:
         """The outcome of what cannot be imported there, or None."""

@@ -27,8 +27,10 @@ from switchyard.vocabulary import Outcome, signature_of
 #: Seconds between two looks at a child's memory.
 POLL_SECONDS = 0.1
 
-#: Seconds a fork server may take to import its frameworks (cold disk, busy machine).
+#: Seconds a fork server may take to import its frameworks (cold disk, busy machine), and between
+#: two looks at whether the run has ended meanwhile.
 START_SECONDS = 300
+LOOK_SECONDS = 0.5
 
 #: Seconds that a killed child may take to be gone.
 LAST_SECONDS = 60
@@ -76,10 +78,11 @@ class _Child:
 
 
 class Worker:
-    """One fork server and the jobs in it; safe to use from several threads."""
+    """One fork server and the jobs in it; safe to use from several threads. Raises WorkerFailed
+    where it does not start, or ``ended`` was set before it had."""
 
     def __init__(self, environment, variables: Mapping[str, str], preload: List[str],
-                 log: pathlib.Path):  # fmt: skip
+                 log: pathlib.Path, ended: Optional[threading.Event] = None):  # fmt: skip
         self.environment = environment
         self._variables = dict(variables)
         self._preload = preload
@@ -93,9 +96,9 @@ class Worker:
         self.imports: Dict[str, Dict[str, str]] = {}
         #: GPU files that the server holds open: its jobs for the device are spawned, not forked.
         self.touched: List[str] = []
-        self._start()
+        self._start(ended or threading.Event())
 
-    def _start(self) -> None:
+    def _start(self, ended: threading.Event) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         command = [self.environment.python]
         command += ["-m", "switchyard.worker.server", "--control", str(theirs.fileno())]
@@ -113,7 +116,9 @@ class Worker:
                 start_new_session=True,
             )
         theirs.close()
-        ready, _, _ = select.select([ours], [], [], START_SECONDS)
+        deadline, ready = time.monotonic() + START_SECONDS, []
+        while not ready and time.monotonic() < deadline and not ended.is_set():
+            ready, _, _ = select.select([ours], [], [], LOOK_SECONDS)
         body = ours.recv(_MAX_MESSAGE) if ready else b""
         if not body:
             self._process.kill()

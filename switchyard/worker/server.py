@@ -19,7 +19,6 @@ import select
 import signal
 import socket
 import sys
-import time
 import traceback
 from typing import Any, Dict, Iterable, List, Mapping, Set
 
@@ -217,7 +216,7 @@ class Server:
 
     def _reap(self) -> None:
         for pid in list(self._children):
-            found, status, usage = os.wait4(pid, os.WNOHANG)
+            found, status = os.waitpid(pid, os.WNOHANG)
             if found == 0:
                 continue
             self._tell(
@@ -226,8 +225,6 @@ class Server:
                     "id": self._children.pop(pid),
                     "pid": pid,
                     "status": os.waitstatus_to_exitcode(status),
-                    "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                    "peak_rss_mib": usage.ru_maxrss / 1024,
                 }
             )
 
@@ -252,7 +249,6 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the runner's to handle
     control = socket.socket(fileno=options.control)
-    started = time.monotonic()
     imports = preload([name for name in options.preload.split(",") if name])
     # So that no child need import them; the API of the zoo is among them, no model is.
     from switchyard import hops, runtimes
@@ -266,7 +262,6 @@ def main() -> None:
                 "event": "ready",
                 "pid": os.getpid(),
                 "imports": imports,
-                "import_seconds": time.monotonic() - started,
                 "touched": open_devices(),
             }
         )
