@@ -46,9 +46,14 @@ def test_nothing_is_judged_that_was_not_measured(name):
 NO = "does not hold"
 
 
-@pytest.mark.parametrize("passed, said", [(14, "holds"), (20, NO), (2, NO)])
-def test_a_rate_holds_where_it_lies_in_the_interval(passed, said):
-    assert verdict("export-rate", rows("dynamo-ort", passed, 20 - passed)) == said
+@pytest.mark.parametrize("passed, said, side", [
+    (14, "holds", "85%)"), (20, NO, "100%, more)"), (2, NO, "30%, less)"),
+])  # fmt: skip
+def test_a_rate_holds_where_it_lies_in_the_interval_else_it_is_said_on_which_side(
+    passed, said, side
+):
+    (one,) = judged("export-rate", {SET: rows("dynamo-ort", passed, 20 - passed)})
+    assert one.verdict == said and one.figure.endswith(side), one.figure
 
 
 def test_a_rate_may_hold_for_one_route_alone_and_counts_a_model_in_its_own_precision():

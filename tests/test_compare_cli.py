@@ -219,6 +219,21 @@ def test_mistakes_on_purpose_are_said_not_to_be_among_the_cells_of_the_rates(sai
         assert "made on purpose" not in out
 
 
+def test_a_mistake_on_purpose_that_ends_otherwise_is_told_and_makes_nothing_worse(said, tmp_path):
+    made = ("a", "traced_in_train-ort")
+    before = a_run(tmp_path, {A: GOOD, made: GOOD})
+    after = a_run(tmp_path, {A: GOOD, made: BAD}, hours=1)
+    status, out, _ = said("compare", before, after)
+    assert status == 0 and "Nothing became worse." in out
+    words = "and not now (1 by mistakes made on purpose, which count for nothing)"
+    assert words in " ".join(out.split())
+    assert words in said("compare", before, after, "--markdown", "-")[1]
+    assert json.loads(said("compare", before, after, "--json", "-")[1])["worse"] == 0
+    assert 'failures="0"' in said("compare", before, after, "--junit", "-")[1]
+    status, out, _ = said("compare", before, a_run(tmp_path, {A: BAD, made: BAD}, hours=2))
+    assert status == 1 and "Worse: 1 cell." in out
+
+
 def test_thresholds_come_from_a_file(said, tmp_path):
     before = a_run(tmp_path, {A: {**GOOD, "mse": 1e-8}})
     after = a_run(tmp_path, {A: {**GOOD, "mse": 4e-8}}, hours=1)

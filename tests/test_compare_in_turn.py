@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 
 import pytest
-from compared_runs import GOOD, NATIVE, A, said  # noqa: F401
+from compared_runs import GOOD, NATIVE, A, a_run, said  # noqa: F401
 from made_tables import ABOUT, MACHINE, timed
 from run_folders import STARTED, new_run
 
@@ -119,6 +119,24 @@ def test_the_names_of_two_sets_mean_the_one_run_that_has_both(tmp_path, said):  
     status, out, _ = said("compare", *SETS, "--results", tmp_path)
     assert status == 1 and "times the time" in out, out
     assert "Both are of one run." in out and "one and the same table" not in out
+
+
+def test_of_two_newer_runs_the_one_in_which_both_took_turns_is_named(tmp_path, said):  # noqa: F811
+    folder = in_turn(tmp_path)
+    note = f"Note: these are two runs, and in {folder} both sets took turns"
+    newer = a_run(tmp_path, {A: GOOD}, hours=2, set_name=SETS[0])
+    assert note in said("compare", *SETS, "--results", tmp_path)[1].replace("\n  ", " ")
+    assert note not in said("compare", newer, folder)[1].replace("\n  ", " ")  # as asked for
+    page = said("neighbours", *SETS, "--results", tmp_path)[1]
+    assert "took turns, launch by launch" in page
+
+
+def test_a_run_that_was_gone_on_with_says_why_its_sets_took_no_turns():
+    resumed = {**TOGETHER, "version_sets": ["old", "new"], "sets_in_turn": False}
+    note = "the run was gone on with (--resume), so that its sets did not take turns"
+    assert note not in one_run(1, 1, resumed, resumed).conditions
+    resumed["resumed_by"] = ["pytest bench/ --resume"]
+    assert note in one_run(1, 1, resumed, resumed).conditions
 
 
 def test_a_run_alone_is_its_first_set_against_its_second(tmp_path, said):  # noqa: F811

@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         tables = both_tables(before, after)
     except (TableError, UnknownName, ValueError, OSError) as error:
         return screen.complain(str(error))
-    comparison = compare(*tables, thresholds, options.ignore)
+    comparison = compare(*tables, thresholds, options.ignore, in_turn(before, after, options))
     written = {"--markdown": _markdown, "--json": _json, "--junit": _junit}
     try:
         for option, name in targets:
@@ -94,6 +94,19 @@ def run_again(row, given) -> str:
     from switchyard.runner import summary  # only for what is worse: it brings pytest along
 
     return summary.run_again(row, given)
+
+
+def in_turn(before, after, options: argparse.Namespace) -> list[str]:
+    """A note on the run that is better evidence of how times differ, where there is one."""
+    from switchyard.tables import opening
+
+    folder = opening.better_in_turn(before, after, options.results)
+    if folder is None:
+        return []
+    return [
+        f"these are two runs, and in {folder} both sets took turns, launch by launch: name that "
+        "run for how their times differ"
+    ]
 
 
 def read_thresholds(name: str | None):

@@ -51,7 +51,12 @@ def run(options: argparse.Namespace) -> int:
                 "neighbours needs two tables or more, oldest first, or a run of several version "
                 "sets"
             )
-        comparisons = [compared(*compare.both_tables(*pair), thresholds) for pair in pairs]
+        comparisons = [
+            compared(
+                *compare.both_tables(*pair), thresholds, notes=compare.in_turn(*pair, options)
+            )
+            for pair in pairs
+        ]
     except (TableError, ValueError, OSError) as error:
         return screen.complain(str(error))
     for one in itertools.chain.from_iterable((each.before, each.after) for each in comparisons):

@@ -70,9 +70,7 @@ def findings(comparison: Comparison, wanted: Sequence[str], level: int = 2) -> l
     for verdict in wanted:
         groups = tallies.clusters(comparison.cells, verdict)
         if groups:
-            total = sum(map(len, groups))
-            heading = f"{'#' * level} {verdict}: {sentences.cells(total)} {TITLES[verdict]}"
-            lines += ["", heading, ""]
+            lines += ["", f"{'#' * level} {sentences.heading(verdict, groups)}", ""]
             for group in groups[:MOST_CLUSTERS]:
                 lines += _cluster(comparison, group)
             if rest := groups[MOST_CLUSTERS:]:

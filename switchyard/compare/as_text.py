@@ -10,7 +10,6 @@ from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.rendering import Row, Terminal, run_again
 from switchyard.compare.routes_as_text import arrow, funnel, rates, times, wins
-from switchyard.compare.saying import TITLES
 from switchyard.tables.schema import one_line
 
 if TYPE_CHECKING:
@@ -77,10 +76,9 @@ def _cells_of(
     groups = tallies.clusters(comparison.cells, verdict)
     if not groups:
         return []
-    total = sum(map(len, groups))
     many = f", {len(groups)} causes" if len(groups) > 1 and verdict in _WITH_CAUSE else ""
-    heading = f"{verdict}: {sentences.cells(total)} {TITLES[verdict]}{many}"
-    lines = [terminal.paint(heading, _STYLES.get(verdict, "quiet"))]
+    style = _STYLES.get(verdict, "quiet")
+    lines = terminal.wrap(sentences.heading(verdict, groups) + many, "", style, later="  ")
     for group in groups[:MOST_CLUSTERS]:
         if verdict in _WITH_CAUSE:
             lines += _cause(comparison, group, terminal, command)

@@ -133,6 +133,8 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
     if not before or not after:
         return []
     found = []
+    if before == after and len(before.get("version_sets", ())) > 1 and before.get("resumed_by"):
+        found.append("the run was gone on with (--resume), so that its sets did not take turns")
     sources = [(about.get("sources") or {}) for about in (before, after)]
     for name, called in (("zoo", "models of the zoo"), ("hops", "converters from files")):
         if sources[0].get(name) != sources[1].get(name):

@@ -106,9 +106,10 @@ def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
             passed = sum(map(_passes, own))
             low, high = statistics.wilson_interval(passed, len(own))
             parts[route] = low <= share <= high if share < 1 else passed == len(own)
+            side = "" if parts[route] else ", more" if passed > share * len(own) else ", less"
             figures.append(
                 f"{route} {passed} of {len(own)} "
-                f"({100 * passed / len(own):.0f}%, {100 * low:.0f} to {100 * high:.0f}%)"
+                f"({100 * passed / len(own):.0f}%, {100 * low:.0f} to {100 * high:.0f}%{side})"
             )
         return Judgement(_for(parts), "; ".join(figures), _named(rows))
 

@@ -73,9 +73,11 @@ class Comparison:
         unfit = ("new", "gone", "not-comparable")
         return sum(count for name, count in self.counts.items() if name not in unfit)
 
-    @property
+    @functools.cached_property
     def worse(self) -> int:
-        return sum(self.counts.get(name, 0) for name in verdicts.WORSE)
+        """Cells that became worse, but for mistakes made on purpose, which count for nobody."""
+        counted = tallies.without_mistakes(self.cells)
+        return int(counted["verdict"].isin(verdicts.WORSE).sum())
 
     @property
     def slower_routes(self) -> int:
@@ -93,8 +95,9 @@ def compare(
     after: Table,
     thresholds: Thresholds | None = None,
     ignore: Sequence[str] = (),
+    notes: Sequence[str] = (),
 ) -> Comparison:
-    """Pair, judge and count.
+    """Pair, judge and count. ``notes`` are the caller's, on what else there is to know of the two.
 
     A pattern of ``ignore`` is a shell pattern on ``MODEL-ROUTE``, or on the whole id
     ``SET:DEVICE:PRECISION:MODEL-ROUTE`` where it holds a colon. What it takes out is
@@ -134,6 +137,7 @@ def compare(
         conditions=[
             *circumstances.other_conditions(*abouts),
             *builds.values(),
+            *notes,
         ],
         native=timing.native_drift(before, after, hardware),
         routes=routes,

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from switchyard.compare import tallies
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
+from switchyard.compare.saying import TITLES
 from switchyard.compare.timing import NATIVE
-from switchyard.compare.verdicts import FINDINGS, MEMORY
+from switchyard.compare.verdicts import FINDINGS, MEMORY, WORSE
 from switchyard.tables.schema import one_line
+
+if TYPE_CHECKING:
+    import pandas
 
 #: Named before the others, since a list of sixty packages is cut and these decide.
 _FIRST = (
@@ -178,6 +182,15 @@ def overall(comparison: Comparison) -> str:
             of.insert(0, f"{share(passed, attempted)} of attempted")
         said.append(f"{side} {passed} passed ({', '.join(of)})")
     return f"Of {cells(planned)} planned in both: {'; '.join(said)}.{more}"
+
+
+def heading(verdict: str, groups: Sequence[pandas.DataFrame]) -> str:
+    """``broke: 3 cells passing before, and not now``, and how many of them count for nothing."""
+    said = f"{verdict}: {cells(sum(map(len, groups)))} {TITLES[verdict]}"
+    mistakes = sum(tallies.mistakes(group) for group in groups)
+    if not mistakes or verdict not in WORSE:
+        return said
+    return f"{said} ({mistakes} by mistakes made on purpose, which count for nothing)"
 
 
 def conclusion(comparison: Comparison) -> str:

@@ -69,9 +69,14 @@ def mistakes(judged: pandas.DataFrame) -> int:
     return len(judged) - len(without_mistakes(judged))
 
 
+def is_of_mistake(route: str) -> bool:
+    """Whether some hop of a route is a mistake on purpose."""
+    return is_mistake(route.replace("-", ">"))
+
+
 def without_mistakes(cells: pandas.DataFrame) -> pandas.DataFrame:
     """The cells but those of mistakes on purpose, which no converter won or lost."""
-    known = {route: is_mistake(route.replace("-", ">")) for route in cells["route"].unique()}
+    known = {route: is_of_mistake(route) for route in cells["route"].unique()}
     return cells[~cells["route"].map(known).astype(bool)] if any(known.values()) else cells
 
 

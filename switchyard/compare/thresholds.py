@@ -19,8 +19,9 @@ class Thresholds:
     two sets took turns in one run. Models of 10 to 25 microseconds have two modes between
     processes, 24 to 30% apart, whatever the code.
     route_latency_ratio: the change of a route's geometric mean over its models that matters.
-    latency_confidence: of the intervals shown; its complement is the share of all cells
-    called slower or faster that is meant to be chance at most (see ``intervals.discoveries``).
+    latency_confidence: of the intervals shown; its complement is the share of chance, at most, that
+    is meant to be among all cells told from no change (see ``intervals.discoveries``). Those of
+    them whose estimate is beyond ``latency_ratio`` are called slower or faster.
     memory_ratio, memory_mib: both must be exceeded. Two routes to the same graph hold the
     same memory within 5% and 0.6 MiB over 109 models.
     """

@@ -6,7 +6,8 @@ Judged in this order; the first that holds is the verdict:
                         ``gone`` is also what was done before and was not finished after: a
                         night that broke off has lost it as surely as one that left it out
 ``not-comparable``      a side is not ``done`` or not judged; or its reference was ``void``,
-                        which says nothing about the route
+                        which says nothing about the route; or one side's set could not host it
+                        and the other's failed: which of the two is worse nobody can say
 ``broke``, ``fixed``    passed before and not now, and the reverse. ``unavailable`` does not
                         pass: whoever moves to a version set that cannot host the cell loses
                         it, whatever the reason, and must hear of it
@@ -121,6 +122,11 @@ def judge(
     reason[~(here & there)] = ""
     both = here & there & (reason == "")
     passed = [_among(side["verdict"], PASSING) for side in (old, new)]
+    hosted = [~_among(side["verdict"], {"unavailable"}) for side in (old, new)]
+    for place in numpy.flatnonzero(both & ~passed[0] & ~passed[1] & (hosted[0] != hosted[1])):
+        labels = ("before", "after") if hosted[1][place] else ("after", "before")
+        reason[place] = "unavailable {}, and not passing {}".format(*labels)
+    both &= reason == ""
     pass_both = both & passed[0] & passed[1]
     neither = both & ~passed[0] & ~passed[1]
     differs = numpy.zeros(len(here), bool)

@@ -140,6 +140,17 @@ def find_all(words: Sequence[str], results: str | Path) -> list[Found]:
     return newest
 
 
+def better_in_turn(before: Found, after: Found, results: str | Path) -> Path | None:
+    """A whole run in which both version sets took turns, where ``before`` and ``after`` are two
+    runs that were found by the sets' names; None where there is no such run."""
+    if not (before.newest and after.newest) or before.folder == after.folder:
+        return None
+    tiers = [str((one.about() or {}).get("tier") or "") for one in (before, after)]
+    if tiers[0] != tiers[1]:
+        return None
+    return whole_runs.newest_in_turn(results, (before.only_set, after.only_set), tiers[0])
+
+
 def _devices(about: dict[str, Any]) -> list[str]:
     return [str(device) for device in about.get("devices", ())]
 

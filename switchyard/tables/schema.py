@@ -143,9 +143,9 @@ COLUMNS: tuple[Column, ...] = (
     _text("placement_message", "what ran on the CPU, or why it could not be found out"),
     # latency
     _float("latency_median_ms", "median over launches of the launch medians", "ms"),
-    _float("latency_p10_ms", "10% quantile", "ms"),
-    _float("latency_p90_ms", "90% quantile", "ms"),
-    _float("latency_p99_ms", "99% quantile, only from 662 samples up", "ms"),
+    _float("latency_p10_ms", "10% quantile of the calls of all launches", "ms"),
+    _float("latency_p90_ms", "90% quantile of the calls of all launches", "ms"),
+    _float("latency_p99_ms", "99% quantile of the calls of all launches, only from 662 up", "ms"),
     _float("latency_min_ms", "fastest single call", "ms"),
     _integer("latency_samples", "timed calls over all launches"),
     _float(
@@ -159,11 +159,11 @@ COLUMNS: tuple[Column, ...] = (
     _float("latency_graph_median_ms", "as latency_median_ms, replayed from a CUDA graph", "ms"),
     _integer("launches", "fresh processes that measured"),
     _float("ratio_to_native", "median latency over torch-eager's in this run; below 1 is faster"),
-    # memory of a fresh process
+    # memory of a fresh process, each the median over launches
     _float("memory_peak_mib", "peak resident set", "MiB"),
     _float("memory_steady_mib", "resident set after the timed calls", "MiB"),
-    _float("memory_import_mib", "resident set after importing the runtime, no model", "MiB"),
-    _float("memory_model_mib", "steady less import", "MiB"),
+    _float("memory_import_mib", "resident set that importing the runtime adds to Python's", "MiB"),
+    _float("memory_model_mib", "steady less the resident set after importing the runtime", "MiB"),
     _float(
         "memory_model_data_mib", "as memory_model_mib, without pages of program files", "MiB"
     ),
@@ -183,7 +183,10 @@ COLUMNS: tuple[Column, ...] = (
     _float("gpu_process_mib", "held by the process, by NVML", "MiB"),
     _float("gpu_used_mib", "used on the whole card, by NVML", "MiB"),
     _float("gpu_slack", "1 - allocated / reserved"),
-    _float("gpu_external_fragmentation", "1 - largest free blocks / all free, after varied shapes"),
+    _float(
+        "gpu_external_fragmentation",
+        "1 - largest free block / all free, a pool, after varied shapes; cached segments count",
+    ),
     _float("gpu_internal_fragmentation", "1 - requested / allocated"),
     _float("gpu_leak_bytes", "slope of what tensors hold over further calls, a call", "bytes"),
     _float("gpu_kept_mib", "held by tensors once the model was released", "MiB"),

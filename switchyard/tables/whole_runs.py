@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, Collection, Iterator, Mapping
 
 from switchyard.tables import reading, writing
 from switchyard.vocabulary import by_version
@@ -50,15 +50,32 @@ def newest_whole_run(
 
 def sets_with_whole_runs(results: str | Path) -> list[str]:
     """The version sets that ``newest_whole_run`` finds something for, oldest first."""
-    found: set[str] = set()
+    found = {name for about, _ in _whole(results) for name in about.get("version_sets", ())}
+    return sorted(found, key=by_version)
+
+
+def newest_in_turn(results: str | Path, names: Collection[str], tier: str) -> Path | None:
+    """The folder of the newest whole run of that tier in which the launches of all ``names``
+    took turns; None where there is none."""
+    found = [
+        (str(about.get("started", "")), folder)
+        for about, folder in _whole(results)
+        if set(names) <= set(about.get("version_sets", ()))
+        and about.get("sets_in_turn") is True
+        and about.get("tier") == tier
+    ]
+    return max(found)[-1] if found else None
+
+
+def _whole(results: str | Path) -> Iterator[tuple[Mapping[str, Any], Path]]:
+    """What every whole run says of itself, with its folder; what cannot be read is passed over."""
     for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
         try:
             about = reading.read_about(path.parent)
         except reading.TableError:
             continue
         if about["state"] == "done" and about.get("whole") is True:
-            found.update(about.get("version_sets", ()))
-    return sorted(found, key=by_version)
+            yield about, path.parent
 
 
 def _matches(about: Mapping[str, Any], set_name: str, tier: str, device: str) -> bool:
