@@ -37,7 +37,8 @@ class Crew:
     def do(self, version_set, name, job, stage):
         self.jobs.append(job)
         answer = Outcome(stage="compare", verdict="excellent").as_dict()
-        facts = {"facts": {}, "convert_seconds": 0.0, "artefact_bytes": 0, "outcome": answer}
+        facts = {"facts": {}, "convert_seconds": 0.0, "artefact_bytes": 0, "outcome": answer,
+                 "sources": {}}  # fmt: skip
         return Finished({"ok": True, "seconds": 0.0, **facts}, None, 0.0)
 
     def close(self):
@@ -85,16 +86,35 @@ def test_as_many_are_asked_on_a_card_at_once_as_it_takes(tmp_path, card, side_by
 
 def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):
     hop, crew = hops.builtin()["onnxslim"], Crew(tmp_path)
-    (inside,) = (pathlib.Path(file).relative_to(PROJECT).as_posix() for file in hop.files)
+    inside = [pathlib.Path(file).relative_to(PROJECT).as_posix() for file in hop.files]
+    assert inside == ["switchyard/hops/onnxslim.py", "switchyard/hops/onnx_io.py"]
     staged = tmp_path / "staged.py"
     staged.write_text("as it stood when the run began")
-    digests = {inside: "of it"}
-    crew.staged = types.SimpleNamespace(digests=digests, file={inside: staged}.__getitem__)
+    digests = dict.fromkeys(inside, "of it")
+    files = dict.fromkeys(inside, staged)
+    crew.staged = types.SimpleNamespace(digests=digests, file=files.__getitem__)
     yard = Yard(crew, {}, {}, [], 2, lambda text: lambda: None)
     as_staged = yard._digest_of(hop)
-    assert as_staged == hashlib.sha256(staged.read_bytes()).hexdigest()
+    assert as_staged == hashlib.sha256(2 * staged.read_bytes()).hexdigest()
     digests.clear()  # a hop of the user's is staged nowhere
     assert yard._digest_of(hop) != as_staged
+    yard.close()
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_what_is_made_of_an_artefact_is_made_anew_where_that_was_built_from_others(tmp_path, depth):
+    known, runs = hops.builtin(), runtimes.builtin()
+    yard = Yard(Crew(tmp_path), known, runs, [], 2, lambda text: lambda: None)
+    route = named("manual-tf2onnx-ort", known, runs)
+    planned = Planned(Cell("set", "cpu", "float32", "m", route.name), route,
+                      {"file": "zoo.py", "inputs": {}, "precision": "float32", "sizes": {}})  # fmt: skip
+    keys = []
+    yard._make = lambda key, *others: keys.append(key)
+    for digest in ("as it was", "edited", "edited"):
+        before = Made("key", tmp_path, {"sources": {"models_zoo/twins/mlp.py": digest}})
+        yard.reference = yard.converted = lambda planned, depth=0, before=before: before
+        yard._make_artefact(planned, route.hops[:depth])
+    assert keys[0] != keys[1] == keys[2]
     yard.close()
 
 

@@ -94,7 +94,6 @@ class Hop:
     there is no fault). ``trains``: the runtimes behind this hop whose cells are also asked whether
     what it makes trains as the model does. ``refusals``: (exception type name or "", text in the
     message, kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
-    ``built_on``: modules whose change makes its artefacts others, beside its class's own.
     """
 
     name: ClassVar[str]
@@ -107,7 +106,6 @@ class Hop:
     preloads: ClassVar[Tuple[str, ...]] = ()
     trains: ClassVar[Tuple[str, ...]] = ()
     refusals: ClassVar[Tuple[Tuple[str, str, str], ...]] = ()
-    built_on: ClassVar[Tuple[str, ...]] = ()
 
     def prepare(self, module: Any) -> None:
         """What is done to the built module before the converter has it: nothing, but by a hop
@@ -132,11 +130,12 @@ class Hop:
 
     @property
     def files(self) -> Tuple[str, ...]:
-        """The file of the hop's class, of each class between it and this one, and of the modules
-        ``built_on``: what an artefact's key holds of the converter's sources."""
+        """The file of the hop's class, of each class between it and this one, and of what these
+        import of Switchyard's: what an artefact's key holds of the converter's sources."""
+        from switchyard.hops.sources import files_of
+
         own = [each for each in type(self).__mro__ if issubclass(each, Hop) and each is not Hop]
-        modules = dict.fromkeys([*(each.__module__ for each in own), *self.built_on])
-        return tuple(importlib.import_module(name).__file__ for name in modules)
+        return files_of(each.__module__ for each in own)
 
 
 def import_required(name: str) -> None:

@@ -16,7 +16,7 @@ from switchyard.vocabulary import COSTS, FORMATS, KINDS, UnknownName
 _NAME = re.compile(r"[a-z0-9_]+(?:-[a-z0-9_]+)*\Z")
 
 #: Attributes that hold several texts.
-_TEXTS = ("targets", "after", "requires", "preloads", "trains", "built_on")
+_TEXTS = ("targets", "after", "requires", "preloads", "trains")
 
 
 def place(hop: Any, file: Optional[str] = None) -> str:

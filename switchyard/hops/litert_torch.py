@@ -36,7 +36,6 @@ class LiteRtTorch(Hop):
     source = "torch"
     targets = ("tflite",)
     tier = "full-only"
-    built_on = ("switchyard.hops.torch_program",)
     environment = "litert-torch"
     requires = ("torch", "litert_torch")
     refusals = (

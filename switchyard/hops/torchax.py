@@ -61,7 +61,6 @@ class Torchax(Hop):
     source = "torch"
     targets = ("saved_model",)
     tier = "full-only"
-    built_on = ("switchyard.hops.torch_program",)
     environment = "torchax"
     # torchax itself can only be imported after ``declare``.
     requires = ("torch", "jax", "tensorflow")

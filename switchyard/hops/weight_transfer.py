@@ -8,7 +8,6 @@ check that nothing is left over or unset, are those of ``models_zoo.twins.weight
 from __future__ import annotations
 
 import inspect
-import pathlib
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
 
 from switchyard.hops import Conversion, Refusal
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 class WeightTransfer(TwinHop):
     name = "weight-transfer"
     tier = "full"  # a quick run asks the same twins by their tables
-    built_on = tuple(f"switchyard.hops.weight_{name}" for name in ("flow", "matching", "sides"))
     preloads = (
         *TwinHop.preloads,
         "torch._dynamo.aot_compile",
@@ -35,14 +33,6 @@ class WeightTransfer(TwinHop):
         from models_zoo.twins import has_twin
 
         return has_twin(model, weighted=True)
-
-    @property
-    def files(self) -> Tuple[str, ...]:
-        """Also the twins', on which a refusal, which is kept, depends."""
-        import models_zoo
-
-        twins = pathlib.Path(models_zoo.__file__).parent / "twins"
-        return (*super().files, *map(str, sorted(twins.glob("*.py"))))
 
     def weigh(self, job: Conversion, keras_model: Any, table: list) -> None:
         """Raises Refusal where more than one mapping fits, NoCounterpart or UnmatchedWeights

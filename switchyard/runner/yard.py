@@ -209,6 +209,7 @@ class Yard:
             do="preprocess",
             judged=self.crew.staged.digests["switchyard/worker/agreement.py"],
             upstream=reference.key,
+            built_from=reference.record["sources"],
         )
         job = {
             "do": "preprocess",
@@ -243,6 +244,8 @@ class Yard:
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,
             upstream=upstream.key,
+            # made anew under its old key where one of these has changed
+            built_from=upstream.record["sources"],
             hop=hop.name,
             options=hop.options,
             source=self._digest_of(hop),

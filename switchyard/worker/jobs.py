@@ -91,18 +91,21 @@ def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
         format: outcome_of(ConversionIncomplete(reason), f"convert:{hop.name}", hop.refusals)
         for format, reason in manifest.facts.get("not_written", {}).items()
     }
-    result: Dict[str, Any] = {
+    result = {
         "convert_seconds": seconds,
         "artefact_bytes": artefact.size_bytes,
         "facts": dict(manifest.facts),
         "source_changed": changed,
         "stopped": {format: outcome.as_dict() for format, outcome in stopped.items()},
     }
-    if model is not None:
-        from switchyard.worker.building import project_sources
+    return {**result, "sources": _sources()}
 
-        result["sources"] = project_sources()
-    return result
+
+def _sources() -> Dict[str, str]:
+    """The project files that this process has imported, on which its artefact or refusal rests."""
+    from switchyard.worker.building import project_sources
+
+    return project_sources()
 
 
 def _ask(job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -161,6 +164,8 @@ def run(job: Mapping[str, Any]) -> Dict[str, Any]:
         result = {"ok": False, "outcome": outcome_of(error, stage or "run", rules).as_dict()}
         if job["do"] == "describe":
             result["where"] = _where(error, job["file"])
+        if job["do"] == "convert":
+            result["sources"] = _sources()
     result["seconds"] = time.monotonic() - started
     return result
 
