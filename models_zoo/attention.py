@@ -6,6 +6,10 @@ from torch.nn import functional as F
 
 from models_zoo import Tensor, model
 
+#: Of weights in transformers' own configurations: at their 0.02 and a width of 24 attention hardly
+#: reaches the output, and every mistake in it is excellent.
+SPREAD = 0.3
+
 FIRST_ROW_SEES_NOTHING = [[[False] * 9] + [[True] * 4 + [False] * 5] * 5] * 2
 
 
@@ -215,6 +219,7 @@ def bert():
         num_attention_heads=3,
         intermediate_size=40,
         max_position_embeddings=32,
+        initializer_range=SPREAD,
     )
     return MaskedLanguageModel(BertForMaskedLM(config))
 
@@ -238,6 +243,7 @@ def gpt2():
         bos_token_id=0,
         eos_token_id=0,
         use_cache=False,
+        initializer_range=SPREAD,
     )
     return LanguageModel(GPT2LMHeadModel(config))
 
@@ -263,5 +269,8 @@ def t5():
         num_heads=3,
         decoder_start_token_id=0,
         use_cache=False,
+        # at these lengths the defaults (32, 128) never reach the logarithm
+        relative_attention_num_buckets=8,
+        relative_attention_max_distance=20,
     )
     return Translator(T5ForConditionalGeneration(config))

@@ -71,7 +71,7 @@ def float64_mlp():
 )
 def float64_second_hand():
     # float32 knows these times only to two minutes; the factor, a Python number, stored
-    # in float32 is off by several turns after fifty years.
+    # in float32 is off by most of a turn after fifty years.
     return SecondHand()
 
 

@@ -190,4 +190,9 @@ def weight_norm():
     # Magnitude by filter, direction over the rest: the norm's axes are easy to mistake.
     # torch 2.0 has only the older form, which recomputes the weight in a hook.
     normed = getattr(nn.utils.parametrizations, "weight_norm", nn.utils.weight_norm)
-    return nn.Sequential(normed(nn.Conv2d(3, 5, 3)), nn.Tanh(), normed(nn.Conv2d(5, 4, 2), dim=1))
+    net = nn.Sequential(normed(nn.Conv2d(3, 5, 3)), nn.Tanh(), normed(nn.Conv2d(5, 4, 2), dim=1))
+    for name, magnitude in net.named_parameters():
+        if name.endswith(("weight_g", "weight.original0")):
+            # as made it is the direction's own norm, and who drops it answers rightly
+            magnitude.data.mul_(torch.rand_like(magnitude) + 0.5)
+    return net

@@ -23,6 +23,8 @@ MUTATED = {
     "gru": "attribute_changed",
     "group_norm": "attribute_changed",
     "sdpa": "attribute_changed",
+    "layer_norm": "gammas_lost",
+    "vit": "gammas_exchanged",
     "several_inputs_and_outputs": "output_dropped",
     "dict_output": "outputs_swapped",
     "broadcast_sub": "node_turned",

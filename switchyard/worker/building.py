@@ -23,7 +23,7 @@ from switchyard.vocabulary import UnknownName, cast_to
 from switchyard.wire import dtype_named
 from switchyard.worker import partial
 from switchyard.worker.casting import cast_entry, cast_module
-from switchyard.worker.drawing import draw_batch_norms
+from switchyard.worker.drawing import draw_parameters
 
 #: Files of the built-in zoo that were imported, and what they declared.
 _imported: Dict[str, Tuple["models_zoo.Model", ...]] = {}
@@ -139,7 +139,7 @@ def build(file: str, name: str, precision: str = "") -> BuiltModel:
     np.random.seed(entry.seed)
     torch.manual_seed(entry.seed)
     module = entry.build()
-    draw_batch_norms(module, name)
+    draw_parameters(module, name)
     module.train(entry.train)
     dtype = cast_to(entry.precision, precision)
     if dtype:

@@ -1,4 +1,4 @@
-"""What is drawn: a model's inputs, and the statistics of its BatchNorms.
+"""What is drawn: a model's inputs, its BatchNorms' statistics, and what no constructor draws.
 
 Everything comes from ``numpy.random.RandomState``, whose streams are frozen (NEP 19), seeded
 by name: the same numbers under every version set.
@@ -7,7 +7,7 @@ by name: the same numbers under every version set.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Optional
 
 import numpy as np
 
@@ -119,30 +119,53 @@ def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
     return drawn
 
 
-def draw_batch_norms(module, name: str) -> None:
-    """Give every BatchNorm statistics and affine parameters that are not the initial ones.
+def draw_parameters(module, name: str) -> None:
+    """Give every BatchNorm statistics, and it and whatever else is as its constructor left it
+    parameters, that are not the initial ones.
 
-    At mean 0, variance 1, gamma 1, beta 0 every BatchNorm fault is invisible. A module
-    whose ``trained`` is true keeps what it learnt; ``drawn_variance = (low, high)`` on a
-    module sets the interval its variances come from.
+    At mean 0, variance 1, gamma 1, beta 0 every BatchNorm fault is invisible, and so is the loss
+    or exchange of any other norm's gamma, of a bias of zeros. A module whose ``trained`` is true
+    keeps what it learnt; ``drawn_variance = (low, high)`` on a module sets the interval its
+    variances come from.
     """
     import torch
 
     for path, layer in module.named_modules():
-        if not isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
-            continue
         if getattr(layer, "trained", False):
             continue
-        rng = stream(name, "batch_norm", path)
-        low, high = getattr(layer, "drawn_variance", (0.5, 2.0))
-        draws = {
-            "running_mean": rng.uniform(-0.5, 0.5, layer.num_features),
-            "running_var": rng.uniform(low, high, layer.num_features),
-            "weight": rng.uniform(0.5, 1.5, layer.num_features),
-            "bias": rng.uniform(-0.5, 0.5, layer.num_features),
-        }
-        with torch.no_grad():
-            for field, values in draws.items():
-                tensor = getattr(layer, field, None)
-                if tensor is not None:
-                    tensor.copy_(torch.from_numpy(values).to(tensor.dtype))
+        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+            _draw_batch_norm(layer, stream(name, "batch_norm", path))
+            continue
+        for field, tensor in layer.named_parameters(recurse=False):
+            value = _initial(tensor)
+            if value is not None:
+                values = stream(name, "parameter", path, field).uniform(-0.5, 0.5, tensor.shape)
+                _fill(tensor, value + values)
+
+
+def _initial(tensor) -> Optional[float]:
+    """0 or 1 where a vector holds nothing else, as constructors leave biases and gammas."""
+    if tensor.dim() != 1 or not tensor.is_floating_point() or not tensor.numel():
+        return None
+    return next((value for value in (0.0, 1.0) if bool((tensor == value).all())), None)
+
+
+def _draw_batch_norm(layer, rng: np.random.RandomState) -> None:
+    low, high = getattr(layer, "drawn_variance", (0.5, 2.0))
+    draws = {
+        "running_mean": rng.uniform(-0.5, 0.5, layer.num_features),
+        "running_var": rng.uniform(low, high, layer.num_features),
+        "weight": rng.uniform(0.5, 1.5, layer.num_features),
+        "bias": rng.uniform(-0.5, 0.5, layer.num_features),
+    }
+    for field, values in draws.items():
+        tensor = getattr(layer, field, None)
+        if tensor is not None:
+            _fill(tensor, values)
+
+
+def _fill(tensor, values: np.ndarray) -> None:
+    import torch
+
+    with torch.no_grad():
+        tensor.copy_(torch.from_numpy(values).to(tensor.dtype))

@@ -68,6 +68,22 @@ def one_bias(graph):
     _rewrite(_weights(graph, lambda dims: dims == 1)[0], move)
 
 
+def _gammas(graph):
+    return [t for t in _weights(graph, lambda dims: dims == 1) if t.name.endswith("weight")]
+
+
+def gammas_lost(graph):
+    """What a norm is multiplied by is one, as its constructor leaves it."""
+    for tensor in _gammas(graph):
+        _rewrite(tensor, lambda array: array.fill(1))
+
+
+def gammas_exchanged(graph):
+    """Two norms of one width have each the other's."""
+    first, second = _gammas(graph)[:2]
+    first.name, second.name = second.name, first.name
+
+
 def node_dropped(graph):
     """The first activation lets everything through."""
     node = next(n for n in graph.node if n.op_type in ("Relu", "Tanh", "Sigmoid", "Clip"))
@@ -131,6 +147,8 @@ HOPS = tuple(
     for change in (
         one_weight,
         one_bias,
+        gammas_lost,
+        gammas_exchanged,
         node_dropped,
         node_turned,
         attribute_changed,
