@@ -10,7 +10,12 @@ pytestmark = pytest.mark.suite("sharing")
 
 
 def test_sharing(cell):
-    alone = [row for row in cell.shared() if row["arrangement"].startswith("alone")]
+    # that of a card capped at what suffices is a finding too: it may take a multiple of that
+    alone = [
+        row
+        for row in cell.shared()
+        if row["arrangement"].startswith("alone") and " cap-" not in row["arrangement"]
+    ]
     assert alone
     for row in alone:
         assert row["turns_done"] == row["turns_asked"], f"{row['arrangement']}: {row['message']}"

@@ -111,6 +111,21 @@ def test_collecting_only_leaves_no_trace_and_shows_the_ids(bench):
     assert len(ids) == 2 * 3
 
 
+def test_a_parameter_called_cell_of_somebody_elses_test_is_left_alone():
+    def item(marker):
+        callspec = types.SimpleNamespace(params={"cell": "theirs"})
+        return types.SimpleNamespace(callspec=callspec, stash=pytest.Stash(),
+                                     get_closest_marker=lambda name: marker)  # fmt: skip
+
+    theirs, stand_in, deselected = item(None), item("suite"), []
+    stash = pytest.Stash()
+    stash[plugin.RUN] = types.SimpleNamespace(planned=[])
+    hook = types.SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
+    items = [theirs, stand_in]
+    plugin.pytest_collection_modifyitems(types.SimpleNamespace(stash=stash, hook=hook), items)
+    assert items == [theirs] and deselected == [stand_in]
+
+
 def test_the_stand_ins_of_suites_that_ask_nothing_are_not_counted_as_selected(bench):
     ended = bench(*TINY, "--collect-only", "--route", "torchscript-ort", files=["bench/"])
     counts = re.search(r"collected (\d+) items / (\d+) deselected / (\d+) selected", ended.output)

@@ -15,6 +15,7 @@ from switchyard.cli import main
 from switchyard.runner import environments, inventory, locking, version_sets
 from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.version_sets import FLAVOURS
+from switchyard.tables.provenance import ENVIRONMENT_PREFIXES
 
 OWN = f"{sys.version_info[0]}.{sys.version_info[1]}"
 SET_TOML = f"""
@@ -256,8 +257,23 @@ def test_tox_has_an_environment_for_every_set():
     assert "--version-set {env_name}" in tox[section]["commands"]
 
 
+def test_what_changes_what_is_measured_gets_through_tox():
+    import configparser
+    import fnmatch
+
+    tox = configparser.ConfigParser()
+    tox.read(ROOT / "tox.ini")
+    passed = tox["testenv"]["pass_env"].split()
+    names = [f"{prefix}ANY" if prefix[-1] == "_" else prefix for prefix in ENVIRONMENT_PREFIXES]
+    for name in (*names, "CUDA_HOME"):
+        assert any(fnmatch.fnmatch(name, pattern) for pattern in passed), name
+
+
 def test_the_nightly_matrix_has_every_set_and_the_default_beside_the_newest():
     job = (ROOT / ".github" / "workflows" / "nightly.yml").read_text()
+    # a red night is kept, and is not what the next is compared with
+    fetched, kept = job.index('--name "$TABLE-good"'), job.index("name: ${{ env.TABLE }}-good")
+    assert fetched < kept and "if: ${{ success() ||" in job[kept - 200 : kept]
     listed = job[job.index("version_set:\n") : job.index("name: ${{ matrix")]
     assert set(re.findall(r"^ +- (\S+)$", listed, re.MULTILINE)) == COMMITTED.keys()
     assert re.findall(r"^ +DEFAULT: (\S+)$", job, re.MULTILINE) == [DEFAULT_SET]
