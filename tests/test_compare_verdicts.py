@@ -44,7 +44,7 @@ CASES = [
     (row(verdict="void", stage="reference"), failing(), "not-comparable"),
     (failing(), row(verdict="unavailable", stage="import"), "not-comparable"),
     (row(verdict="unavailable", stage="import"), failing(verdict="refused"), "not-comparable"),
-    (row(verdict="unavailable"), row(verdict="unavailable", kind="other"), "changed-failure"),
+    (row(verdict="unavailable"), row(verdict="unavailable", kind="timeout"), "same"),
     (row(), row(verdict="", state="planned"), "gone"),
     (row(), row(verdict="", state="running"), "gone"),
     (row(state="interrupted"), row(), "not-comparable"),

@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 TITLES = {
     "broke": "passing before, and not now",
     "gone": "there before, and missing or not finished now",
-    "changed-failure": "passing neither before nor now, each time otherwise",
+    "changed-failure": "failing before and now, each time otherwise",
     "less-accurate": "less accurate, or at its own size alone",
     "slower": "slower",
     "more-memory": "more memory",

@@ -11,7 +11,7 @@ Judged in this order; the first that holds is the verdict:
 ``broke``, ``fixed``    passed before and not now, and the reverse. ``unavailable`` does not
                         pass: whoever moves to a version set that cannot host the cell loses
                         it, whatever the reason, and must hear of it
-``changed-failure``     passed on neither side, and stage, kind, verdict or signature differ
+``changed-failure``     failed on both sides, and stage, kind, verdict or signature differ
 of cells that pass on both sides, every finding is kept, and the verdict is the worst of them:
 ``less-accurate``, ``slower``, ``more-memory``, and only where there is none of these
 ``more-accurate``, ``faster``, ``less-memory``. So accuracy beats timing beats memory, but no
@@ -134,6 +134,7 @@ def judge(
         differs |= (old[name] != new[name]).to_numpy(bool)
     signatures = [side["signature"].str[:SIGNATURE_LENGTH].str.strip() for side in (old, new)]
     differs |= (signatures[0] != signatures[1]).to_numpy(bool)
+    differs &= hosted[0] | hosted[1]  # why neither set can host it is no failure of anybody's
 
     errors = [_error(side) for side in (old, new)]
     other_build = _among(new["route"], HOLD_TORCH) & _among(new["version_set"], other_builds)
