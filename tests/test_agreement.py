@@ -309,3 +309,25 @@ def test_of_several_outputs_in_tf32_the_larger_error_decides_and_not_its_roundin
     found = ag.compare(own, got, exact, limit=limit)
     assert found.output == "worse" and ag.band(found, limit)[0] == "acceptable"
     assert ag.compare(own, got, exact).output == "honest"
+
+
+def test_in_16_bits_what_is_named_worst_is_what_the_error_that_decides_is_of():
+    """Beside large values, rounded as values of 16 bits are, an output that is further off by its
+    own size: the mse of the first is beyond any band and decides nothing."""
+    noise = np.random.default_rng(3).standard_normal(EXACT.shape)
+    exact = {"large": 100 * EXACT, "small": EXACT}
+    moved = {"large": 100 * EXACT + 0.05 * noise, "small": EXACT + 2e-3 * noise}
+
+    def worst(dtype):
+        own, got = ({path: each[path].astype(dtype) for path in each} for each in (exact, moved))
+        of_outputs = ag.compare(own, got)
+        asked = [ag.ask(path, {path: own[path]}, [{path: got[path]}]) for path in own]
+        of_probes = ag.judge(asked)
+        assert of_probes.worst_probe == of_outputs.output
+        assert of_probes.verdict == ag.band(of_outputs)[0]
+        return of_outputs
+
+    found = worst(np.float16)
+    assert found.output == "small" and ag.band(found)[0] == "excellent"
+    assert ag.deciding_error(found) == found.nmse
+    assert worst(np.float32).output == "large"

@@ -1,11 +1,13 @@
 """Kinds are given on evidence: each planted fault is named, and honest or odd ones are not."""
 
+import types
+
 import numpy as np
 import pytest
 
 from switchyard.vocabulary import KINDS
 from switchyard.worker import agreement as ag
-from switchyard.worker import diagnosis
+from switchyard.worker import building, capture, diagnosis
 from switchyard.worker import evidence as ev
 
 NAMES = ("example", "fresh", "negated", "zeros")
@@ -225,3 +227,62 @@ def test_what_explains_one_of_two_wrong_outputs_does_not_explain_the_cell():
     alone = [ev.ProbeOutputs(p.probe, {"y": p.reference["y"]}, {"y": p.got["y"]}) for p in probes]
     assert ev.from_outputs(alone).kind == "layout-permuted"
     assert not ev.from_outputs(probes)
+
+
+def of_the_cell(probes):
+    """What the worker says of a cell with these probes, judged as it judges them."""
+    by_name = {probe.probe: probe for probe in probes}
+    usual = ag.scales([probe.reference for probe in probes])
+    results = [
+        ag.ask(p.probe, p.reference, [p.got], p.reference64, scales=usual) for p in probes
+    ]
+    reference = types.SimpleNamespace(
+        outputs=lambda name: by_name[name].reference,
+        outputs64=lambda name: by_name[name].reference64,
+    )
+    answers = {name: probe.got for name, probe in by_name.items()}
+    return diagnosis.diagnose_cell(ag.judge(results), reference, answers, {}, None)
+
+
+def test_an_honest_output_that_vanishes_on_a_probe_hides_no_fault_of_another():
+    def both(name, x):
+        return {"y": x, "z": 0 * x if name == "zeros" else x**2}
+
+    def route(name, exact):
+        turned = exact["y"].transpose(0, 2, 3, 1).reshape(exact["y"].shape)
+        return {"y": turned, "z": exact["z"] + 1e-7 * NOISE}
+
+    found = of_the_cell(cell(route, both))
+    assert found.kind == "layout-permuted", found.why
+
+
+def test_an_honest_output_that_vanishes_on_a_probe_is_no_baked_branch():
+    def vanishing(name, x):
+        return {"y": 0 * x if name == "other" else x}
+
+    def route(name, exact):
+        return {"y": 3 * exact["y"] ** 2 if name == "negated" else exact["y"] + 1e-7 * NOISE}
+
+    found = of_the_cell(cell(route, vanishing, names=NAMES + ("other",)))
+    assert found.kind == "unexplained", found.why
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_the_norms_of_a_twin_are_held_against_the_model_in_the_cells_own_precision(
+    precision, monkeypatch
+):
+    built = []
+
+    def build(file, name, precision=""):
+        built.append((file, name, precision))
+        return types.SimpleNamespace(module=None)
+
+    monkeypatch.setattr(building, "build", build)
+    monkeypatch.setattr(capture, "torch_norms", lambda module: {})
+    probes = cell(each(lambda x: x + 0.1 * NOISE))
+    results = [ag.ask(p.probe, p.reference, [p.got], p.reference64) for p in probes]
+    twin = types.SimpleNamespace(manifest=types.SimpleNamespace(files={"keras": "model.keras"}))
+    reference = types.SimpleNamespace(outputs=lambda name: {}, outputs64=lambda name: None)
+    job = {"file": "zoo.py", "model": "net", "precision": precision}
+    diagnosis.diagnose_cell(ag.judge(results), reference, {}, job, twin)
+    assert built[0] == ("zoo.py", "net", precision)

@@ -113,6 +113,61 @@ def test_a_variant_is_found_behind_a_folded_batch_norm():
     assert found.kind == "padding-shift" and "'conv'" in found.why
 
 
+def rounded(array, seed):
+    """In float16, each element one rounding from what it is, up or down."""
+    signs = np.random.default_rng(seed).choice([-1, 1], array.shape)
+    return (array * (1 + signs * 2.0**-11)).astype(np.float16)
+
+
+def in_float16(bn=N, flat=None):
+    """The records of torch in float16, and the tensors of a graph that rounds otherwise."""
+    halves = [
+        ly.Record(
+            each.name,
+            each.layer,
+            each.input.astype(np.float16),
+            each.output.astype(np.float16),
+            each.variants,
+            each.replay,
+        )
+        for each in RECORDS
+    ]
+    halves[1].variants = lambda: ly.batch_norm_variants(C.astype(np.float16).astype(float), **NORM)
+    tensors = graph(bn, flat, keep_conv=True)
+    seen = {name: rounded(array, seed) for seed, (name, array) in enumerate(tensors)}
+    seen["x"] = X.astype(np.float16)  # both were given the same
+    return halves, list(seen.items())
+
+
+def test_one_rounding_of_16_bits_more_or_less_is_no_difference():
+    found = ly.first_difference(*in_float16())
+    assert not found and "none of 4 layers" in found.why
+
+
+def test_a_fault_is_found_in_16_bits_by_what_it_is():
+    change = {"mean": NORM["variance"], "variance": NORM["mean"]}
+    found = ly.first_difference(*in_float16(norm(C, **{**NORM, **change})))
+    assert found.kind == "channel-affine"
+    assert "'bn'" in found.why and "mean and variance swapped" in found.why
+    found = ly.first_difference(*in_float16(flat=lambda a: a.transpose(0, 2, 3, 1).reshape(2, -1)))
+    assert found.kind == "layout-permuted" and "'head'" in found.why
+
+
+def test_a_node_that_differs_by_less_than_16_bits_round_is_not_at_fault(monkeypatch):
+    """Of its epsilon; what is fake is how torch and the graph are asked."""
+    other = {**NORM, "epsilon": 1e-3}
+    monkeypatch.setattr(capture, "torch_norms", lambda module: {"bn": NORM})
+
+    def said(dtype):
+        record = ly.Record("bn", "BatchNorm2d", C.astype(dtype), N.astype(dtype))
+        tensors = [("conv", C.astype(dtype)), ("bn", norm(C, **other).astype(dtype))]
+        monkeypatch.setattr(capture, "_graph_tensors", lambda path, feeds: (tensors, [other]))
+        monkeypatch.setattr(capture, "_torch_records", lambda module, inputs, deadline: [record])
+        return capture.explain(None, {}, "", {})
+
+    assert "epsilon 0.001" in said(np.float32).why and not said(np.float16)
+
+
 def test_nodes_that_kept_their_initialisers():
     theirs = dict(NORM)
     assert ly.initialiser_fault(NORM, [theirs]) == ""

@@ -177,17 +177,24 @@ def band_scale(dtype: str) -> float:
     return max(1.0, 2 * (HONEST_ROUNDINGS * roundoff) ** 2 / EXCELLENT)
 
 
+def deciding_error(agreement: Agreement) -> float:
+    """The error that ``band`` holds against the bands, and that ranks outputs and probes: the
+    worse of mse and nmse, 0.0 where neither could be had. In 16 bits nmse alone where there is
+    one: rounding is relative there to what the bands are, and the mse of large values is beyond
+    any band without a fault."""
+    if agreement.dtype in SIXTEEN_BITS and agreement.nmse is not None:
+        return agreement.nmse
+    return max(agreement.mse or 0.0, agreement.nmse or 0.0)
+
+
 def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
     """(verdict, kind). ``limit``: the highest honest ``error_vs_fp64``, the dtype's own
     where None. Only that limit exceeded is ``precision``; a worse error is ``unexplained``
-    until evidence names it. In 16 bits nmse alone decides where there is one: rounding is relative
-    there to what the bands are, and the mse of large values is beyond any band without a fault."""
+    until evidence names it. Which error decides: see ``deciding_error``."""
     if agreement.kind:
         return "investigate", agreement.kind
-    error = max(agreement.mse or 0.0, agreement.nmse or 0.0)
+    error = deciding_error(agreement)
     scale = band_scale(agreement.dtype)
-    if agreement.dtype in SIXTEEN_BITS and agreement.nmse is not None:
-        error = agreement.nmse
     if not error < ACCEPTABLE * scale:
         return "investigate", "unexplained"
     if limit is None and agreement.dtype in DTYPES:
@@ -213,7 +220,7 @@ def compare_repeat(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndar
     for path, array in first.items():
         dtype = np.asarray(array).dtype.name
         one, two = as_float64(array), as_float64(second[path])
-        if not _same_places(one, two):
+        if not same_places(one, two):
             message = f"second run: output {path!r} has NaN or infinities in other places"
             return Agreement("unstable-across-runs", message, path, dtype)
         finite = np.isfinite(one)
@@ -287,7 +294,7 @@ def gravity(agreement: Agreement, limit: Optional[float] = None) -> tuple:
         agreement.kind in STRUCTURAL,
         bool(agreement.kind),
         ("excellent", "acceptable", "investigate").index(verdict),
-        max(agreement.mse or 0.0, agreement.nmse or 0.0),
+        deciding_error(agreement),
         agreement.error_vs_fp64 or 0.0,
     )
 
@@ -318,7 +325,7 @@ def structure_fault(reference: Mapping, got: Mapping) -> Optional[Agreement]:
     return (shapes + dtypes + [None])[0]
 
 
-def _same_places(one: np.ndarray, two: np.ndarray) -> bool:
+def same_places(one: np.ndarray, two: np.ndarray) -> bool:
     """Whether NaN and the infinities, by sign, stand in the same places."""
     one, two = (np.where(np.isfinite(x), 0.0, x) for x in (one, two))
     return np.array_equal(one, two, equal_nan=True)
@@ -328,7 +335,7 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
     """The figures of one output whose shape and dtype agree."""
     dtype = wanted.dtype.name
     one, two = as_float64(wanted), as_float64(given)
-    if not _same_places(one, two):
+    if not same_places(one, two):
         message = (
             f"output {path!r} ({one.size} elements): {np.isnan(one).sum()} NaN and "
             f"{np.isinf(one).sum()} infinite in torch, {np.isnan(two).sum()} and "

@@ -40,10 +40,10 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         judged = _judge_spread(asked, reference)
         fields["dynamic"] = ""
     else:
-        judged, answers = _judge_probes(asked, reference, job, result["figures"])
+        judged, answers, scales = _judge_probes(asked, reference, job, result["figures"])
         if judged.verdict not in PASSING:
             judged = _explained(judged, reference, answers, job, artefact)
-        fields["dynamic"] = _dynamic(asked, reference, job)
+        fields["dynamic"] = _dynamic(asked, reference, job, scales)
     if artefact is not None and reference.facts.get("batches"):
         fields.update(batches.ask(asked.run, reference, result["figures"]))
     if job.get("device", "cpu") != "cpu":
@@ -69,7 +69,8 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict]):
-    """The judgement over every probe that decides, and what was answered to each."""
+    """The judgement over every probe that decides, what was answered to each, and the
+    ``agreement.scales`` that it was judged by."""
     probes = [probe for probe in reference.probes if probe != RESIZED]
     wanted = {probe: reference.outputs(probe) for probe in probes}
     scales = agreement.scales(list(wanted.values()))
@@ -96,7 +97,7 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    return agreement.judge(results, agreement.limit_of(job["precision"])), answers
+    return agreement.judge(results, agreement.limit_of(job["precision"])), answers, scales
 
 
 def _judge_spread(asked: Loaded, reference: Reference):
@@ -123,8 +124,9 @@ def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job,
     return dataclasses.replace(judged, kind=found.kind, message=found.why)
 
 
-def _dynamic(asked: Loaded, reference: Reference, job) -> str:
-    """Whether other sizes work: see DYNAMIC in the vocabulary."""
+def _dynamic(asked: Loaded, reference: Reference, job, scales: Mapping[str, float]) -> str:
+    """Whether other sizes work: see DYNAMIC in the vocabulary. ``scales``: those of the probes at
+    the example's sizes, by which an output that vanishes at the others is held too."""
     if not job["dynamic"]:
         return "not-declared"
     if asked.manifest is not None and asked.manifest.facts.get("dynamic") == "specialised":
@@ -135,7 +137,7 @@ def _dynamic(asked: Loaded, reference: Reference, job) -> str:
         return "failed"
     limit = agreement.limit_of(job["precision"])
     wanted, wanted64 = reference.outputs(RESIZED), reference.outputs64(RESIZED)
-    found = agreement.compare(wanted, got, wanted64, limit=limit)
+    found = agreement.compare(wanted, got, wanted64, scales=scales, limit=limit)
     return "ok" if agreement.band(found, limit)[0] in PASSING else "wrong"
 
 

@@ -82,21 +82,28 @@ def _errors(run: Run, given: Arrays, wanted: Arrays, size: int) -> Optional[List
         if set(got) != set(right) or any(got[p].shape != right[p].shape for p in right):
             return None
         gaps = [as_float64(got[path]) - as_float64(right[path]) for path in right]
-        errors.append(max(float(np.mean(gap * gap)) for gap in gaps))
+        # numpy's maximum is NaN where any is, Python's is not.
+        errors.append(float(np.max([np.mean(gap * gap) for gap in gaps])))
     return errors if np.isfinite(errors).all() else None
 
 
-def _accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int) -> Optional[float]:
-    """The share of labels that the argmax of the first output hits; NaN hits none."""
+def accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int) -> float:
+    """The share of labels that the argmax of the first output hits, in [0, 1], asked in batches of
+    ``size``; an example with NaN among its scores hits none. Raises what ``run`` raises."""
     hits = 0
     for start, part in zip(range(0, len(labels), size), _parts(given, size)):
-        try:
-            scores = next(iter(run(part).values()))
-        except Exception:
-            return None
+        scores = next(iter(run(part).values()))
         chosen = scores.argmax(axis=-1) == labels[start : start + size]
         hits += int(np.sum(chosen & ~np.isnan(scores).any(axis=-1)))
     return hits / len(labels)
+
+
+def _accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int) -> Optional[float]:
+    """``accuracy``, or None where a batch is refused."""
+    try:
+        return accuracy(run, given, labels, size)
+    except Exception:  # the probes have judged the artefact; the column stays empty
+        return None
 
 
 def _mean(errors: Optional[List[float]]) -> Optional[float]:

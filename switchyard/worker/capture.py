@@ -16,13 +16,13 @@ import numpy as np
 from switchyard.worker.agreement import as_float64
 from switchyard.worker.evidence import Evidence
 from switchyard.worker.layers import (
-    SAME,
     Graph,
     Index,
     Record,
     batch_norm_variants,
     first_difference,
     initialiser_fault,
+    tolerance,
 )
 
 #: Bounds: seconds in all, tensors taken from a graph, elements of all of them together.
@@ -46,7 +46,7 @@ def explain(module, example_inputs: Mapping[str, np.ndarray], onnx_path, feeds) 
         # A norm that was never called, or whose output is in the graph, is not at fault.
         for record in (r for r in records if r.name in ours):
             fault = initialiser_fault(ours[record.name], norms)
-            if fault and index.distance(record.output)[0] > SAME:
+            if fault and index.distance(record.output)[0] > tolerance(record.output):
                 said = f"layer {record.name!r} ({record.layer}), by its node: {fault}"
                 return Evidence("channel-affine", said)
         return first_difference(records, graph)

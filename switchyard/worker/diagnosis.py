@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
-from switchyard.worker.agreement import Agreement, Judgement, limit_of
+from switchyard.worker.agreement import Agreement, Judgement, limit_of, scales
 from switchyard.worker.evidence import (
     EXAMPLE,
     Evidence,
@@ -72,11 +72,14 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
     """``diagnose`` for the worker: ``reference`` as read from disk, ``answers`` by probe.
 
     Only an artefact's network is looked into, torch's own routes have none. None where
-    nothing is wrong; never raises for what happens inside the network.
+    nothing is wrong; never raises for what happens inside the network. ``answers`` holds every
+    probe that was judged, so that an output has the size here that it was judged by.
     """
     limit = limit_of(job.get("precision", ""))
+    wanted = {name: reference.outputs(name) for name in answers}
+    sizes = scales(list(wanted.values()))
     probes = [
-        ProbeOutputs(name, reference.outputs(name), got, reference.outputs64(name), limit)
+        ProbeOutputs(name, wanted[name], got, reference.outputs64(name), limit, sizes)
         for name, got in answers.items()
     ]
     if judgement.verdict == "investigate" and judgement.kind in TO_EXPLAIN:
@@ -89,14 +92,14 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
             from switchyard.worker import capture, trace_replay
             from switchyard.worker.building import build
 
-            module = build(job["file"], job["model"], job.get("precision", "")).module
+            model = build(job["file"], job["model"], job.get("precision", ""))
             example = reference.inputs(EXAMPLE)
             inputs = {name: reference.inputs(name) for name in answers}
             seen = Evidence()
             if "onnx" in artefact.manifest.files:
                 feeds = artefact.manifest.for_format("onnx").feeds(example)
-                seen = capture.explain(module, example, artefact.file("onnx"), feeds)
-            return seen or trace_replay.replay_trace(module, example, inputs, probes) or seen
+                seen = capture.explain(model.module, example, artefact.file("onnx"), feeds)
+            return seen or trace_replay.replay_trace(model, example, inputs, probes) or seen
         except Exception as error:
             return Evidence("", f"the network was not looked into: {type(error).__name__}: {error}")
 
@@ -112,7 +115,8 @@ def _keras_norms(job: Mapping, artefact) -> Evidence:
         from switchyard.worker import capture, keras_norms
         from switchyard.worker.building import build
 
-        ours = capture.torch_norms(build(job["file"], job["model"]).module)
+        model = build(job["file"], job["model"], job.get("precision", ""))
+        ours = capture.torch_norms(model.module)
         return keras_norms.explain(ours, artefact.file("keras")) if ours else Evidence()
     except Exception as error:  # diagnosis must not fail the cell that it explains
         return Evidence("", f"Keras's BatchNorms: {type(error).__name__}")

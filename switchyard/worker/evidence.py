@@ -47,14 +47,16 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class ProbeOutputs:
-    """One probe: its name, torch's outputs, the route's, torch's in float64 where had. ``limit``:
-    see ``agreement.band``."""
+    """One probe: its name, torch's outputs, the route's, torch's in float64 where had. ``limit``
+    and ``scales`` are what the probe was judged by: see ``agreement.band`` and
+    ``agreement.scales``."""
 
     probe: str
     reference: Mapping[str, np.ndarray]
     got: Mapping[str, np.ndarray]
     reference64: Optional[Mapping[str, np.ndarray]] = None
     limit: Optional[float] = None
+    scales: Optional[Mapping[str, float]] = None
 
 
 Pairs = List[Tuple[np.ndarray, np.ndarray]]
@@ -95,6 +97,11 @@ def _is_float(array: np.ndarray) -> bool:
     return np.asarray(array).dtype.kind not in "iub"
 
 
+def same_within(dtype: str) -> float:
+    """The part of its size that an output of ``dtype`` may be off and be the same."""
+    return SAME.get(dtype, SAME_BY_DEFAULT)
+
+
 def same(reference: np.ndarray, got: np.ndarray, dtype: str = "float32") -> bool:
     """Whether two float64 arrays are one to the rounding of ``dtype``, and not trivially:
     a constant reference is equal to nothing here."""
@@ -105,7 +112,7 @@ def same(reference: np.ndarray, got: np.ndarray, dtype: str = "float32") -> bool
         return False
     a, b = reference[finite], got[finite]
     spread = float(a.std())
-    return spread > 1e-6 * rms(a) and rms(a - b) <= SAME.get(dtype, SAME_BY_DEFAULT) * spread
+    return spread > 1e-6 * rms(a) and rms(a - b) <= same_within(dtype) * spread
 
 
 def _wrong_outputs(probes: Sequence[ProbeOutputs]) -> Dict[str, Tuple[str, Pairs]]:
@@ -125,7 +132,8 @@ def _wrong_outputs(probes: Sequence[ProbeOutputs]) -> Dict[str, Tuple[str, Pairs
 def _one(probe: ProbeOutputs, path: str) -> Agreement:
     exact = probe.reference64
     wanted = {path: exact[path]} if exact and path in exact else None
-    return compare({path: probe.reference[path]}, {path: probe.got[path]}, wanted)
+    own, got = {path: probe.reference[path]}, {path: probe.got[path]}
+    return compare(own, got, wanted, scales=probe.scales)
 
 
 def _constant_output(probes: Sequence[ProbeOutputs]) -> Evidence:
@@ -349,7 +357,10 @@ def constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
     grossly wrong there, with nothing baked. Every wrong probe must be grossly wrong; an
     error that grows from probe to probe is one of precision or range.
     """
-    results = {p.probe: compare(p.reference, p.got, p.reference64, limit=p.limit) for p in probes}
+    results = {
+        p.probe: compare(p.reference, p.got, p.reference64, scales=p.scales, limit=p.limit)
+        for p in probes
+    }
     verdicts = {p.probe: band(results[p.probe], p.limit)[0] for p in probes}
     if verdicts.get(example) != "excellent":
         return Evidence()

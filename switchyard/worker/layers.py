@@ -15,12 +15,18 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 import numpy as np
 
 from switchyard.worker.agreement import as_float64, rms
+from switchyard.worker.evidence import SAME as SAME_OUTPUT
 from switchyard.worker.evidence import Evidence, affine_by_channel
 
-#: RMS distance, as a part of the RMS, within which two activations are one: ten times what
-#: a deep honest float32 net was seen to gather. A layer whose input already stands further
-#: off may itself stand GROWTH times as far.
+#: RMS distance, as a part of the RMS, within which two activations are one: ten times what a deep
+#: honest float32 net was seen to gather (16 bits round more: see ``tolerance``). A layer whose
+#: input already stands further off may itself stand GROWTH times as far.
 SAME, GROWTH = 1e-5, 10.0
+
+
+def tolerance(array: np.ndarray) -> float:
+    """``SAME`` for an activation of this array's dtype: in 16 bits that of outputs."""
+    return SAME_OUTPUT.get(array.dtype.name, SAME)
 
 
 @dataclasses.dataclass
@@ -55,6 +61,7 @@ class Index:
 
     def distance(self, wanted: np.ndarray) -> Tuple[float, str]:
         """How far the nearest tensor is, as a part of the RMS, in any order of axes."""
+        far = max(1e-2, tolerance(wanted))
         wanted = as_float64(wanted)
         level, mean = rms(wanted), float(wanted.mean()) if wanted.size else 0.0
         best = (float("inf"), "")
@@ -63,7 +70,7 @@ class Index:
         squeezed = wanted.reshape([n for n in wanted.shape if n != 1] or [1])
         orders = list(itertools.permutations(range(squeezed.ndim))) if squeezed.ndim <= 5 else []
         for name, array, its_mean, its_level in self.of_size(wanted.size):
-            if abs(its_mean - mean) > 1e-2 * level or abs(its_level - level) > 1e-2 * level:
+            if abs(its_mean - mean) > far * level or abs(its_level - level) > far * level:
                 continue
             flat = array.ravel()
             shape = tuple(n for n in array.shape if n != 1)
@@ -86,15 +93,17 @@ def first_difference(records: Sequence[Record], graph: Graph) -> Evidence:
     """
     index = Index(graph)
     gaps = [index.distance(record.output)[0] for record in records]
+    there = [gap <= tolerance(record.output) for gap, record in zip(gaps, records)]
     for place, record in enumerate(records):
-        if gaps[place] <= SAME:
+        if there[place]:
             continue
         # The right input may be there as well, in the tensor before the wrong flatten.
         before, turned = index.distance(record.input)[0], _reordered_input(record, index)
-        if before > SAME and not turned or gaps[place] <= GROWTH * before and not turned:
+        absent = before > tolerance(record.input) or gaps[place] <= GROWTH * before
+        if absent and not turned:
             continue
         chain = _chain(records, place)
-        if any(gaps[link] <= SAME for link in chain):
+        if any(there[link] for link in chain):
             continue
         if turned:
             return Evidence("layout-permuted", turned)
@@ -131,7 +140,7 @@ def _known_fault(chain: Sequence[Record], index: Index) -> Evidence:
                     break
                 output = behind.replay(output)
             gap, name = index.distance(output)
-            if gap <= SAME:
+            if gap <= tolerance(record.output):
                 said = f"{where}: {what}; tensor {name!r} is that to {gap:.1g} of its RMS"
                 return Evidence(kind, said)
     if "BatchNorm" not in record.layer:
@@ -156,13 +165,14 @@ def _reordered_input(record: Record, index: Index) -> str:
     wanted = as_float64(record.input)
     if record.layer != "Linear" or wanted.ndim < 2 or wanted.shape[-1] < 4:
         return ""
-    ordered, level = np.sort(wanted, axis=-1), rms(wanted)
+    ordered, allowed = np.sort(wanted, axis=-1), tolerance(record.input) * rms(wanted)
     for name, array, _, _ in index.of_size(wanted.size):
-        if array.shape != wanted.shape or rms(array - wanted) <= SAME * level:
+        if array.shape != wanted.shape or rms(array - wanted) <= allowed:
             continue
-        if rms(np.sort(array, axis=-1) - ordered) > SAME * level:
+        if rms(np.sort(array, axis=-1) - ordered) > allowed:
             continue
-        if record.replay is not None and index.distance(record.replay(array))[0] > SAME:
+        given = None if record.replay is None else record.replay(array)
+        if given is not None and index.distance(given)[0] > tolerance(record.output):
             continue
         said = f"layer {record.name!r} (Linear): tensor {name!r} holds its input in another order"
         proved = ", and the layer on it gives what the graph goes on with"

@@ -14,6 +14,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from switchyard import wire
+from switchyard.worker.agreement import as_float64, same_places
 from switchyard.worker.drawing import RESIZED, probes_of
 
 #: Runs of a model that is declared stochastic, on each side.
@@ -76,7 +77,8 @@ def _same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> 
     """Equal to the bit, but for NaN payloads and differences at the last places.
 
     A thread pool may sum in another order; a model whose outputs depend on chance differs
-    by far more.
+    by far more. NaN and infinities must stand in the same places, and give no scale to the rest:
+    beside one infinity every difference would be small.
     """
     for path, array in first.items():
         other = second[path]
@@ -89,10 +91,11 @@ def _same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> 
             continue
         wide = np.complex128 if kind == "c" else np.float64
         a, b = array.astype(wide), other.astype(wide)
-        scale = np.sqrt(np.nanmean(np.abs(a) ** 2)) if a.size else 0.0
-        if not np.allclose(
-            a, b, rtol=1e-4, atol=1e-4 * float(np.nan_to_num(scale)), equal_nan=True
-        ):
+        if not same_places(as_float64(a), as_float64(b)):
+            return False
+        a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+        scale = np.sqrt(np.mean(np.abs(a) ** 2)) if a.size else 0.0
+        if not np.allclose(a, b, rtol=1e-4, atol=1e-4 * float(scale)):
             return False
     return True
 
@@ -178,15 +181,10 @@ def _refuse_nan(entry, outputs: Mapping[str, np.ndarray], error=BadReference) ->
 
 
 def task_accuracy(entry, run, batch: int = 64) -> float:
-    """The share of labelled examples that ``run`` gets right, in [0, 1]."""
+    """The share of labelled examples that ``run`` gets right, in [0, 1], as ``batches.accuracy``
+    defines it. Raises what ``run`` raises."""
+    from switchyard.worker.batches import accuracy
+
     inputs, labels = entry.task.examples()
-    labels = np.asarray(labels)
-    right = 0
-    for start in range(0, len(labels), batch):
-        part = {
-            name: np.ascontiguousarray(np.asarray(array)[start : start + batch])
-            for name, array in inputs.items()
-        }
-        scores = next(iter(run(part).values()))
-        right += int((scores.argmax(axis=-1) == labels[start : start + batch]).sum())
-    return right / len(labels)
+    given = {name: np.asarray(array) for name, array in inputs.items()}
+    return accuracy(run, given, np.asarray(labels), batch)

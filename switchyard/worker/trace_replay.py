@@ -8,41 +8,49 @@ from typing import List, Mapping, Sequence
 import numpy as np
 
 from switchyard.worker.agreement import as_float64, rms
-from switchyard.worker.capture import to_numpy, to_tensors
-from switchyard.worker.evidence import GROSS, Evidence, ProbeOutputs
+from switchyard.worker.capture import to_numpy
+from switchyard.worker.evidence import GROSS, Evidence, ProbeOutputs, same_within
 
 
 def replay_trace(
-    module, example_inputs, probe_inputs: Mapping, probes: Sequence[ProbeOutputs]
+    model, example_inputs: Mapping, probe_inputs: Mapping, probes: Sequence[ProbeOutputs]
 ) -> Evidence:
     """Whether the route does on a wrong probe what the example's own path would have done.
 
     torch's tracer keeps the path of the example. Where torch's answer and the trace's differ
     grossly on a probe, and the route gives the trace's, the path was baked: proof of
     ``constant-baked`` without an assumption about the probe. Never raises.
+
+    ``model``: a ``BuiltModel``, whose ``arguments`` knows which input forward takes where.
     """
     try:
         import warnings
 
         import torch
 
-        names = list(example_inputs)
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            arguments = tuple(to_tensors(example_inputs).values())
+            args, kwargs = model.arguments(example_inputs)
             traced = torch.jit.trace(
-                copy.deepcopy(module), arguments, check_trace=False, strict=False
+                _by_place(copy.deepcopy(model.module), len(args), list(kwargs)),
+                (*args, *kwargs.values()),
+                check_trace=False,
+                strict=False,
             )
             for probe in probes:
-                given = to_tensors(probe_inputs[probe.probe])
-                replayed = _flat(traced(*(given[name] for name in names)))
-                triples = list(zip(replayed, probe.reference.values(), probe.got.values()))
-                if len(replayed) != len(probe.reference) or not triples:
+                args, kwargs = model.arguments(probe_inputs[probe.probe])
+                replayed = _flat(traced(*args, *kwargs.values()))
+                if len(replayed) != len(probe.reference) or not replayed:
                     continue
+                triples = [
+                    (answer, wanted, probe.got[path])
+                    for answer, (path, wanted) in zip(replayed, probe.reference.items())
+                ]
+                within = [same_within(np.asarray(wanted).dtype.name) for _, wanted, _ in triples]
                 baked = [[as_float64(x) for x in triple] for triple in triples]
                 if any(len({x.shape for x in triple}) != 1 for triple in baked):
                     continue
-                floor = [1e-4 * max(rms(r), rms(w)) for r, w, _ in baked]
+                floor = [part * max(rms(r), rms(w)) for part, (r, w, _) in zip(within, baked)]
                 alike = all(rms(r - g) <= f for (r, _, g), f in zip(baked, floor))
                 apart = max(rms(r - w) / max(rms(w), rms(r), 1e-300) for r, w, _ in baked)
                 if alike and apart**2 > GROSS:
@@ -54,6 +62,26 @@ def replay_trace(
         return Evidence("", "the example's path, replayed, does not give the route's answers")
     except Exception as error:
         return Evidence("", f"replaying the example's path: {type(error).__name__}")
+
+
+def _by_place(module, places: int, names: Sequence[str]):
+    """``module`` for the tracer, which gives every argument by its place: those called ``names``
+    come behind the ``places`` that forward itself takes so. It is as it was where none has to be
+    given by name."""
+    import torch
+
+    if not names:
+        return module
+
+    class ByPlace(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *given):
+            return self.inner(*given[:places], **dict(zip(names, given[places:])))
+
+    return ByPlace()
 
 
 def _flat(outputs) -> List[np.ndarray]:

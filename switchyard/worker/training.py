@@ -7,6 +7,7 @@ train mode, and their running means and variances are compared after the 1st and
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 import numpy as np
@@ -21,6 +22,14 @@ BATCH = 16
 STEPS = (1, 100)
 
 Arrays = Mapping[str, np.ndarray]
+
+
+class NotFinite(Exception):
+    """A running statistic has no finite error: training ended in NaN or in infinities. A column
+    cannot say so, since an empty one is one that was not measured."""
+
+    kind = "non-finite"
+    stage = "measure"
 
 
 @dataclasses.dataclass
@@ -46,7 +55,7 @@ def moved(start: np.ndarray, given: List[np.ndarray], share: float) -> np.ndarra
 def train(job: Mapping[str, Any]) -> Dict[str, Any]:
     """``fields``: the columns; ``figures``: the same by step, and absolute.
 
-    Raises what building either side raises.
+    Raises what building either side raises, and NotFinite.
     """
     import keras
     import tensorflow as tf
@@ -97,7 +106,7 @@ def train(job: Mapping[str, Any]) -> Dict[str, Any]:
             turned.append(tf.constant(inputs[name].transpose(order or range(inputs[name].ndim))))
         forward(turned[0] if len(turned) == 1 else turned)
         if step in STEPS:
-            for metric, value in errors(norms).items():
+            for metric, value in finite_errors(norms, step).items():
                 figures.append({"condition": f"step-{step}", "metric": metric, "value": value})
                 if not metric.endswith("_absolute"):
                     fields[f"{metric}_{step}"] = value
@@ -106,15 +115,29 @@ def train(job: Mapping[str, Any]) -> Dict[str, Any]:
     return {"fields": fields, "figures": figures}
 
 
+def finite_errors(norms: List[Norm], step: int) -> Dict[str, float]:
+    """``errors`` after so many steps. Raises NotFinite where one of them is NaN or infinite."""
+    found = errors(norms)
+    lost = [metric for metric, value in found.items() if not math.isfinite(value)]
+    if lost:
+        raise NotFinite(f"no finite error after {step} steps: {', '.join(lost)}")
+    return found
+
+
 def errors(norms: List[Norm]) -> Dict[str, float]:
     """How far Keras's running statistics stand from torch's, at the worst channel of the worst
     layer. A mean's error is in torch's running standard deviations, a variance's a part of
     torch's running variance. ``biased``: from what torch's would be without its factor n/(n-1).
-    ``unexplained``: from what Keras's own momentum and the biased variance of the batches give."""
+    ``unexplained``: from what Keras's own momentum and the biased variance of the batches give.
+    NaN where any statistic that it is of is NaN."""
     found: Dict[str, float] = {}
 
-    def worst(metric: str, gap: np.ndarray) -> None:
-        found[metric] = max(found.get(metric, 0.0), float(np.abs(gap).max()))
+    def worst(metric: str, gap: np.ndarray, unit: Any = 1.0) -> None:
+        # No gap is none in any unit, that of a channel which never varies (0) among them.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            parts = np.abs(np.where(gap == 0, 0.0, gap / unit))
+        # numpy's maxima are NaN where either is, Python's are not.
+        found[metric] = float(np.maximum(found.get(metric, 0.0), parts.max()))
 
     for norm in norms:
         mean, variance = _arrays(norm.torch.running_mean, norm.torch.running_var)
@@ -123,12 +146,12 @@ def errors(norms: List[Norm]) -> Dict[str, float]:
         means, variances = ([one[place] for one in norm.batches] for place in (1, 2))
         biased = moved(norm.variance, variances, norm.torch.momentum)
         share = 1 - norm.keras.momentum
-        worst("running_mean_error", (other_mean - mean) / spread)
-        worst("running_var_error", (other_variance - variance) / variance)
-        worst("running_var_biased_error", (other_variance - biased) / biased)
-        worst("running_unexplained", (other_mean - moved(norm.mean, means, share)) / spread)
+        worst("running_mean_error", other_mean - mean, spread)
+        worst("running_var_error", other_variance - variance, variance)
+        worst("running_var_biased_error", other_variance - biased, biased)
+        worst("running_unexplained", other_mean - moved(norm.mean, means, share), spread)
         expected = moved(norm.variance, variances, share)
-        worst("running_unexplained", (other_variance - expected) / variance)
+        worst("running_unexplained", other_variance - expected, variance)
         worst("running_mean_absolute", other_mean - mean)
         worst("running_var_absolute", other_variance - variance)
     return found
