@@ -101,7 +101,7 @@ KINDS_BY_FAMILY = {
 KINDS = {kind: family for family, kinds in KINDS_BY_FAMILY.items() for kind in kinds}
 
 #: Kinds that may never become an expectation: the next run may end otherwise.
-UNACCEPTABLE_KINDS = frozenset({"timeout", "host-oom", "device-oom", "no-result"})
+UNACCEPTABLE_KINDS = frozenset({"timeout", "host-oom", "device-oom", "device-lost", "no-result"})
 
 #: Whether another batch size, length or image size works, where a model declares it.
 DYNAMIC = ("ok", "specialised", "failed", "wrong", "not-declared")

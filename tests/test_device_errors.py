@@ -62,13 +62,16 @@ TOO_OLD = (
      "device-oom"),
     (RuntimeError("CUDA error: CUSPARSE_STATUS_ALLOC_FAILED when calling `cusparseCreate(h)`"),
      "device-oom"),
-    (RuntimeError(f"CUDA error: device-side assert triggered{TRAILER}"), "device-lost"),
-    (RuntimeError(f"CUDA error: unspecified launch failure{TRAILER}"), "device-lost"),
-    (RuntimeError(f"CUDA error: an illegal memory access was encountered{TRAILER}"), "device-lost"),
+    (RuntimeError(f"CUDA error: device-side assert triggered{TRAILER}"), "crash"),
+    (RuntimeError(f"CUDA error: unspecified launch failure{TRAILER}"), "crash"),
+    (RuntimeError(f"CUDA error: an illegal memory access was encountered{TRAILER}"), "crash"),
     (RuntimeError(f"CUDA error: uncorrectable ECC error encountered{TRAILER}"), "device-lost"),
     (RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; "
                   "hostname=x ; file=a.cc ; line=1 ; expr=cudaStreamSynchronize(stream);"),
-     "device-lost"),
+     "crash"),
+    (RuntimeError("Could not synchronize CUDA stream: CUDA_ERROR_ILLEGAL_ADDRESS: an illegal "
+                  "memory access was encountered"), "crash"),
+    (RuntimeError("failed to synchronize: CUDA_ERROR_ECC_UNCORRECTABLE"), "device-lost"),
     (RuntimeError("CUDA error: the launch timed out and was terminated"), "timeout"),
     (RuntimeError(TOO_OLD), "driver-too-old"),
     (RuntimeError("CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version "
@@ -89,11 +92,26 @@ TOO_OLD = (
     (RuntimeError("No algorithm worked!  Error messages:\n  Profiling failure on CUDNN engine "
                   "eng0: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."),
      "device-oom"),
-    (RuntimeError("Expected all tensors to be on the same device, but found at least two devices, "
-                  "cuda:0 and cpu!"), "bad-fixture"),
 ])  # fmt: skip
 def test_a_devices_words_have_their_kind_at_every_stage(error, kind, stage):
     assert kind in KINDS and kind_of(error, stage) == kind
+
+
+@pytest.mark.parametrize("stage", ["load", "run", "measure"])
+def test_tensors_that_a_model_makes_elsewhere_are_the_zoos_fault_on_a_device_alone(stage):
+    error = RuntimeError("Expected all tensors to be on the same device, but found at least two "
+                         "devices, cuda:0 and cpu!")  # fmt: skip
+    assert outcome_of(error, stage, ON_DEVICE_RULES).verdict == "void"
+    assert kind_of(error, stage, ON_DEVICE_RULES) == "bad-fixture"
+    assert kind_of(error, stage) == ("load-rejected" if stage == "load" else "unexplained")
+
+
+@pytest.mark.parametrize("rules", [(), ON_DEVICE_RULES], ids=["cpu", "device"])
+def test_a_converter_that_mixes_devices_is_not_excused(rules):
+    error = RuntimeError("Expected all tensors to be on the same device, but found at least two "
+                         "devices, cpu and meta!")  # fmt: skip
+    found = outcome_of(error, "convert:dynamo", rules)
+    assert (found.verdict, found.kind) == ("failed", "unexplained")
 
 
 @pytest.mark.parametrize("words", [

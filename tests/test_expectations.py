@@ -113,7 +113,7 @@ def test_what_may_end_otherwise_next_time_cannot_be_accepted(tmp_path, kind):
 
 
 def test_timeout_oom_and_silent_exit_are_among_them():
-    assert {"timeout", "host-oom", "no-result"} <= UNACCEPTABLE_KINDS
+    assert {"timeout", "host-oom", "device-lost", "no-result"} <= UNACCEPTABLE_KINDS
 
 
 @pytest.mark.parametrize("other", [

@@ -174,15 +174,15 @@ def test_what_takes_a_session_of_its_own_comes_when_all_memory_was_read():
 
 
 def test_a_series_of_the_session_that_failed_is_not_asked_of_another():
-    lost = {"ok": False, "outcome": {"kind": "device-lost", "message": "an illegal address"}}
+    lost = {"ok": False, "outcome": {"kind": "device-lost", "message": "an ECC error"}}
     process = Process(burst=lost)
     watch = Watch(Card(QUIET), process)
     watch.others(5, ["resident", "device"])
     assert [job["series"] for do, job in process.asked if do == "aside"] == ["graph"]
-    assert watch.found.messages == ["series device: device-lost: an illegal address"]
+    assert watch.found.messages == ["series device: device-lost: an ECC error"]
     columns = device_columns([Launch([0.002], device=watch.found)])
     assert columns["measure_kind"] == "device-lost"
-    assert columns["measure_message"] == "series device: an illegal address"
+    assert columns["measure_message"] == "series device: an ECC error"
 
 
 def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():

@@ -20,13 +20,15 @@ def asked(tmp_path, monkeypatch):
     """Convert with a fake onnx2tf whose calls write these SavedModels, one each; the options of
     the calls, and what the hop made of them."""
 
-    def ask(*saved):
+    def ask(*saved, lite=True, says=""):
         calls = []
 
         def convert(output_folder_path, output_signaturedefs=False, **_):
             folder = pathlib.Path(output_folder_path)
             folder.mkdir(parents=True)
-            (folder / "model_float32.tflite").write_text(f"of call {len(calls)}")
+            if lite:
+                (folder / "model_float32.tflite").write_text(f"of call {len(calls)}")
+            print(says)
             written = saved[len(calls)]
             if written is not None:
                 (folder / "saved_model.pb").write_text(written)
@@ -64,3 +66,14 @@ def test_what_was_written_the_second_time_is_kept_without_a_saved_model(asked):
     assert calls == [False, True]
     assert written.reasons == {"saved_model": "onnx2tf wrote no SavedModel and said nothing"}
     assert (out / "model.tflite").exists()
+
+
+@pytest.mark.parametrize("says, reason", [
+    ("ERROR: a size that TFLite cannot hold\nERROR: Read this and deal with it.",
+     "a size that TFLite cannot hold"),
+    ("", "onnx2tf wrote no TFLite file and said nothing"),
+])  # fmt: skip
+def test_a_tflite_file_that_is_missing_without_an_error_has_a_reason(asked, says, reason):
+    _, written, out = asked(SIGNED, lite=False, says=says)
+    assert written.reasons == {"tflite": reason}
+    assert not (out / "model.tflite").exists()

@@ -217,6 +217,35 @@ def test_a_twin_is_built_in_the_dtype_and_what_it_lacks_is_refused():
         raise Refusal("ambiguous-mapping", "two fit float16")
 
 
+def of_a_layer(words):
+    """As Keras raises again what a layer raised."""
+    return ValueError(
+        f"Exception encountered when calling Dense.call().\n\n\x1b[1m{words}\x1b[0m\n\nArguments "
+        "received by Dense.call():\n  • inputs=<KerasTensor shape=(None, 6), dtype=float16>"
+    )
+
+
+@pytest.mark.parametrize("words", [
+    "expected axis -1 of the input to have value 6",
+    "sent on behalf of a layer of bfloat16",
+])  # fmt: skip
+def test_an_error_is_not_the_dtypes_for_what_else_stands_beside_it(words):
+    with pytest.raises(ValueError, match="when calling"), in_dtype(KerasConfig(), "float16"):
+        raise of_a_layer(words)
+
+
+@pytest.mark.parametrize("dtype, words", [
+    ("float16", "half is not in the list of allowed values"),
+    ("float16", "no kernel for float16"),
+    ("bfloat16", "Could not find device for node Qr[T=DT_BFLOAT16]"),
+    ("float64", "Unsupported dtype: double"),
+])  # fmt: skip
+def test_an_error_that_names_the_dtype_itself_is_the_dtypes(dtype, words):
+    with pytest.raises(Refusal) as raised, in_dtype(KerasConfig(), dtype):
+        raise of_a_layer(words)
+    assert raised.value.kind == "unsupported-dtype"
+
+
 def test_a_model_counts_once_where_it_was_cast():
     def row(model, precision, verdict="investigate"):
         return {"version_set": "s", "device": "cpu", "model": model, "precision": precision,

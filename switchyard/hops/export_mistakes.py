@@ -12,6 +12,7 @@ from typing import Any, Dict, Mapping
 
 from switchyard.hops import Conversion, Refusal
 from switchyard.hops.torch_onnx import Dynamo, TorchScript, exporter_takes
+from switchyard.hops.torch_program import argument_order
 from switchyard.manifest import Manifest
 
 
@@ -76,8 +77,13 @@ class TracedInTrain(TorchScriptMistake):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             traced = torch.jit.trace(job.model.module, args)
-        model = dataclasses.replace(job.model, module=traced)
-        return super().convert(dataclasses.replace(job, model=model))
+        # A trace names none of its arguments: they stand in the order of the module's.
+        order = argument_order(job.model.module.forward, list(job.example))
+        declared = job.model.entry.inputs
+        entry = dataclasses.replace(job.model.entry, inputs={n: declared[n] for n in order})
+        model = dataclasses.replace(job.model, module=traced, entry=entry)
+        example = {name: job.example[name] for name in order}
+        return super().convert(dataclasses.replace(job, model=model, example=example))
 
 
 HOPS = (

@@ -10,6 +10,7 @@ and what they then hold counts as a source of every model.
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
@@ -119,12 +120,21 @@ def require_defaults(config: Any) -> None:
             )
 
 
-#: How Keras and TensorFlow call a dtype in what they raise.
+#: How Keras and TensorFlow call a dtype in what they raise, each a word of its own.
 _SAID = {
-    "float16": ("float16", "half", "DT_HALF"),
-    "bfloat16": ("bfloat16",),
-    "float64": ("float64", "double", "DT_DOUBLE"),
+    "float16": re.compile(r"\b(?:float16|half|DT_HALF)\b"),
+    "bfloat16": re.compile(r"\b(?:bfloat16|DT_BFLOAT16)\b"),
+    "float64": re.compile(r"\b(?:float64|double|DT_DOUBLE)\b"),
 }
+
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def speaks_of(error: Exception, dtype: str) -> bool:
+    """Whether an error names the dtype. Keras adds to what a layer raises, which it colours, the
+    arguments that the layer was called with: there it is named whatever is wrong."""
+    said, _, _ = _COLOURS.sub("", str(error)).partition("Arguments received by")
+    return _SAID[dtype].search(said) is not None
 
 
 @contextlib.contextmanager
@@ -146,8 +156,7 @@ def in_dtype(config: Any, dtype: str) -> Iterator[None]:
         raise
     except Exception as error:
         kind = getattr(error, "kind", "")
-        named = not kind and any(word in str(error) for word in _SAID[dtype])
-        if named or kind == "dtype":
+        if kind == "dtype" or (not kind and speaks_of(error, dtype)):
             raise Refusal("unsupported-dtype", f"the twin in {dtype}: {error}") from error
         raise
     finally:

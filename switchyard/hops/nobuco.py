@@ -20,7 +20,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
-from switchyard.hops.torch_onnx import _by_name
+from switchyard.hops.torch_program import by_name
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes.tensorflow_saved_model import read_signature
 
@@ -57,7 +57,7 @@ class Nobuco(Hop):
         outputs = job.model.run(job.example)
         args, kwargs = job.model.arguments(job.example)
         # Before nobuco traces: it leaves every forward wrapped, and then none has its names.
-        tensors = _by_name(job, args, kwargs)
+        tensors = by_name(job, args, kwargs)
         import nobuco  # only now: see switchyard.worker.nobuco_ground
 
         dynamic = any(isinstance(dim, str) for dims in job.dims.values() for dim in dims)

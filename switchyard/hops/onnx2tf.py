@@ -56,6 +56,9 @@ from switchyard.hops.onnx_io import (
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes import litert, tensorflow_saved_model
 
+#: Of a format that was written with an open batch and cannot be run so.
+FIXED_AT_MOST = "works only with a fixed batch, if at all"
+
 
 class Onnx2Tf(Hop):
     """The batch stays dynamic where that works, for each format on its own; other dynamic
@@ -67,7 +70,6 @@ class Onnx2Tf(Hop):
     targets = ("saved_model", "tflite")
     tier = "full"
     after = ("dynamo", "torchscript17")
-    built_on = ("switchyard.hops.onnx2tf_call",)
     environment = "onnx2tf"
     requires = ("onnx2tf",)
     preloads = ("keras", "rich.progress")
@@ -127,7 +129,9 @@ class Onnx2Tf(Hop):
                 except onnx2tf_call.ConversionFailed as failure:
                     if attempt is attempts[-1] and not made:
                         raise
-                    reasons.setdefault("tflite", str(failure))
+                    for format in FILES:
+                        if format not in made:
+                            reasons[format] = _both(reasons.get(format, ""), str(failure))
                     continue
                 called = _shapes_when_called(written.model, declares, feeds)
                 reasons.update(written.reasons)
@@ -137,7 +141,7 @@ class Onnx2Tf(Hop):
                     if format in made or not path.exists():
                         continue
                     if attempt is not attempts[-1] and (called is None or _needs_flex(path)):
-                        reasons[format] = "works only with a fixed batch, if at all"
+                        reasons[format] = FIXED_AT_MOST
                         continue
                     shutil.move(str(path), str(job.target / name))
                     read = READERS[format](job.target / name)
@@ -156,6 +160,13 @@ class Onnx2Tf(Hop):
             {**shared["facts"], **({"not_written": missing} if missing else {})},
             {format: own for format, own in made.items() if own is not shared},
         )
+
+
+def _both(before: str, failure: str) -> str:
+    """Why a format is missing where an attempt failed as a whole; ``before``: why it was before."""
+    if not before or before == FIXED_AT_MOST:
+        return failure
+    return f"{before}; with a fixed batch: {failure}"
 
 
 def _renamed(source: Manifest, names: Mapping[str, str]) -> Manifest:

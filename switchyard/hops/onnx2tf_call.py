@@ -85,7 +85,8 @@ def call(folder: pathlib.Path) -> Written:
     if not there:
         reasons["saved_model"] = _reason(said) or "onnx2tf wrote no SavedModel and said nothing"
     if not lite_there:
-        reasons["tflite"] = f"{type(failure).__name__}: {failure}"
+        said_so = f"{type(failure).__name__}: {failure}" if failure is not None else _reason(said)
+        reasons["tflite"] = said_so or "onnx2tf wrote no TFLite file and said nothing"
     simplified = "failed" if "Failed to optimize the onnx file" in said else "ok"
     return Written(model, simplified, reasons)
 

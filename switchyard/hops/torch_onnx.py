@@ -6,6 +6,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.hops.onnx_io import read_back
+from switchyard.hops.torch_program import argument_order, by_name
 from switchyard.manifest import Manifest, TensorNote
 
 FILE = "model.onnx"
@@ -120,16 +121,17 @@ class Dynamo(Hop):
 
     def _export(self, job: Conversion, outputs, torch, named: Optional[dict]) -> None:
         args, kwargs = job.model.arguments(job.example)
+        inputs = argument_order(job.model.module.forward, list(job.example))
         shapes = None
         if named is not None:
-            # torch.export takes one entry an argument, under forward's own names. Dim.AUTO, all
-            # that there was before Dim.DYNAMIC, fixes a size without a word; a named one does not.
+            # torch.export takes one entry an argument, under forward's own names, and the exporter
+            # renames the dimensions of its inputs by the place of their entries. Dim.AUTO, all that
+            # there was before Dim.DYNAMIC, fixes a size without a word; a named one does not.
             automatic = getattr(torch.export.Dim, "DYNAMIC", None)
             kinds = {dim: automatic or torch.export.Dim(dim)
                      for axes in named.values() for dim in axes.values()}  # fmt: skip
             shapes = {
-                name: {axis: kinds[dim] for axis, dim in axes.items()}
-                for name, axes in named.items()
+                name: {axis: kinds[dim] for axis, dim in named[name].items()} for name in inputs
             }
         program = torch.onnx.export(
             job.model.module,
@@ -137,22 +139,11 @@ class Dynamo(Hop):
             kwargs=kwargs,
             dynamo=True,
             dynamic_shapes=shapes,
-            input_names=list(job.example),
+            input_names=inputs,
             output_names=list(outputs),
             verbose=False,
         )
         program.save(str(job.target / FILE))
-
-
-def _by_name(job: Conversion, args: tuple, kwargs: Dict[str, Any]) -> Dict[str, Any]:
-    """The example's tensors by the names of forward's arguments."""
-    import inspect
-
-    try:
-        bound = inspect.signature(job.model.module.forward).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # a scripted forward has no signature to bind
-        return dict(zip(job.example, args))
-    return dict(bound.arguments)
 
 
 def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
@@ -180,7 +171,7 @@ def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
     path = job.target / FILE
     program.save(str(path))
     found = read_back(path)
-    given = _by_name(job, args, kwargs)
+    given = by_name(job, args, kwargs)
     fed = program.adapt_torch_inputs_to_onnx(*args, **kwargs)
     inputs = tuple(
         TensorNote(path=name, name=declared, dtype=str(job.example[name].dtype))
@@ -255,6 +246,7 @@ class TorchScript(Hop):
 
         outputs = _output_paths(job)
         args, kwargs = job.model.arguments(job.example)
+        inputs = argument_order(job.model.module.forward, list(job.example))
         axes = {name: dims for name, dims in _named_dims(job.dims).items() if dims}
         with warnings.catch_warnings():
             # Tracing warns at every constant it bakes; the probes say which ones matter.
@@ -271,7 +263,7 @@ class TorchScript(Hop):
                 str(job.target / FILE),
                 **options,
                 opset_version=self.opset,
-                input_names=list(job.example),
+                input_names=inputs,
                 output_names=list(outputs),
                 dynamic_axes=axes or None,
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from switchyard.hops import Conversion
 from switchyard.hops.onnx_io import Declared, width_change
 from switchyard.manifest import TensorNote
 
@@ -49,12 +50,21 @@ def dynamic_or_fixed(
 
 
 def argument_order(forward: Any, paths: Sequence[str]) -> List[str]:
-    """The inputs in the order in which ``torch.export`` flattens them: forward's parameters'."""
+    """The inputs in the order in which exporters flatten them, whatever the order of ``paths``:
+    forward's positional arguments, then those it takes by keyword, as ``BuiltModel.arguments``
+    gives them; the order of ``paths`` where forward does not name them."""
     try:
-        order = list(inspect.signature(forward).bind(**dict.fromkeys(paths)).arguments)
+        bound = inspect.signature(forward).bind(**{path: path for path in paths})
     except (TypeError, ValueError):  # a scripted forward has no signature to bind
         return list(paths)
-    return order if set(order) == set(paths) else list(paths)
+    return [*bound.args, *bound.kwargs.values()]
+
+
+def by_name(job: Conversion, args: tuple, kwargs: Mapping[str, Any]) -> Dict[str, Any]:
+    """path -> the tensor of the example that ``args`` and ``kwargs``, as
+    ``BuiltModel.arguments`` gives them, have of it."""
+    order = argument_order(job.model.module.forward, list(job.example))
+    return dict(zip(order, (*args, *kwargs.values())))
 
 
 def notes(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import subprocess
 import traceback
-from typing import Iterable, Iterator, Sequence, Tuple
+from typing import Iterable, Iterator, Sequence, Tuple, Union
 
 from switchyard.vocabulary import (
     KINDS,
@@ -19,8 +19,8 @@ from switchyard.vocabulary import (
     verdict_of_failure,
 )
 
-#: (exception type name or "", text in its message, kind)
-Rule = Tuple[str, str, str]
+#: (exception type name or "", text in its message or a pattern that is found there, kind)
+Rule = Tuple[str, Union[str, "re.Pattern[str]"], str]
 
 IMPORT_RULES: Sequence[Rule] = (
     ("ModuleNotFoundError", "", "missing-dependency"),
@@ -28,9 +28,19 @@ IMPORT_RULES: Sequence[Rule] = (
     ("", "GLIBC", "abi-mismatch"),
     ("", "compiled using NumPy 1.x", "abi-mismatch"),
     ("", "numpy.dtype size changed", "abi-mismatch"),
-    ("", "does not exist", "abi-mismatch"),
+    # Of NumPy 2, by what was compiled for NumPy 1.
+    ("", "_ARRAY_API not found", "abi-mismatch"),
+    # As torch says of what was built for another torch: operator torchvision::nms does not exist.
+    ("", re.compile(r"\boperator [\w.]+::[\w.]+ does not exist"), "abi-mismatch"),
+    # protobuf, of code that was generated for another one; the first is 3.20's and 4's.
+    ("TypeError", re.compile(r"Descriptors cannot (?:not )?be created directly"), "abi-mismatch"),
+    ("VersionError", "Protobuf Gencode/Runtime", "abi-mismatch"),
+    ("", "cannot open shared object file", "missing-dependency"),
     ("", "cannot import name", "removed-api"),
-    ("AttributeError", "has no attribute", "removed-api"),
+    # Of a package or of torch.ops, and not of an object: that may be a slip in the file that is
+    # imported. Nor of a "partially initialized module", which is imported in a circle.
+    ("AttributeError", re.compile(r"^module '?[\w.]+'? has no attribute"), "removed-api"),
+    ("AttributeError", re.compile(r"^'_OpNamespace' '\w+' object has no"), "removed-api"),
     ("ImportError", "", "missing-dependency"),
 )
 
@@ -105,18 +115,23 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "RESOURCE_EXHAUSTED: Out of memory", "device-oom"),
     ("", "Status: out of memory", "device-oom"),
     ("", "by allocator GPU_", "device-oom"),
-    ("", "device-side assert triggered", "device-lost"),
-    ("", "unspecified launch failure", "device-lost"),
-    ("", "an illegal memory access was encountered", "device-lost"),
-    ("", "an illegal instruction was encountered", "device-lost"),
-    ("", "misaligned address", "device-lost"),
+    # A kernel's own fault: its process can do no more on the card, and the card is well.
+    ("", "device-side assert triggered", "crash"),
+    ("", "unspecified launch failure", "crash"),
+    ("", "an illegal memory access was encountered", "crash"),
+    ("", "an illegal instruction was encountered", "crash"),
+    ("", "misaligned address", "crash"),
+    ("", "hardware stack error", "crash"),
+    ("", "invalid program counter", "crash"),
+    ("", "CUDA_ERROR_ASSERT", "crash"),
+    ("", "CUDA_ERROR_ILLEGAL_ADDRESS", "crash"),
+    ("", "CUDA_ERROR_ILLEGAL_INSTRUCTION", "crash"),
+    ("", "CUDA_ERROR_MISALIGNED_ADDRESS", "crash"),
+    ("", "CUDA_ERROR_LAUNCH_FAILED", "crash"),
     ("", "uncorrectable ECC error", "device-lost"),
-    ("", "CUDA_ERROR_ILLEGAL_ADDRESS", "device-lost"),
-    ("", "CUDA_ERROR_LAUNCH_FAILED", "device-lost"),
-    ("", "device(s) is/are busy or unavailable", "device-lost"),
     ("", "uncorrectable NVLink error", "device-lost"),
-    ("", "hardware stack error", "device-lost"),
-    ("", "invalid program counter", "device-lost"),
+    ("", "CUDA_ERROR_ECC_UNCORRECTABLE", "device-lost"),
+    ("", "device(s) is/are busy or unavailable", "device-lost"),
     ("", "the launch timed out and was terminated", "timeout"),
     ("", "The NVIDIA driver on your system is too old", "driver-too-old"),
     ("", "CUDA driver version is insufficient", "driver-too-old"),
@@ -130,9 +145,11 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "Unrecognized CachingAllocator option", "missing-dependency"),
     ("", "Found no NVIDIA driver on your system", "provider-fallback"),
     ("", "No CUDA GPUs are available", "provider-fallback"),
-    # A model that makes tensors of its own on the CPU: the zoo's fault, and no route's.
-    ("", "Expected all tensors to be on the same device", "bad-fixture"),
 )
+
+#: Of a job on a device: a model that makes tensors of its own on the CPU, which is the zoo's fault
+#: and no route's. A conversion has no such excuse: its converter may itself have made the others.
+TENSORS_ELSEWHERE: Rule = ("", "Expected all tensors to be on the same device", "bad-fixture")
 
 #: Of a job on a device only: an arena's words are the same wherever its memory lies; and where CUDA
 #: does not start, it is behind the loss of a card, since it had started when the run began.
@@ -148,6 +165,7 @@ ON_DEVICE_RULES: Sequence[Rule] = (
     ("", "Failed to allocate memory for requested buffer", "device-oom"),
     ("", "Dst tensor is not initialized", "device-oom"),
     ("", "Failed to allocate scratch buffer for device", "device-oom"),
+    TENSORS_ELSEWHERE,
 )
 
 #: Of a job whose memory on the device was limited on purpose: what torch and TensorFlow say where
@@ -191,8 +209,8 @@ RULES = {
     "run": RUN_RULES,
 }
 
-#: What to say where no rule matched.
-FALLBACK = {"import": "missing-dependency", "build": "bad-fixture", "reference": "bad-reference"}
+#: What to say where no rule matched and it is not ``unexplained``.
+FALLBACK = {"build": "bad-fixture", "reference": "bad-reference"}
 
 _OPERATORS = (
     re.compile(r"OpOverload\(op='([\w.:]+)'"),
@@ -221,17 +239,24 @@ def chain(error: BaseException) -> Iterator[BaseException]:
 def _matches(error: BaseException, rule: Rule) -> bool:
     type_name, text, _ = rule
     names = {cls.__name__ for cls in type(error).__mro__}
-    return (not type_name or type_name in names) and (not text or text in str(error))
+    if type_name and type_name not in names:
+        return False
+    if isinstance(text, re.Pattern):
+        return text.search(str(error)) is not None
+    return text in str(error)
 
 
 def kind_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> str:
     """The kind of the first rule that any exception of the chain matches."""
-    table = [*rules, *DEVICE_RULES, *RULES.get(stage_base(stage), ())]
+    base = stage_base(stage)
+    table = [*rules, *DEVICE_RULES, *RULES.get(base, ())]
     links = list(chain(error))
     for rule in table:
+        if base == "convert" and rule is TENSORS_ELSEWHERE:
+            continue
         if any(_matches(link, rule) for link in links):
             return rule[2]
-    return FALLBACK.get(stage_base(stage), "unexplained")
+    return FALLBACK.get(base, "unexplained")
 
 
 def operator_of(text: str) -> str:

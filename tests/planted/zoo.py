@@ -79,6 +79,11 @@ def mlp_of(dtype):
     return nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4)).to(dtype)
 
 
+class Masked(nn.Module):
+    def forward(self, x, mask):
+        return 2 * x - mask
+
+
 @model(image=IMAGE)
 def conv_bn():
     return ConvBn()
@@ -92,6 +97,12 @@ def flattened():
 @model(x=Tensor("batch", 6))
 def two_outputs():
     return TwoOutputs()
+
+
+# Not in the order of forward's arguments, and of one shape, so that only values tell them apart.
+@model(mask=Tensor("batch", 8), x=Tensor("batch", 8), tags=("mode",))
+def masked():
+    return Masked()
 
 
 @model(x=Tensor("batch", 6), probes={"other_branch": {"x": Tensor("batch", 6, range=(4, 6))}})
