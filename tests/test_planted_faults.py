@@ -41,6 +41,8 @@ HONEST += ["branch-scripted-ort", "loop-scripted-ort", "conv_bn-dynamo-ort", "ml
 
 #: Of a model whose entry lists its inputs in another order than ``forward`` does.
 REORDERED = ["masked-torchscript-ort", "masked-dynamo-ort", "masked-traced_in_train-ort"]
+#: And of one whose ``forward`` takes an input by its name alone.
+REORDERED += ["masked_by_name-dynamo-ort", "masked_by_name-traced_in_train-ort"]
 
 #: An artefact that is no ONNX file.
 UNSIGNED = "mlp-unsigned-tf"

@@ -256,7 +256,10 @@ def test_an_environment_that_nobody_speaks_of_is_said_too():
         environments.provision(set_, "elsewhere")
 
 
-def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(tmp_path):
+def test_a_model_that_cannot_be_built_in_the_side_environment_is_unavailable(
+    tmp_path, monkeypatch
+):
+    monkeypatch.delenv("TMPDIR", raising=False)
     """The core could: this environment lacks what the model needs, which is not the hop's."""
     (tmp_path / "reference.json").write_text(json.dumps({"outputs": [], "probes": []}))
     zoo = tmp_path / "needy.py"

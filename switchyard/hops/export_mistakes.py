@@ -73,10 +73,13 @@ class TracedInTrain(TorchScriptMistake):
 
         import torch
 
-        args, _ = job.model.arguments(job.example)
+        from switchyard.worker.building import by_place
+
+        args, kwargs = job.model.arguments(job.example)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            traced = torch.jit.trace(job.model.module, args)
+            module = by_place(job.model.module, len(args), list(kwargs))
+            traced = torch.jit.trace(module, (*args, *kwargs.values()))
         # A trace names none of its arguments: they stand in the order of the module's.
         order = argument_order(job.model.module.forward, list(job.example))
         declared = job.model.entry.inputs

@@ -148,7 +148,10 @@ def better_in_turn(before: Found, after: Found, results: str | Path) -> Path | N
     tiers = [str((one.about() or {}).get("tier") or "") for one in (before, after)]
     if tiers[0] != tiers[1]:
         return None
-    return whole_runs.newest_in_turn(results, (before.only_set, after.only_set), tiers[0])
+    devices = [_devices(one.about() or {}) for one in (before, after)]
+    both = [device for device in devices[0] if device in devices[1]]
+    names = (before.only_set, after.only_set)
+    return whole_runs.newest_in_turn(results, names, tiers[0], both)
 
 
 def _devices(about: dict[str, Any]) -> list[str]:

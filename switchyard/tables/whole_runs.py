@@ -54,15 +54,18 @@ def sets_with_whole_runs(results: str | Path) -> list[str]:
     return sorted(found, key=by_version)
 
 
-def newest_in_turn(results: str | Path, names: Collection[str], tier: str) -> Path | None:
-    """The folder of the newest whole run of that tier in which the launches of all ``names``
-    took turns; None where there is none."""
+def newest_in_turn(
+    results: str | Path, names: Collection[str], tier: str, devices: Collection[str]
+) -> Path | None:
+    """The folder of the newest whole run of that tier, and of all ``devices``, in which the
+    launches of all ``names`` took turns; None where there is none."""
     found = [
         (str(about.get("started", "")), folder)
         for about, folder in _whole(results)
         if set(names) <= set(about.get("version_sets", ()))
         and about.get("sets_in_turn") is True
         and about.get("tier") == tier
+        and set(devices) <= set(about.get("devices", ()))
     ]
     return max(found)[-1] if found else None
 

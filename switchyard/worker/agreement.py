@@ -13,6 +13,8 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from switchyard.worker.elements import as_float64, same_places
+
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
 
 #: An element matches within ATOL + RTOL * |reference|.
@@ -100,14 +102,6 @@ class Judgement:
     message: str
     worst_probe: str
     agreement: Agreement
-
-
-def as_float64(array: np.ndarray) -> np.ndarray:
-    """The array in float64; complex as pairs of (real, imaginary) on a new last axis."""
-    array = np.asarray(array)
-    if array.dtype.kind == "c":
-        return np.stack([array.real, array.imag], axis=-1).astype(np.float64)
-    return array.astype(np.float64)
 
 
 def rms(values: np.ndarray) -> float:
@@ -323,12 +317,6 @@ def structure_fault(reference: Mapping, got: Mapping) -> Optional[Agreement]:
             text = f"output {path!r}: {name} in torch, {given.dtype.name} in the route"
             dtypes.append(Agreement("dtype", text, path, name))
     return (shapes + dtypes + [None])[0]
-
-
-def same_places(one: np.ndarray, two: np.ndarray) -> bool:
-    """Whether NaN and the infinities, by sign, stand in the same places."""
-    one, two = (np.where(np.isfinite(x), 0.0, x) for x in (one, two))
-    return np.array_equal(one, two, equal_nan=True)
 
 
 def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement:

@@ -13,8 +13,8 @@ from typing import Any, Callable, Dict, List, Mapping, Optional
 import numpy as np
 
 from switchyard import wire
-from switchyard.worker.agreement import as_float64
 from switchyard.worker.drawing import draw
+from switchyard.worker.elements import as_float64
 
 #: Examples of the large batch, and of each batch of the test split but its last.
 SIZE = 64

@@ -14,7 +14,7 @@ import random
 import site
 import sys
 import sysconfig
-from typing import Any, Dict, List, Mapping, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -75,14 +75,17 @@ def _installations() -> Tuple[str, ...]:
 
 
 def project_sources() -> Dict[str, str]:
-    """path -> sha256 of every project file imported so far, Switchyard's own left out."""
+    """path -> sha256 of every project file imported so far, Switchyard's own left out, and what
+    TensorFlow and torch write and import themselves: it goes with the process's temporary folder.
+    """
     own = pathlib.Path(__file__).parent.parent
+    passing = os.environ.get("TMPDIR", "") + os.sep
     found = {}
     for module in list(sys.modules.values()):
         path = getattr(module, "__file__", None)
         if not path or path.startswith(_installations()) or not os.path.isfile(path):
             continue
-        if own in pathlib.Path(path).parents:
+        if own in pathlib.Path(path).parents or (passing != os.sep and path.startswith(passing)):
             continue
         found[path] = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
     return found
@@ -146,6 +149,26 @@ def build(file: str, name: str, precision: str = "") -> BuiltModel:
         cast_module(module, name, dtype)
     torch.manual_seed(entry.seed)
     return BuiltModel(cast_entry(entry, dtype), module, dtype)
+
+
+def by_place(module: Any, places: int, names: Sequence[str]) -> Any:
+    """``module`` for a tracer, which gives every argument by its place: those called ``names`` come
+    behind the ``places`` that forward itself takes so. It is as it was where none has to be
+    given by name."""
+    import torch
+
+    if not names:
+        return module
+
+    class ByPlace(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *given):
+            return self.inner(*given[:places], **dict(zip(names, given[places:])))
+
+    return ByPlace()
 
 
 def flatten(output: Any, path: str = "") -> List[Tuple[str, Any]]:

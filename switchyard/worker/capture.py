@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
-from switchyard.worker.agreement import as_float64
+from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import Evidence
 from switchyard.worker.layers import (
     Graph,

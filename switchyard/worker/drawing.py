@@ -125,13 +125,16 @@ def draw_parameters(module, name: str) -> None:
 
     At mean 0, variance 1, gamma 1, beta 0 every BatchNorm fault is invisible, and so is the loss
     or exchange of any other norm's gamma, of a bias of zeros. A module whose ``trained`` is true
-    keeps what it learnt; ``drawn_variance = (low, high)`` on a module sets the interval its
-    variances come from.
+    keeps what it learnt, with all that is in it, and a parameter that asks for no gradient is a
+    constant of its model's and stays. ``drawn_variance = (low, high)`` on a module sets the
+    interval its variances come from.
     """
     import torch
 
+    learnt = tuple(path for path, layer in module.named_modules()
+                   if getattr(layer, "trained", False))  # fmt: skip
     for path, layer in module.named_modules():
-        if getattr(layer, "trained", False):
+        if any(f"{path}.".startswith(f"{one}." if one else "") for one in learnt):
             continue
         if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
             _draw_batch_norm(layer, stream(name, "batch_norm", path))
@@ -144,8 +147,16 @@ def draw_parameters(module, name: str) -> None:
 
 
 def _initial(tensor) -> Optional[float]:
-    """0 or 1 where a vector holds nothing else, as constructors leave biases and gammas."""
+    """0 or 1 where a vector holds nothing else, as constructors leave biases and gammas; None where
+    it is a constant, or cannot be written to: not made yet, of inference alone, or all one element.
+    """
+    import torch
+
+    if torch.nn.parameter.is_lazy(tensor) or not tensor.requires_grad or tensor.is_inference():
+        return None
     if tensor.dim() != 1 or not tensor.is_floating_point() or not tensor.numel():
+        return None
+    if not tensor.is_contiguous():
         return None
     return next((value for value in (0.0, 1.0) if bool((tensor == value).all())), None)
 

@@ -13,13 +13,8 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from switchyard.worker.agreement import (
-    Agreement,
-    as_float64,
-    band,
-    compare,
-    rms,
-)  # fmt: skip
+from switchyard.worker.agreement import Agreement, band, compare, rms
+from switchyard.worker.elements import as_float64
 
 #: Two arrays are one where their RMS distance is below this part of the reference's
 #: standard deviation: ten times what honest routes show in 32 bits, 4 ulp in 16 bits.

@@ -14,7 +14,8 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from switchyard.worker.agreement import as_float64, rms
+from switchyard.worker.agreement import rms
+from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import SAME as SAME_OUTPUT
 from switchyard.worker.evidence import Evidence, affine_by_channel
 

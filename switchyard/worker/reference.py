@@ -14,8 +14,8 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from switchyard import wire
-from switchyard.worker.agreement import as_float64, same_places
 from switchyard.worker.drawing import RESIZED, probes_of
+from switchyard.worker.elements import as_float64, same_places
 
 #: Runs of a model that is declared stochastic, on each side.
 STOCHASTIC_RUNS = 64

@@ -15,9 +15,9 @@ from switchyard.worker.agreement import (
     RTOL,
     Agreement,
     Judgement,
-    as_float64,
     structure_fault,
 )
+from switchyard.worker.elements import as_float64
 
 #: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its three tests.
 SPREAD_ALPHA, SHUFFLES = 2e-4, 19_999

@@ -7,8 +7,10 @@ from typing import List, Mapping, Sequence
 
 import numpy as np
 
-from switchyard.worker.agreement import as_float64, rms
+from switchyard.worker.agreement import rms
+from switchyard.worker.building import by_place
 from switchyard.worker.capture import to_numpy
+from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import GROSS, Evidence, ProbeOutputs, same_within
 
 
@@ -32,7 +34,7 @@ def replay_trace(
             warnings.simplefilter("ignore")
             args, kwargs = model.arguments(example_inputs)
             traced = torch.jit.trace(
-                _by_place(copy.deepcopy(model.module), len(args), list(kwargs)),
+                by_place(copy.deepcopy(model.module), len(args), list(kwargs)),
                 (*args, *kwargs.values()),
                 check_trace=False,
                 strict=False,
@@ -62,26 +64,6 @@ def replay_trace(
         return Evidence("", "the example's path, replayed, does not give the route's answers")
     except Exception as error:
         return Evidence("", f"replaying the example's path: {type(error).__name__}")
-
-
-def _by_place(module, places: int, names: Sequence[str]):
-    """``module`` for the tracer, which gives every argument by its place: those called ``names``
-    come behind the ``places`` that forward itself takes so. It is as it was where none has to be
-    given by name."""
-    import torch
-
-    if not names:
-        return module
-
-    class ByPlace(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = module
-
-        def forward(self, *given):
-            return self.inner(*given[:places], **dict(zip(names, given[places:])))
-
-    return ByPlace()
 
 
 def _flat(outputs) -> List[np.ndarray]:

@@ -84,6 +84,11 @@ class Masked(nn.Module):
         return 2 * x - mask
 
 
+class MaskedByName(nn.Module):
+    def forward(self, x, *, mask):
+        return 2 * x - mask
+
+
 @model(image=IMAGE)
 def conv_bn():
     return ConvBn()
@@ -103,6 +108,12 @@ def two_outputs():
 @model(mask=Tensor("batch", 8), x=Tensor("batch", 8), tags=("mode",))
 def masked():
     return Masked()
+
+
+# A tracer gives every argument by its place, and forward takes this one by its name alone.
+@model(x=Tensor("batch", 8), mask=Tensor("batch", 8), tags=("mode",))
+def masked_by_name():
+    return MaskedByName()
 
 
 @model(x=Tensor("batch", 6), probes={"other_branch": {"x": Tensor("batch", 6, range=(4, 6))}})
