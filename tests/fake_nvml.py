@@ -45,6 +45,9 @@ class Cards:
     def nvmlSystemGetDriverVersion(self):
         return "580.95.05"
 
+    def nvmlSystemGetNVMLVersion(self):
+        return "13.580.95.05"
+
     def nvmlSystemGetCudaDriverVersion_v2(self):
         return 13000
 

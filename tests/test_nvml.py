@@ -40,7 +40,18 @@ def test_without_the_package_it_says_what_to_install(monkeypatch):
 
 def test_without_a_driver_it_says_that_nvml_does_not_start(cards):
     cards(init="NVML Shared Library Not Found")
-    with pytest.raises(nvml.NoDevice, match="NVIDIA's driver.*Shared Library Not Found"):
+    words = r"NVIDIA's driver.*nvidia-ml-py \d+\.\d.*Shared Library Not Found"
+    with pytest.raises(nvml.NoDevice, match=words):
+        nvml.find(0)
+
+
+@pytest.mark.parametrize("missing, said", [
+    ((), "NVML 13.580.95.05 found driver 580.95.05 and 0"),
+    (("nvmlSystemGetNVMLVersion",), "NVML found driver 580.95.05 and 0"),
+])  # fmt: skip
+def test_the_librarys_version_is_said_where_it_says_it(cards, missing, said):
+    cards(count=0, missing=missing)
+    with pytest.raises(nvml.NoDevice, match=said):
         nvml.find(0)
 
 

@@ -7,6 +7,7 @@ this edge and nothing else. NVML needs the driver alone: no framework, no CUDA c
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import os
 import warnings
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
@@ -156,10 +157,10 @@ def find(number: int) -> Card:
         driver = _text(nvml.nvmlSystemGetDriverVersion())
     except Exception as error:  # the library, the driver, or the right to talk to it is missing
         raise NoDevice(
-            f"{wanted}, and NVML (libnvidia-ml.so.1, part of NVIDIA's driver) does not start: "
-            f"{error}; install the driver, or run without --gpu"
+            f"{wanted}, and NVML (libnvidia-ml.so.1, part of NVIDIA's driver, asked through "
+            f"{_binding()}) does not start: {error}; install the driver, or run without --gpu"
         ) from error
-    said = f"{wanted}; NVML found driver {driver}"
+    said = f"{wanted}; NVML{_version(nvml)} found driver {driver}"
     try:
         handles = _visible(nvml, os.environ.get("CUDA_VISIBLE_DEVICES"))
     except NoDevice as error:
@@ -195,6 +196,24 @@ def find(number: int) -> Card:
         raise NoDevice(
             f"{said}, and its device {index} does not answer: {error}; reset it or choose another"
         ) from error
+
+
+def _binding() -> str:
+    """Whose ``pynvml`` it is, with its version: an older package of that name there is too."""
+    for name in ("nvidia-ml-py", "pynvml"):
+        try:
+            return f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "pynvml"
+
+
+def _version(nvml: Any) -> str:
+    """`` 13.580.95``: of the library that answers; empty where it does not say."""
+    try:
+        return f" {_text(nvml.nvmlSystemGetNVMLVersion())}"
+    except Exception:  # of use in a message, and decides nothing
+        return ""
 
 
 def _exclusive(nvml: Any, board: Any) -> bool:
