@@ -168,9 +168,7 @@ def test_who_wins_where_is_a_square_or_where_that_is_too_wide_the_widest_pairs(
     run = a_run(tmp_path, many, hours=1)
     _, out, _ = said("compare", run, run)
     winner = f"  {routes[0]} passes 1 model that\n    {routes[7]} does not; 0 the other way\n"
-    assert (
-        winner in out and "more pairs: all of them stand in --json" not in out[: out.index(winner)]
-    )
+    assert "  and 180 more pairs: all of them stand in --json" in out[out.index(winner) :]
 
 
 # what is left out

@@ -271,4 +271,5 @@ def test_a_frame_that_came_to_a_limit_is_the_last_one_that_is_asked():
     watch = Watch(types.SimpleNamespace(sample=lambda: on_card(OWN)), Slow())
     watch.others(10, ["device", "from_host"])
     assert len(Slow.asked) == 1 and watch.found.series == {}
-    assert [one for one in watch.found.messages if "host-oom" in one] == watch.found.messages
+    said = "series device: host-oom: 9 MiB of private memory where 1 are allowed"
+    assert watch.found.messages == [said] and watch.found.broke[0] == "host-oom"

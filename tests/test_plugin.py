@@ -218,7 +218,6 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     assert [about[name] for name in ("started", "command")] == [
         begun[name] for name in ("started", "command")]  # fmt: skip
     assert [command.count("--resume") for command in about["resumed_by"]] == [1]
-    assert resumed.folder == ended.folder
     assert {row["state"] for row in resumed.rows.values()} == {"done"}
     assert {row["verdict"] for row in resumed.rows.values()} == {"excellent"}
     assert all(row["latency_median_ms"] for row in resumed.rows.values())
@@ -229,10 +228,11 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     for cell, row in before.items():
         assert resumed.rows[cell]["latency_median_ms"] == row["latency_median_ms"]
 
+    whole = (resumed.folder / "cells.csv").read_bytes()
     zoo.write_text(zoo.read_text().replace("nn.Linear(6, 4)\n", "nn.Linear(6, 4, bias=False)\n"))
     refused = bench(*arguments, "--resume", files=["bench/"], results=ended.results)
     assert refused.status == USAGE_ERROR and "other sources" in refused.output, refused.output
-    assert resumed.rows == ended.rows
+    assert (ended.folder / "cells.csv").read_bytes() == whole
 
 
 def test_ctrl_c_during_a_conversion_ends_at_once_and_blames_nobody(bench):

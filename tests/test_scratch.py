@@ -111,7 +111,7 @@ def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):
     assert finished.outcome.kind == "crash"
     pids = [int(pid) for pid in started.read_text().split()]
     assert len(pids) == 2  # it ran again, alone
-    alive = [pid for pid in pids if not gone(pid, patience=5)]
+    alive = [pid for pid in pids if not gone(pid)]
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive

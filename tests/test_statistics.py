@@ -79,12 +79,12 @@ def test_662_is_where_the_extremes_enclose_99_percent():
     def confidence(n: int) -> float:
         return 1 - n * 0.99 ** (n - 1) + (n - 1) * 0.99**n
 
-    assert confidence(662) >= 0.99 > confidence(661)
+    assert confidence(statistics.P99_SAMPLES) >= 0.99 > confidence(statistics.P99_SAMPLES - 1)
 
 
 def test_662_holds_in_a_simulation():
     """Uniform draws: the second largest of 662 passes 0.99 in 99% of samples."""
-    draws = numpy.random.default_rng(7).random((4000, 662))
+    draws = numpy.random.default_rng(7).random((4000, statistics.P99_SAMPLES))
     second_largest = numpy.partition(draws, -2, axis=1)[:, -2]
     share = float((second_largest >= 0.99).mean())
     assert share == pytest.approx(0.99, abs=0.005)

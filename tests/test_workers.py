@@ -107,7 +107,7 @@ def test_a_timeout_ends_the_whole_tree_also_other_sessions(ask, tmp_path):
         pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{same.pid}} {{other.pid}}")
         signal.pause()
         """
-    finished = ask(code, Limits(seconds=3, memory_mib=4096))
+    finished = ask(code, Limits(seconds=10, memory_mib=4096))
     assert finished.outcome.kind == "timeout" and "--stage-timeout" in finished.outcome.message
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3 and all(gone(pid) for pid in pids)
@@ -146,7 +146,8 @@ def with_a_daemon(folder, ending):
 
 @pytest.mark.parametrize("ending", ["", "signal.pause()"])
 def test_a_daemon_that_left_session_and_parent_is_ended_with_its_job(ask, tmp_path, ending):
-    finished = ask(with_a_daemon(tmp_path, ending), Limits(seconds=3, memory_mib=4096))
+    limits = Limits(seconds=15, memory_mib=4096) if ending else AMPLE
+    finished = ask(with_a_daemon(tmp_path, ending), limits)
     assert (finished.outcome is None) == (not ending)
     assert gone(int((tmp_path / "pid").read_text()))
 
