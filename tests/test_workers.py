@@ -17,7 +17,7 @@ import pytest
 from live_workers import AMPLE, FAKE, gone, job, server_pid, until
 
 from switchyard.runner.variables import environment_variables
-from switchyard.runner.workers import Limits, ServerLost, Worker
+from switchyard.runner.workers import Limits, ServerLost, Worker, kill_tree, private_mib
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -262,3 +262,26 @@ def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_pa
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
+
+
+SHARING = """
+import os, signal
+held = bytearray(b"x") * (200 << 20)
+child = os.fork()
+if child:
+    print(child, flush=True)
+signal.pause()
+"""
+
+
+def test_what_a_child_shares_with_its_server_is_told_from_its_own_by_the_exact_count_alone():
+    server = subprocess.Popen(
+        [sys.executable, "-c", SHARING], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    try:
+        child = int(server.stdout.readline())
+        assert private_mib(child, exact=False) > 200 > 50 > private_mib(child, exact=True)
+    finally:
+        kill_tree(server.pid)
+        server.wait()
+        server.stdout.close()
