@@ -41,7 +41,9 @@ def set_and_run(request, bench, tmp_path_factory):
 
 def test_each_framework_answers_rightly_on_the_device_or_says_why_not(set_and_run):
     name, ended = set_and_run
-    assert ended.status == 0, ended.output
+    # what would run on the CPU instead fails without an expectation too
+    fallen = any(kind == "provider-fallback" for (_, kind, _), _ in CANNOT[name].values())
+    assert ended.status == int(fallen), ended.output
     for route in ROUTES:
         row = ended.rows[f"products-{route}"]
         outcome, words = CANNOT[name].get(route, (("compare", "", "excellent"), ""))
