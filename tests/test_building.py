@@ -3,16 +3,12 @@ of the default set's environment."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import types
 
 import pytest
+from default_set import said_by
 
-from switchyard.runner import environments, staging
-from switchyard.runner.options import DEFAULT_SET
 from switchyard.worker.building import project_sources
 
 
@@ -70,14 +66,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    environment = environments.provision(DEFAULT_SET, "core")
-    staged = staging.stage(tmp_path_factory.mktemp("drawn"))
-    run = subprocess.run(
-        [environment.python, "-c", DRAWN], capture_output=True, text=True, timeout=120,
-        env={**os.environ, "PYTHONPATH": str(staged.path)},
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    return json.loads(run.stdout.splitlines()[-1])
+    return said_by(DRAWN, tmp_path_factory.mktemp("drawn"))
 
 
 def test_what_a_constructor_leaves_at_zero_or_one_is_drawn_and_nothing_else(drawn):

@@ -3,14 +3,8 @@ a card written down in its place."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-
 import pytest
-
-from switchyard.runner import environments, staging
-from switchyard.runner.options import DEFAULT_SET
+from default_set import said_by
 
 ON_TORCH = """
 import json, time
@@ -54,15 +48,7 @@ def timed(tmp_path):
     """What was asked of the card, with a model whose launch takes the host so many seconds."""
 
     def timed(seconds):
-        python = environments.provision(DEFAULT_SET, "core", lambda line: None).python
-        staged = staging.stage(tmp_path / "cache")
-        kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
-        done = subprocess.run(
-            [python, "-c", ON_TORCH.replace("LAUNCH", str(seconds))], cwd=tmp_path, timeout=300,
-            env={**kept, "PYTHONPATH": str(staged.path)}, capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return said_by(ON_TORCH.replace("LAUNCH", str(seconds)), tmp_path)
 
     return timed
 

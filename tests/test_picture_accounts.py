@@ -4,13 +4,9 @@ default set's environment."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 
 import pytest
-
-from switchyard.runner import environments, staging
-from switchyard.runner.options import DEFAULT_SET
+from default_set import said_by
 
 STEPS = {
     "bilinear": {},
@@ -52,16 +48,7 @@ print(json.dumps(found))
 @pytest.fixture(scope="module")
 def parted(tmp_path_factory):
     """nmse of what each framework does from what its account says, by steps and side."""
-    folder = tmp_path_factory.mktemp("pictures")
-    environment = environments.provision(DEFAULT_SET, "core", lambda line: None)
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
-    done = subprocess.run(
-        [environment.python, "-c", EXPLAINED, json.dumps(STEPS)],
-        capture_output=True, text=True, cwd=folder, timeout=300,
-        env={**kept, "PYTHONPATH": str(staging.stage(folder / "cache").path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return said_by(EXPLAINED, tmp_path_factory.mktemp("pictures"), json.dumps(STEPS))
 
 
 @pytest.mark.parametrize("side", ["torch", "tensorflow"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 import sys
 
 import pytest
+from default_set import said_by
 
 from switchyard import runtimes
-from switchyard.runner import environments, staging
-from switchyard.runner.options import DEFAULT_SET
 from switchyard.worker.placement import (
     Executed,
     from_devices,
@@ -168,21 +165,8 @@ print(json.dumps(said))
 """
 
 
-def in_default_set(code, tmp_path):
-    """What a script says, on its last line, in the default set's environment."""
-    environment = environments.provision(DEFAULT_SET, "core", lambda line: None)
-    staged = staging.stage(tmp_path / "cache")
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
-    done = subprocess.run(
-        [environment.python, "-c", code], capture_output=True, text=True, cwd=tmp_path,
-        env={**kept, "PYTHONPATH": str(staged.path)}, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def test_onnx_runtimes_own_profile_is_understood_and_an_absent_provider_is_a_failure(tmp_path):
-    said = in_default_set(PROFILED, tmp_path)
+    said = said_by(PROFILED, tmp_path)
     assert said["run"] == [2, 4] and said["series"] == ["from_host", "resident"]
     # Where no option of a provider switches TF32 off, this does, and a cell of TF32 has it on.
     assert (said["float32"], said["tf32"]) == ("0", None)
@@ -244,7 +228,7 @@ print(json.dumps(said))
 
 
 def test_tensorflows_session_is_timed_in_two_series_and_says_where_its_outputs_lie(tmp_path):
-    said = in_default_set(ON_TENSORFLOW, tmp_path)
+    said = said_by(ON_TENSORFLOW, tmp_path)
     assert said["series"] == ["from_host", "resident"] and said["facts"] is True
     # The int32 output is on the host by TensorFlow's own rule and says nothing.
     assert said["placement"]["providers"] == "cpu"
@@ -282,7 +266,7 @@ print(json.dumps(tensorflow_placement.executed(lambda: two(x))))
 
 
 def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_path):
-    ran = in_default_set(TORCH_RAN, tmp_path)
+    ran = said_by(TORCH_RAN, tmp_path)
     by_name = {operator: (on_cpu, sizes) for operator, on_cpu, sizes in ran}
     assert by_name["relu"] == by_name["mul"] == (False, False)
     assert by_name["cumsum"] == (True, False)
@@ -290,7 +274,7 @@ def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_pat
 
 
 def test_tensorflows_operations_are_those_of_the_graphs_that_ran(tmp_path):
-    ran = in_default_set(TENSORFLOW_RAN, tmp_path)
+    ran = said_by(TENSORFLOW_RAN, tmp_path)
     # On some CPUs TensorFlow takes oneDNN's, under names of their own.
     by_name = {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes in ran}
     assert by_name["Softmax"] == (False, False) and by_name["MatMul"] == (True, False)

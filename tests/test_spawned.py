@@ -5,16 +5,13 @@ What is fake is which files the server holds open; the processes are real.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import textwrap
 
 import pytest
+from default_set import said_by
 from live_workers import AMPLE, FAKE, gone, job, server_pid
 
-from switchyard.runner import environments
-from switchyard.runner.options import DEFAULT_SET
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Limits, ServerLost, Worker
 from switchyard.worker.server import device_variables
@@ -82,15 +79,8 @@ print(json.dumps([imports, asked, sorted(found)]))
 """
 
 
-def test_no_import_of_the_default_sets_server_starts_cuda(staged, tmp_path):
-    python = environments.provision(DEFAULT_SET, "core", lambda line: None).python
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
-    done = subprocess.run(
-        [python, "-c", ASKED], capture_output=True, text=True, cwd=tmp_path, timeout=300,
-        env={**kept, "PYTHONPATH": str(staged.path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    imports, asked, packages = json.loads(done.stdout.splitlines()[-1])
+def test_no_import_of_the_default_sets_server_starts_cuda(tmp_path):
+    imports, asked, packages = said_by(ASKED, tmp_path)
     assert imports == [] and "is_available" in asked
     assert {"torch", "tensorflow", "onnxruntime"} <= set(packages)
 

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-
 import pytest
-
-from switchyard.runner import environments, staging
-from switchyard.runner.options import DEFAULT_SET
+from default_set import said_by
 
 #: The inputs are listed with ``scale`` first; each forward takes it elsewhere.
 REPLAYED = """
@@ -75,15 +69,7 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("replayed")
-    environment = environments.provision(DEFAULT_SET, "core", lambda line: None)
-    kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
-    done = subprocess.run(
-        [environment.python, "-c", REPLAYED], capture_output=True, text=True, cwd=folder,
-        env={**kept, "PYTHONPATH": str(staging.stage(folder / "cache").path)}, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    return said_by(REPLAYED, tmp_path_factory.mktemp("replayed"))
 
 
 @pytest.mark.parametrize("forward", ["InOrder", "Exchanged", "BehindAnother", "ByName"])
