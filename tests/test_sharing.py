@@ -4,6 +4,7 @@ card and processes that answer from a script. No figure here was measured."""
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import math
 import pathlib
 import types
@@ -300,3 +301,26 @@ def test_outputs_live_until_their_own_next_turn_or_are_let_go_between(between, o
 def test_what_stops_a_turn_is_told_and_not_raised():
     reply = Frameworks(fails=True).tenants.turns({"n": 2})
     assert reply["seconds"] == [] and reply["outcome"]["message"].endswith("no room")
+
+
+def rows_of(**turns):
+    """As ``sharing.csv`` has them: all texts, empty where there is no cap."""
+    return [{"arrangement": name.replace("_", " "), "cap": "1.0" if "cap" in name else "",
+             "turns_asked": "20", "turns_done": done, "message": "no room"}
+            for name, done in turns.items()]  # fmt: skip
+
+
+def test_the_suite_fails_for_a_framework_that_does_not_run_alone_and_for_no_cap():
+    path = pathlib.Path(__file__).parents[1] / "bench" / "test_sharing.py"
+    spec = importlib.util.spec_from_file_location("the_suite", path)
+    suite = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(suite)
+
+    def ask(**turns):
+        suite.test_sharing(types.SimpleNamespace(shared=lambda: rows_of(**turns)))
+
+    ask(alone_tf="20", alone_tf_cap="0")
+    with pytest.raises(AssertionError, match="alone tf: no room"):
+        ask(alone_tf="3", alone_tf_cap="20")
+    with pytest.raises(AssertionError):  # nothing was asked at all
+        ask(alone_tf_cap="20")
