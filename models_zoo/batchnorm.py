@@ -1,8 +1,9 @@
 """BatchNorm: the arithmetic that converters fold, fuse, and get slightly wrong.
 
 The worker draws every running mean and variance, gamma and beta after building (and other norms'
-gammas, and biases of zeros), since BatchNorm at its initial statistics hides every fault. ``drawn_variance`` on a module is
-the interval (low, high) its variances are drawn from instead of the usual one.
+gammas, and biases of zeros), since BatchNorm at its initial statistics hides every fault, and puts
+the statistics on the scale of what reaches the layer. ``drawn_variance`` on a module is the
+interval (low, high) its variances are drawn from instead, whatever reaches it.
 """
 
 import torch.nn.functional as F

@@ -18,8 +18,6 @@ class DigitsNet(nn.Module):
         self.conv2, self.norm2 = nn.Conv2d(8, 12, 3), nn.BatchNorm2d(12)
         self.pool = nn.MaxPool2d(2)
         self.linear = nn.Linear(108, 10)
-        # The statistics are learnt: they are the point, and must not be drawn anew.
-        self.norm1.trained = self.norm2.trained = True
 
     def forward(self, image):
         x = torch.relu(self.norm1(self.conv1(image)))
@@ -98,6 +96,7 @@ def scaled(scale):
         classifier=True,
         needs=("scikit-learn",),
         tags=("mode",),
+        trained=True,
         task=Task(examples=functools.partial(test_split, scale)),
     )
 

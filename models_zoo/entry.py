@@ -102,6 +102,8 @@ class Model:
     stochastic: bool
     classifier: bool
     train: bool
+    trained: bool
+    files: Tuple[str, ...]
     needs: Tuple[str, ...]
     tags: Tuple[str, ...]
     task: Optional[Task]
@@ -189,6 +191,8 @@ def model(
     stochastic: bool = False,
     classifier: bool = False,
     train: bool = False,
+    trained: bool = False,
+    files: Tuple[str, ...] = (),
     needs: Tuple[str, ...] = (),
     tags: Tuple[str, ...] = (),
     task: Optional[Task] = None,
@@ -211,7 +215,13 @@ def model(
     ``precisions``: others that a ``quick`` run casts it to, for cells beside its own.
     ``stochastic``: outputs vary by design and are compared by mean and spread.
     ``classifier``: the first output's last axis are class scores. ``train``: leave the
-    module in train mode. ``needs``: distributions beyond torch that it imports.
+    module in train mode. ``trained``: it is as it was trained, so that nothing is drawn; otherwise
+    BatchNorms whose statistics are the initial ones, and parameters that hold one value throughout
+    as constructors leave them, are given others, since what a converter loses of these does not
+    show. ``files``: what the builder reads otherwise than with Python's ``open`` (safetensors'
+    checkpoints), relative to the file that declares it: artefacts are made anew once one has
+    changed, as they are for what is read with ``open``.
+    ``needs``: distributions beyond torch that it imports.
     ``tags``: of ``TAGS``. ``task``: labelled examples. ``picture``: how both ecosystems make
     an input of a picture; such a model is planned on the ways to TensorFlow alone, and where the
     two inputs differ its cells stop at ``preprocess``. ``seed``: what parameters are drawn from.
@@ -264,6 +274,8 @@ def model(
             stochastic=stochastic,
             classifier=classifier,
             train=train,
+            trained=trained,
+            files=tuple(str(pathlib.Path(code.co_filename).parent / file) for file in files),
             needs=tuple(needs),
             tags=tuple(_one_of("tag", tag, TAGS) for tag in tags),
             task=task,

@@ -33,33 +33,49 @@ import torch
 from torch import nn
 from switchyard.worker.drawing import draw_parameters
 
+class Frozen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        for name, start in (("weight", torch.ones), ("bias", torch.zeros),
+                            ("running_mean", torch.zeros), ("running_var", torch.ones)):
+            self.register_buffer(name, start(3))
+
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.norm, self.other = nn.LayerNorm(3), nn.LayerNorm(3)
         self.attention = nn.MultiheadAttention(4, 2)
-        self.learnt = nn.Sequential(nn.LayerNorm(3), nn.BatchNorm1d(3))
-        self.learnt.trained = True
+        self.batch_norm = nn.BatchNorm1d(3)
+        self.instance_norm = nn.InstanceNorm1d(3, affine=True, track_running_stats=True)
+        self.frozen = Frozen()
+        self.learnt = nn.BatchNorm1d(3)
+        self.learnt.running_mean[0] = 0.5
         self.mask = nn.Parameter(torch.ones(3), requires_grad=False)
         self.row = nn.Parameter(torch.zeros(1).expand(4))
         self.slope = nn.Parameter(torch.full((3,), 0.25))
-        self.table = nn.Parameter(torch.zeros(3, 3))
+        self.last = nn.Parameter(torch.zeros(4, 300))
+        self.places = nn.Parameter(torch.zeros(1, 5, 3))
+        self.layer_scale = nn.Parameter(torch.full((3, 1, 1), 1e-6))
         self.tied = self.norm.bias
         self.later = nn.LazyLinear(3)
 
+def states(net):
+    return {name: value for name, value in net.state_dict().items() if "later" not in name}
+
 net = Net()
-before = {name: value.clone() for name, value in net.state_dict().items() if "later" not in name}
-draw_parameters(net, "net")
-after = net.state_dict()
+before = {name: value.clone() for name, value in states(net).items()}
+unscaled = draw_parameters(net, "net")
+after = states(net)
 moved = [name for name, value in before.items() if not torch.equal(value, after[name])]
 again = Net()
 draw_parameters(again, "net")
 print(json.dumps({
     "moved": moved,
-    "same": all(torch.equal(again.state_dict()[name], after[name]) for name in moved
-                if "weight" not in name or "norm" in name),
+    "same": all(torch.equal(states(again)[name], after[name]) for name in moved),
     "apart": not torch.equal(net.norm.weight, net.other.weight),
-    "gamma": [float(net.norm.weight.min()), float(net.norm.weight.max())],
+    "within": {name: [float(after[name].min()), float(after[name].max())] for name in moved},
+    "unscaled": [name for name, layer in net.named_modules()
+                 if any(layer is one for one in unscaled)],
 }))
 """
 
@@ -69,14 +85,195 @@ def drawn(tmp_path_factory):
     return said_by(DRAWN, tmp_path_factory.mktemp("drawn"))
 
 
-def test_what_a_constructor_leaves_at_zero_or_one_is_drawn_and_nothing_else(drawn):
-    assert sorted(drawn["moved"]) == [
+def test_what_a_constructor_leaves_as_one_value_is_drawn_and_nothing_else(drawn):
+    statistics = ("bias", "running_mean", "running_var", "weight")
+    norms = ("batch_norm", "frozen", "instance_norm")
+    assert sorted(drawn["moved"]) == sorted([
+        *(f"{norm}.{field}" for norm in norms for field in statistics),
         "attention.in_proj_bias", "attention.out_proj.bias",
+        "last", "layer_scale", "places",
         "norm.bias", "norm.weight", "other.bias", "other.weight", "tied",
-    ]  # fmt: skip
+    ])  # fmt: skip
+    assert drawn["unscaled"] == ["batch_norm", "instance_norm", "frozen"]
 
 
 def test_it_is_drawn_alike_each_time_and_apart_for_each_layer(drawn):
     assert drawn["same"] and drawn["apart"]
-    low, high = drawn["gamma"]
-    assert 0.5 <= low < high <= 1.5
+
+
+@pytest.mark.parametrize("name, least, most", [
+    ("norm.weight", 0.5, 1.5), ("layer_scale", 0.5, 1.5), ("places", -0.5, 0.5),
+    ("last", -0.1, 0.1),  # variance 1 / 300
+])  # fmt: skip
+def test_each_is_drawn_on_the_scale_of_what_it_is(drawn, name, least, most):
+    low, high = drawn["within"][name]
+    assert least <= low < high <= most and high - low > 0.1 * (most - least)
+
+
+ZOO = """
+import json
+import pathlib
+
+import torch
+from torch import nn
+
+from models_zoo import Tensor, model
+
+HERE = pathlib.Path(__file__).parent
+IMAGE = Tensor("batch", 3, 8, 6)
+
+def deep():
+    layers, inside = [], 3
+    for width in (5, 7) * 10:
+        layers += [nn.Conv2d(inside, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+                   nn.ReLU()]
+        inside = width
+    return nn.Sequential(*layers)
+
+@model(input=IMAGE)
+def deep_net():
+    return deep()
+
+@model(input=IMAGE, trained=True)
+def trained_net():
+    return deep()
+
+@model(input=IMAGE)
+def unwilling_net():
+    return nn.Sequential(nn.BatchNorm2d(3), nn.Linear(99, 4))
+
+@model(input=IMAGE)
+def deaf_net():
+    class Deaf(nn.Module):
+        def forward(self, input):
+            return input.mean() * 1e-7 + torch.arange(1.0, 5.0)
+    return Deaf()
+
+@model(input=IMAGE)
+def positive_net():
+    class Positive(nn.Module):
+        def forward(self, input):
+            if not input.any():
+                raise ArithmeticError("all zeros")
+            return input * 2
+    return Positive()
+
+class Pair(nn.Module):
+    def forward(self, ids, mask, *, scale=1.0):
+        return ids * scale - mask
+
+@model(mask=Tensor("batch", 4), input_ids=Tensor("batch", 4))
+def misnamed_net():
+    return Pair()
+
+@model(mask=Tensor("batch", 4), ids=Tensor("batch", 4))
+def named_net():
+    return Pair()
+
+@model(input=Tensor("batch", 4))
+def from_a_checkpoint():
+    net = nn.Linear(4, 3)
+    net.load_state_dict(torch.load(HERE / "weights.pt", weights_only=True))
+    json.loads((HERE / "about.json").read_text())
+    (HERE / "written.txt").write_text("by the builder")
+    return net
+
+@model(input=Tensor("batch", 4), files=("weights.safetensors",))
+def from_a_named_file():
+    return nn.Linear(4, 3)
+"""
+
+BUILT = """
+import json, pathlib, sys
+import numpy as np
+import torch
+from switchyard.worker import jobs
+from switchyard.worker.building import build
+from switchyard.worker.drawing import probes_of
+
+zoo, here = sys.argv[1], pathlib.Path(sys.argv[1]).parent
+torch.save(torch.nn.Linear(4, 3).state_dict(), here / "weights.pt")
+(here / "about.json").write_text("{}")
+(here / "weights.safetensors").write_text("")
+
+def share(name):
+    model = build(zoo, name)
+    probes = probes_of(model.entry)
+    one, two = (model.run(probes[probe])["output"] for probe in ("example", "fresh"))
+    return float(np.sqrt(np.mean((one - two) ** 2) / np.mean(one ** 2)))
+
+def referenced(name):
+    target = here / name
+    target.mkdir()
+    result = jobs.run({"do": "reference", "file": zoo, "model": name, "target": str(target)})
+    outcome = result.get("outcome") or {}
+    return {
+        "kind": outcome.get("kind", ""), "message": outcome.get("message", ""),
+        "sources": sorted(pathlib.Path(path).name for path in result.get("sources", ())
+                          if pathlib.Path(path).parent == here),
+    }
+
+def norms(name):
+    return [[float(layer.running_mean.abs().max()), float(layer.running_var.max())]
+            for layer in build(zoo, name).module.modules() if hasattr(layer, "running_mean")]
+
+named = build(zoo, "named_net")
+given = {"mask": np.ones((2, 4), "float32"), "ids": np.zeros((2, 4), "float32")}
+said = {name: referenced(name) for name in sys.argv[2:]}
+print(json.dumps({
+    "share": share("deep_net"), "trained": norms("trained_net"),
+    "drawn_once": norms("deep_net") == norms("deep_net"), "unwilling": norms("unwilling_net"),
+    "named": named.run(given)["output"].tolist(), **said,
+}))
+"""
+REFERENCED = ("deaf_net", "positive_net", "misnamed_net", "from_a_checkpoint", "from_a_named_file",
+              "named_net")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("built")
+    (folder / "zoo.py").write_text(ZOO)
+    return said_by(BUILT, folder, str(folder / "zoo.py"), *REFERENCED)
+
+
+def test_the_answer_of_a_deep_net_hangs_on_its_input(built):
+    """By one part in a thousand million with statistics drawn without regard to what reaches them,
+    so that whatever is broken in its first layers would be lost in rounding."""
+    assert built["share"] > 0.1
+    assert built["drawn_once"]
+
+
+def test_what_is_said_to_be_trained_is_left_as_it_is(built):
+    assert built["trained"] == [[0.0, 1.0]] * 20
+
+
+def test_a_model_that_cannot_be_called_keeps_what_was_drawn(built):
+    [[mean, variance]] = built["unwilling"]
+    assert 0 < mean <= 0.5 and 0.5 <= variance <= 2
+
+
+def test_a_model_that_does_not_listen_is_refused(built):
+    assert built["deaf_net"]["kind"] == "bad-fixture"
+    assert "answers alike whatever it is asked" in built["deaf_net"]["message"]
+
+
+def test_a_drawn_probe_that_a_model_does_not_take_is_named(built):
+    said = built["positive_net"]
+    assert said["kind"] == "bad-reference"
+    assert "not the probe 'zeros'" in said["message"] and "all zeros" in said["message"]
+    assert "range=" in said["message"]
+
+
+def test_an_input_is_given_by_its_name_and_one_that_has_none_is_refused(built):
+    assert built["named"] == [[-1.0] * 4] * 2 and not built["named_net"]["kind"]
+    said = built["misnamed_net"]
+    assert said["kind"] == "bad-fixture"
+    assert "no parameter 'input_ids'; did you mean ids?" in said["message"]
+    assert "no input is called 'ids'" in said["message"]
+
+
+def test_what_a_builder_reads_is_among_its_sources(built):
+    """What it wrote itself is not."""
+    assert built["from_a_checkpoint"]["sources"] == ["about.json", "weights.pt", "zoo.py"]
+    assert "weights.safetensors" in built["from_a_named_file"]["sources"]

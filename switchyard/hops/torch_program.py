@@ -5,12 +5,12 @@ Pure but for ``dynamic_shapes``, which needs torch.
 
 from __future__ import annotations
 
-import inspect
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.hops import Conversion
 from switchyard.hops.onnx_io import Declared, width_change
 from switchyard.manifest import TensorNote
+from switchyard.worker.arguments import bind
 
 
 def dynamic_shapes(dims: Mapping[str, Sequence[Any]]) -> Optional[Dict[str, Dict[int, Any]]]:
@@ -53,11 +53,8 @@ def argument_order(forward: Any, paths: Sequence[str]) -> List[str]:
     """The inputs in the order in which exporters flatten them, whatever the order of ``paths``:
     forward's positional arguments, then those it takes by keyword, as ``BuiltModel.arguments``
     gives them; the order of ``paths`` where forward does not name them."""
-    try:
-        bound = inspect.signature(forward).bind(**{path: path for path in paths})
-    except (TypeError, ValueError):  # a scripted forward has no signature to bind
-        return list(paths)
-    return [*bound.args, *bound.kwargs.values()]
+    args, kwargs = bind(forward, {path: path for path in paths})
+    return [*args, *kwargs.values()]
 
 
 def by_name(job: Conversion, args: tuple, kwargs: Mapping[str, Any]) -> Dict[str, Any]:

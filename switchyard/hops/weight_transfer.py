@@ -7,11 +7,11 @@ check that nothing is left over or unset, are those of ``models_zoo.twins.weight
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Tuple
 
 from switchyard.hops import Conversion, Refusal
 from switchyard.hops.manual import TwinHop, output_pairs, state_of
+from switchyard.hops.torch_program import argument_order
 from switchyard.hops.weight_matching import Ambiguous, Graph, Unit, match, turned
 from switchyard.hops.weight_sides import keras_graph, listed_again, torch_graph
 
@@ -55,24 +55,14 @@ def sides(job: Conversion, keras_model: Any, state: Dict[str, Any]) -> Tuple[Gra
     """The torch module and the Keras model as graphs of what owns weights."""
     answer = job.model.run(job.example)
     args, kwargs = job.model.arguments(job.example)
-    source = torch_graph(
-        job.model.module, args, kwargs, state, _argument_names(job), list(answer)
-    )
+    names = argument_order(job.model.module.forward, list(job.example))
+    source = torch_graph(job.model.module, args, kwargs, state, names, list(answer))
     structure = keras_model.output
     outputs = {
         path: structure[name] if isinstance(structure, dict) else keras_model.outputs[place]
         for place, (path, name) in enumerate(output_pairs(keras_model, list(answer)))
     }
     return source, keras_graph(keras_model, outputs)
-
-
-def _argument_names(job: Conversion) -> List[str]:
-    """The inputs in the order of forward's parameters, which is that of an exported program."""
-    try:
-        order = list(inspect.signature(job.model.module.forward).parameters)
-    except ValueError:  # a scripted forward has no signature
-        order = []
-    return sorted(job.example, key=lambda name: order.index(name) if name in order else 0)
 
 
 def rows_of(source: Graph, target: Graph) -> List[Row]:

@@ -224,6 +224,10 @@ _OPERATORS = (
 )
 
 
+class Told(Exception):
+    """An error of the harness's own, whose message says what went wrong, whatever it came from."""
+
+
 def chain(error: BaseException) -> Iterator[BaseException]:
     """``error``, then what caused it, outermost first; each once."""
     seen = set()
@@ -272,12 +276,13 @@ def first_line(error: BaseException) -> str:
     """``Type: message`` of the link that says most about the cause, at most 4,000 characters.
 
     Wrappers ("Failed to export the model with torch.export. ...") say what they did; the
-    innermost link says what went wrong, unless it is that a command failed: what that said is in
-    the wrapper, or beside it. No host is named: tables are published.
+    innermost link says what went wrong, unless one is Told, or that is that a command failed: what
+    it said is in the wrapper, or beside it. No host is named: tables are published.
     """
     links = list(chain(error))
+    ours = [link for link in links if isinstance(link, Told)]
     told = [link for link in links if not isinstance(link, subprocess.CalledProcessError)]
-    root = (told or links)[-1]
+    root = ours[0] if ours else (told or links)[-1]
     text = _CUDA_CALL.sub("", _HOST.sub("", _words(root)))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return f"{type(root).__name__}: {_telling(lines) or '(no message)'}"[:4000]

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import os
 import pathlib
 import random
 import site
 import sys
 import sysconfig
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, Dict, List, Mapping, Sequence, Set, Tuple
 
 import numpy as np
 
 import models_zoo
 from switchyard.vocabulary import UnknownName, cast_to
 from switchyard.wire import dtype_named
-from switchyard.worker import partial
+from switchyard.worker import arguments, files_read, norm_scales, partial
 from switchyard.worker.casting import cast_entry, cast_module
-from switchyard.worker.drawing import draw_parameters
+from switchyard.worker.drawing import draw, draw_parameters
 
 #: Files of the built-in zoo that were imported, and what they declared.
 _imported: Dict[str, Tuple["models_zoo.Model", ...]] = {}
+
+#: What the entries of the models built so far name as files of theirs.
+_named_files: Set[str] = set()
 
 
 def import_zoo_file(path: str) -> List["models_zoo.Model"]:
@@ -44,7 +45,7 @@ def import_zoo_file(path: str) -> List["models_zoo.Model"]:
     if not own:
         sys.path.insert(0, str(file.parent))
         sys.dont_write_bytecode = True  # nothing is left beside a file of somebody's
-    with models_zoo.collect() as entries:
+    with models_zoo.collect() as entries, files_read.noting():
         try:
             if own:
                 importlib.import_module(name)
@@ -75,20 +76,21 @@ def _installations() -> Tuple[str, ...]:
 
 
 def project_sources() -> Dict[str, str]:
-    """path -> sha256 of every project file imported so far, Switchyard's own left out, and what
-    TensorFlow and torch write and import themselves: it goes with the process's temporary folder.
+    """path -> sha256 of every project file imported so far and of what the models built so far
+    read, Switchyard's own left out, and what TensorFlow and torch write and import themselves: it
+    goes with the process's temporary folder. Raises OSError where one of ``files=`` is not there.
     """
     own = pathlib.Path(__file__).parent.parent
     passing = os.environ.get("TMPDIR", "") + os.sep
-    found = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if not path or path.startswith(_installations()) or not os.path.isfile(path):
-            continue
-        if own in pathlib.Path(path).parents or (passing != os.sep and path.startswith(passing)):
-            continue
-        found[path] = hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
-    return found
+    imported = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    found = {path for path in imported if path and os.path.isfile(path)} | files_read.noted()
+    return files_read.digests(_named_files) | files_read.digests(
+        path
+        for path in sorted(found)
+        if not path.startswith(_installations())
+        and own not in pathlib.Path(path).parents
+        and not (passing != os.sep and path.startswith(passing))
+    )
 
 
 @dataclasses.dataclass
@@ -101,13 +103,10 @@ class BuiltModel:
     cast: str = ""
 
     def arguments(self, inputs: Mapping[str, np.ndarray], dtype: Any = None) -> Tuple[tuple, dict]:
-        """``inputs`` as forward's positional and keyword arguments; floats cast to ``dtype``."""
+        """``inputs`` as forward's positional and keyword arguments; floats cast to ``dtype``.
+        Raises arguments.Misnamed."""
         tensors = {name: to_torch(inputs[name], dtype) for name in self.entry.inputs}
-        try:
-            bound = inspect.signature(self.module.forward).bind(**tensors)
-        except (TypeError, ValueError):  # a scripted forward has no signature to bind
-            return tuple(tensors.values()), {}
-        return bound.args, bound.kwargs
+        return arguments.bind(self.module.forward, tensors)
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         """One forward pass: path -> array of every output."""
@@ -118,35 +117,56 @@ class BuiltModel:
             return {path: to_numpy(t) for path, t in flatten(self.module(*args, **kwargs))}
 
     def run_float64(self, inputs: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """The same in float64, on a copy. Raises where an operator has no float64."""
-        import copy
-
+        """The same in float64, on a twin. Raises where an operator has no float64."""
         import torch
 
-        twin = BuiltModel(self.entry, copy.deepcopy(self.module).double())
-        args, kwargs = twin.arguments(inputs, dtype=torch.float64)
+        args, kwargs = self._in_float64.arguments(inputs, dtype=torch.float64)
         with torch.no_grad():
-            return {path: to_numpy(t) for path, t in flatten(twin.module(*args, **kwargs))}
+            outputs = self._in_float64.module(*args, **kwargs)
+            return {path: to_numpy(t) for path, t in flatten(outputs)}
+
+    @functools.cached_property
+    def _in_float64(self) -> "BuiltModel":
+        """The model built once more, since not every module can be copied (one that holds a
+        scripted function cannot), with these parameters: a lazy one draws its own when asked."""
+        twin = _built(self.entry, self.cast)
+        # Not strict: what forward adds to a module when it is called, the twin's own adds to it.
+        twin.module.load_state_dict(self.module.state_dict(), strict=False)
+        twin.module.double()
+        return twin
 
 
 def build(file: str, name: str, precision: str = "") -> BuiltModel:
     """Import ``file``, build its model ``name`` from its seed, draw, and set its mode; for a
     cell of another ``precision`` than its own, cast. Raises what these raise, UnknownName."""
-    import torch
-
     entries = {entry.name: entry for entry in import_zoo_file(file)}
     if name not in entries:
         raise UnknownName("model", name, entries)
     entry = entries[name]
+    return _built(entry, cast_to(entry.precision, precision))
+
+
+def _built(entry: "models_zoo.Model", dtype: str) -> BuiltModel:
+    """What ``entry`` declares, cast to ``dtype`` where that is not empty."""
+    import torch
+
     random.seed(entry.seed)
     np.random.seed(entry.seed)
     torch.manual_seed(entry.seed)
-    module = entry.build()
-    draw_parameters(module, name)
+    for file in entry.files:
+        if not os.path.isfile(file):
+            raise FileNotFoundError(f"{entry.name} names {file} in files=, which is not there")
+    with files_read.noting():
+        module = entry.build()
+    _named_files.update(entry.files)
+    if not entry.trained:
+        unscaled = draw_parameters(module, entry.name)
+        if unscaled:
+            model = BuiltModel(entry, module.eval())
+            norm_scales.scale(unscaled, lambda: model.run(draw(entry, "example", {})))
     module.train(entry.train)
-    dtype = cast_to(entry.precision, precision)
     if dtype:
-        cast_module(module, name, dtype)
+        cast_module(module, entry.name, dtype)
     torch.manual_seed(entry.seed)
     return BuiltModel(cast_entry(entry, dtype), module, dtype)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import copy
 import functools
-import inspect
 import time
 from typing import Any, Dict, List, Mapping, Tuple
 
 import numpy as np
 
+from switchyard.worker.arguments import bind
+from switchyard.worker.building import to_torch
 from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import Evidence
 from switchyard.worker.layers import (
@@ -52,19 +53,6 @@ def explain(module, example_inputs: Mapping[str, np.ndarray], onnx_path, feeds) 
         return first_difference(records, graph)
     except Exception as error:  # diagnosis must not fail the cell that it explains
         return Evidence("", f"layers: {type(error).__name__}: {str(error).splitlines()[:1]}")
-
-
-def to_tensors(arrays: Mapping[str, np.ndarray]) -> Dict[str, Any]:
-    """Fresh tensors; bfloat16, which torch cannot take from numpy, through its bits."""
-    import torch
-
-    def tensor(array):
-        array = np.array(array)
-        if array.dtype.name == "bfloat16":
-            return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-        return torch.from_numpy(array)
-
-    return {name: tensor(array) for name, array in arrays.items()}
 
 
 def to_numpy(tensor) -> np.ndarray:
@@ -115,13 +103,9 @@ def _torch_records(module, example_inputs, deadline: float) -> List[Record]:
                 )
         with torch.no_grad():
             # By place where that can be: hooks do not see what is given by name.
-            given = to_tensors(example_inputs)
-            try:
-                bound = inspect.signature(module.forward).bind(**given)
-            except (TypeError, ValueError):  # a scripted forward has no signature to bind
-                module(*given.values())
-            else:
-                module(*bound.args, **bound.kwargs)
+            given = {name: to_torch(array) for name, array in example_inputs.items()}
+            args, kwargs = bind(module.forward, given)
+            module(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()

@@ -1,4 +1,4 @@
-"""What is drawn: a model's inputs, its BatchNorms' statistics, and what no constructor draws.
+"""What is drawn: a model's inputs, its norms' statistics, and what no constructor draws.
 
 Everything comes from ``numpy.random.RandomState``, whose streams are frozen (NEP 19), seeded
 by name: the same numbers under every version set.
@@ -7,7 +7,7 @@ by name: the same numbers under every version set.
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping, Optional, Sequence
 
 import numpy as np
 
@@ -119,60 +119,99 @@ def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
     return drawn
 
 
-def draw_parameters(module, name: str) -> None:
-    """Give every BatchNorm statistics, and it and whatever else is as its constructor left it
-    parameters, that are not the initial ones.
+#: A constant below it is a scale that starts next to nothing (CaiT and ConvNeXt: 1e-4 to 1e-6), so
+#: that what it scales is lost in the rounding of what it is added to.
+_NEXT_TO_NOTHING = 1e-3
+
+
+def draw_parameters(module, name: str) -> list:
+    """Give statistics to every norm that has them, and to it and whatever else is as its
+    constructor left it parameters, that are not the initial ones.
 
     At mean 0, variance 1, gamma 1, beta 0 every BatchNorm fault is invisible, and so is the loss
-    or exchange of any other norm's gamma, of a bias of zeros. A module whose ``trained`` is true
-    keeps what it learnt, with all that is in it, and a parameter that asks for no gradient is a
-    constant of its model's and stays. ``drawn_variance = (low, high)`` on a module sets the
-    interval its variances come from.
-    """
-    import torch
+    or exchange of any other norm's gamma, of a bias of zeros, and of all that a matrix of zeros or
+    a scale of 1e-6 stands behind. A norm whose statistics are no longer the initial ones was
+    trained and stays, and so does a parameter that asks for no gradient: a constant of its model's.
+    ``drawn_variance = (low, high)`` on a module sets the interval its variances come from.
 
-    learnt = tuple(path for path, layer in module.named_modules()
-                   if getattr(layer, "trained", False))  # fmt: skip
+    Returns the layers whose statistics were drawn with no regard to what reaches them, for
+    ``norm_scales``.
+    """
+    unscaled = []
     for path, layer in module.named_modules():
-        if any(f"{path}.".startswith(f"{one}." if one else "") for one in learnt):
-            continue
-        if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
-            _draw_batch_norm(layer, stream(name, "batch_norm", path))
+        if _keeps_statistics(layer):
+            if _untrained(layer):
+                _draw_norm(layer, stream(name, "batch_norm", path))
+                if layer.running_mean is not None and not hasattr(layer, "drawn_variance"):
+                    unscaled.append(layer)
             continue
         for field, tensor in layer.named_parameters(recurse=False):
             value = _initial(tensor)
             if value is not None:
-                values = stream(name, "parameter", path, field).uniform(-0.5, 0.5, tensor.shape)
-                _fill(tensor, value + values)
+                rng = stream(name, "parameter", path, field)
+                spread = _spread(value, tensor.shape)
+                _fill(tensor, value + rng.uniform(-spread, spread, tensor.shape))
+    return unscaled
 
 
 def _initial(tensor) -> Optional[float]:
-    """0 or 1 where a vector holds nothing else, as constructors leave biases and gammas; None where
-    it is a constant, or cannot be written to: not made yet, of inference alone, or all one element.
+    """0 or 1 where a parameter holds nothing else, as constructors leave biases, gammas and the
+    last layers of blocks, and 1 for a scale next to nothing; None where it is a constant, or cannot
+    be written to: not made yet, of inference alone, or all one element.
     """
     import torch
 
     if torch.nn.parameter.is_lazy(tensor) or not tensor.requires_grad or tensor.is_inference():
         return None
-    if tensor.dim() != 1 or not tensor.is_floating_point() or not tensor.numel():
+    if not tensor.is_floating_point() or not tensor.numel() or not tensor.is_contiguous():
         return None
-    if not tensor.is_contiguous():
+    value = float(tensor.detach().reshape(-1)[0])
+    if not (value in (0.0, 1.0) or 0 < abs(value) < _NEXT_TO_NOTHING):
         return None
-    return next((value for value in (0.0, 1.0) if bool((tensor == value).all())), None)
+    return (value and 1.0) if bool((tensor == tensor.reshape(-1)[0]).all()) else None
 
 
-def _draw_batch_norm(layer, rng: np.random.RandomState) -> None:
+def _spread(value: float, shape: Sequence[int]) -> float:
+    """Half the interval around ``value``: of a matrix or a kernel of zeros what leaves the scale of
+    what it is multiplied with (LeCun's, variance 1 / fan-in), else 0.5."""
+    if value or len(shape) < 2 or shape[0] == 1:  # as a table of positions has it
+        return 0.5
+    return float(np.sqrt(3 / np.prod(shape[1:])))
+
+
+def _keeps_statistics(layer) -> bool:
+    """BatchNorm, also where it keeps none, and whatever else normalises by statistics that it has:
+    InstanceNorm told to, frozen BatchNorms of other libraries."""
+    import torch
+
+    if isinstance(layer, torch.nn.modules.batchnorm._BatchNorm):
+        return True
+    return all(torch.is_tensor(getattr(layer, field, None))
+               for field in ("running_mean", "running_var"))  # fmt: skip
+
+
+def _untrained(layer) -> bool:
+    mean, variance = getattr(layer, "running_mean", None), getattr(layer, "running_var", None)
+    return (mean is None or bool((mean == 0).all())) and (
+        variance is None or bool((variance == 1).all())
+    )
+
+
+def _draw_norm(layer, rng: np.random.RandomState) -> None:
     low, high = getattr(layer, "drawn_variance", (0.5, 2.0))
-    draws = {
-        "running_mean": rng.uniform(-0.5, 0.5, layer.num_features),
-        "running_var": rng.uniform(low, high, layer.num_features),
-        "weight": rng.uniform(0.5, 1.5, layer.num_features),
-        "bias": rng.uniform(-0.5, 0.5, layer.num_features),
+    intervals = {
+        "running_mean": (-0.5, 0.5),
+        "running_var": (low, high),
+        "weight": (0.5, 1.5),
+        "bias": (-0.5, 0.5),
     }
-    for field, values in draws.items():
-        tensor = getattr(layer, field, None)
+    tensors = {field: getattr(layer, field, None) for field in intervals}
+    size = next((tensor.numel() for tensor in tensors.values() if tensor is not None), 0)
+    for field, tensor in tensors.items():
+        # of each field, so that one left out does not move the others
+        values = rng.uniform(*intervals[field], size if tensor is None else tensor.numel())
         if tensor is not None:
-            _fill(tensor, values)
+            _fill(tensor, values.reshape(tensor.shape))
 
 
 def _fill(tensor, values: np.ndarray) -> None:

@@ -22,8 +22,10 @@ class ConversionIncomplete(Exception):
 
 def _describe(job: Mapping[str, Any]) -> Dict[str, Any]:
     """The entries of one zoo file, and the project files its import needed."""
+    from switchyard.worker import files_read
     from switchyard.worker.building import import_zoo_file, project_sources
 
+    files_read.note()
     entries = import_zoo_file(job["file"])
     return {"models": [entry.as_dict() for entry in entries], "sources": project_sources()}
 
@@ -39,22 +41,27 @@ def _lacks(job: Mapping[str, Any]) -> Dict[str, Any]:
 
 
 def _reference(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker import files_read
     from switchyard.worker.reference import make_reference
 
+    files_read.note()
     return make_reference(job)
 
 
 def _preprocess(job: Mapping[str, Any]) -> Dict[str, Any]:
+    from switchyard.worker import files_read
     from switchyard.worker.preprocessing import preprocess
 
+    files_read.note()
     return preprocess(job)
 
 
 def _convert(job: Mapping[str, Any]) -> Dict[str, Any]:
     """Run one hop; the artefact and its manifest lie in ``target`` afterwards."""
-    from switchyard.worker import source_state
+    from switchyard.worker import files_read, source_state
     from switchyard.worker.reference import Reference
 
+    files_read.note()
     hop = hops.known(job["hop_files"])[job["hop"]]
     reference = Reference.read(job["reference"])
     model = None

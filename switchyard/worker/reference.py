@@ -14,21 +14,30 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from switchyard import wire
-from switchyard.worker.drawing import RESIZED, probes_of
+from switchyard.worker.agreement import rms
+from switchyard.worker.blame import Told, kind_of
+from switchyard.worker.drawing import GENERATED, RESIZED, probes_of
 from switchyard.worker.elements import as_float64, same_places
 
 #: Runs of a model that is declared stochastic, on each side.
 STOCHASTIC_RUNS = 64
 
 
-class BadReference(Exception):
+#: Probes whose inputs are drawn each by itself, and the share of its root mean square by which an
+#: answer must differ between two of them: a hundred roundings of float32, as many as a route may
+#: add (``agreement``), so that less could not be told from them.
+_DRAWN_APART = ("example", "fresh", "negated")
+_DEAF = 1e-5
+
+
+class BadReference(Told):
     """The model itself cannot be asked: no route is to blame."""
 
     kind = "bad-reference"
     stage = "reference"
 
 
-class BadFixture(Exception):
+class BadFixture(Told):
     """The zoo's entry is at fault: its builder or its probes."""
 
     kind = "bad-fixture"
@@ -138,6 +147,12 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
                     f"{entry.name} declares other sizes that torch itself does not take: {error}"
                 ) from error
             error.stage = "reference"
+            if probe in GENERATED[1:] and kind_of(error, "reference") == BadReference.kind:
+                raise BadReference(
+                    f"{entry.name} takes its example, but not the probe {probe!r} that is made of "
+                    f"it ({type(error).__name__}: {error}): say by range= of a Tensor which values "
+                    "are legal"
+                ) from error
             raise
         if probe == "example":
             facts["outputs"] = list(first)
@@ -153,10 +168,11 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
         if facts["float64"] and not entry.stochastic:
             try:
                 wire.save_tensors(target / f"{probe}.outputs64.tensors", model.run_float64(inputs))
-            except Exception as error:  # an operator without float64 costs a column, no more
+            except Exception as error:  # then `acceptable` is the best verdict
                 facts["float64"] = False
                 facts["float64_reason"] = f"{type(error).__name__}: {error}"[:300]
         facts["probes"].append(probe)
+    _refuse_deaf(entry, model.cast, target)
     if entry.stochastic:
         runs = [model.run(probes["example"]) for _ in range(STOCHASTIC_RUNS)]
         wire.save_tensors(
@@ -178,6 +194,30 @@ def _refuse_nan(entry, outputs: Mapping[str, np.ndarray], error=BadReference) ->
     for path, array in outputs.items():
         if array.dtype.kind in "fcV" and np.isnan(array.astype(np.complex128)).any():
             raise error(f"{entry.name} gives NaN in {path!r} on its own example")
+
+
+def _refuse_deaf(entry, cast: str, target: pathlib.Path) -> None:
+    """A model that answers alike whatever it is asked would let any loss pass. Raises BadFixture.
+
+    ``cast``: of another dtype than the zoo's own, where a small difference may be rounded away.
+    """
+    if entry.stochastic or cast:
+        return
+    example, *others = (
+        wire.load_tensors(target / f"{probe}.outputs.tensors") for probe in _DRAWN_APART
+    )
+    for other in others:
+        for path, array in example.items():
+            if array.shape != other[path].shape:
+                return
+            a, b = as_float64(array), as_float64(other[path])
+            if not same_places(a, b) or rms(a - b) > _DEAF * rms(a):
+                return
+    raise BadFixture(
+        f"{entry.name} answers alike whatever it is asked ({', '.join(_DRAWN_APART)}), so that no "
+        "loss in a conversion could be seen: its answer does not hang on its inputs as its weights "
+        "are (a layer of zeros behind them?)"
+    )
 
 
 def task_accuracy(entry, run, batch: int = 64) -> float:
