@@ -1,5 +1,6 @@
 """Kinds are given on evidence: each planted fault is named, and honest or odd ones are not."""
 
+import dataclasses
 import types
 
 import numpy as np
@@ -162,6 +163,30 @@ def test_baked_count_of_integers():
     baked = lambda name, exact: {"y": np.ones((2, 3))}  # noqa: E731
     probes = cell(baked, counted, names=NAMES + ("other",), dtype=np.int64)
     assert found(probes).kind == "constant-baked"
+
+
+def test_one_integer_of_many_is_no_baked_branch():
+    """A near tie of two classes, on a probe drawn as the example was."""
+
+    def classes(name, x):
+        return {"y": (10 * x).round()}
+
+    def tied(name, exact):
+        got = exact["y"].copy()
+        got[0, 0, 0, 0] += name == "fresh"
+        return {"y": got}
+
+    assert found(cell(tied, classes, dtype=np.int64)).kind == "unexplained"
+
+
+def test_a_small_error_without_float64_is_not_gross():
+    near = lambda n, e: {"y": e["y"] + (0.05 * NOISE if n == "fresh" else 0)}  # noqa: E731
+    probes = [dataclasses.replace(probe, reference64=None) for probe in cell(near)]
+    assert found(probes).kind == "unexplained"
+
+
+def test_integers_are_the_same_where_they_are_equal_alone():
+    assert ev.same_within("int64") == ev.same_within("bool") == 0 < ev.same_within("float32")
 
 
 def test_narrow_rounding_that_exceeds_a_band_is_precision():

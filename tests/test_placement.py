@@ -259,9 +259,22 @@ def two(x):
     with tf.device("CPU:1"):
         y = tf.nn.softmax(x)
     return tf.matmul(y, tf.ones((4, 4))) + tf.cast(tf.shape(x)[0], tf.float32)
+@tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
+def integers(x):
+    with tf.device("CPU:1"):
+        y = tf.nn.softmax(x)
+    twice = tf.concat([tf.shape(y)[:1] * 2, [2]], 0)
+    return tf.reshape(y, twice), tf.bitcast(x, tf.int32) // 3, tf.range(twice[0]), tf.argmax(x[:3])
 x = tf.ones((2, 4))
 tensorflow_placement.ON_DEVICE = "CPU:1"
-print(json.dumps(tensorflow_placement.executed(lambda: two(x))))
+ran = {"two": tensorflow_placement.executed(lambda: two(x)),
+       "integers": tensorflow_placement.executed(lambda: integers(x))}
+def unread(*given, **more):
+    raise ValueError("Op type not registered")
+tf.graph_util.import_graph_def = unread
+again = tf.function(integers.python_function, input_signature=integers.input_signature)
+ran["unread"] = tensorflow_placement.executed(lambda: again(x))
+print(json.dumps(ran))
 """
 
 
@@ -273,10 +286,30 @@ def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_pat
     assert by_name["arange"] == (True, True)  # a few integers
 
 
-def test_tensorflows_operations_are_those_of_the_graphs_that_ran(tmp_path):
-    ran = said_by(TENSORFLOW_RAN, tmp_path)
+@pytest.fixture(scope="module")
+def on_tensorflow(tmp_path_factory):
+    """By call and operation: whether on the CPU, and whether for sizes alone."""
+    ran = said_by(TENSORFLOW_RAN, tmp_path_factory.mktemp("tensorflow"))
     # On some CPUs TensorFlow takes oneDNN's, under names of their own.
-    by_name = {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes in ran}
+    return {call: {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes in each}
+            for call, each in ran.items()}  # fmt: skip
+
+
+def test_tensorflows_operations_are_those_of_the_graphs_that_ran(on_tensorflow):
+    by_name = on_tensorflow["two"]
     assert by_name["Softmax"] == (False, False) and by_name["MatMul"] == (True, False)
     assert by_name["Shape"] == (True, True)
     assert not {"_Arg", "_Retval", "_Send", "_Recv"} & set(by_name)
+
+
+def test_tensorflows_integers_are_sizes_where_they_are_known_to_be_few(on_tensorflow):
+    """What of the other device's tensor is computed is a size; what follows the batch is not."""
+    by_name = on_tensorflow["integers"]
+    for operator in ("StridedSlice", "Mul", "ConcatV2", "ArgMax"):
+        assert by_name[operator] == (True, True), operator
+    for operator in ("Bitcast", "FloorDiv", "Range", "Reshape"):
+        assert by_name[operator] == (True, False), operator
+    # Where the graph is not read once more, nothing is known to be few.
+    unread = on_tensorflow["unread"]
+    assert unread["Mul"] == unread["FloorDiv"] == (True, False)
+    assert unread["Shape"][1]

@@ -1,4 +1,5 @@
-"""Whether the example's path was baked, with the real tracer in the default set's environment."""
+"""Whether the example's path was baked, or a value of it, with the real tracer in the default set's
+environment."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ REPLAYED = """
 import json
 import numpy as np
 import torch
+from bent import bent
 from models_zoo import Tensor, collect, model
 from switchyard.worker.building import BuiltModel
 from switchyard.worker.evidence import ProbeOutputs
@@ -35,12 +37,20 @@ class ByName(torch.nn.Module):
     def forward(self, x, *, scale):
         return branching(x, scale)
 
+class Scripted(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.bent = torch.jit.script(bent)
+
+    def forward(self, scale, x):
+        return {"y": self.bent(torch.tanh(x) * scale, x), "z": x + scale}
+
 with collect():
     @model(scale=Tensor(6), x=Tensor("batch", 6))
     def entry():
         return None
 
-def replayed(module, dtype="float32", off=0.0, baked=True):
+def replayed(module, dtype="float32", off=0.0, baked=True, kept=False):
     rng = np.random.default_rng(8)
     scale = rng.uniform(0.5, 2, 6).astype(dtype)
     given = {
@@ -50,7 +60,7 @@ def replayed(module, dtype="float32", off=0.0, baked=True):
     built, probes = BuiltModel(entry, module), []
     for name, inputs in given.items():
         x = inputs["x"].astype(float)
-        y = np.tanh(x) * scale if baked else 5 - x
+        y = np.tanh(given["example"]["x"] if kept else x) * scale if baked else 5 - x
         y = y * (1 + off * np.where(np.arange(12).reshape(2, 6) % 2, 1, -1))
         # In another order than torch's.
         got = {"z": (x + scale).astype(dtype), "y": y.astype(dtype)}
@@ -63,19 +73,41 @@ print(json.dumps({
     "float16": replayed(InOrder(), "float16", off=1e-3),
     "too far in float32": replayed(InOrder(), off=1e-3),
     "not baked": replayed(InOrder(), baked=False),
+    "kept": replayed(Scripted(), kept=True),
+    "kept without a script": replayed(InOrder(), kept=True),
+    "scripted and not kept": replayed(Scripted(), baked=False),
 }))
+"""
+
+
+#: In a file, since what is scripted is read there.
+BENT = """
+def bent(y, x):
+    if bool(x.mean() > 3):
+        return 3 * y + 1
+    return y
 """
 
 
 @pytest.fixture(scope="module")
 def said(tmp_path_factory):
-    return said_by(REPLAYED, tmp_path_factory.mktemp("replayed"))
+    folder = tmp_path_factory.mktemp("replayed")
+    (folder / "bent.py").write_text(BENT)
+    return said_by(REPLAYED, folder)
 
 
 @pytest.mark.parametrize("forward", ["InOrder", "Exchanged", "BehindAnother", "ByName"])
 def test_a_baked_path_is_proven_wherever_forward_takes_its_inputs(said, forward):
     kind, why = said[forward]
     assert kind == "constant-baked" and "'other'" in why, why
+
+
+def test_a_scripted_functions_value_that_was_kept_is_proven_and_nothing_else_is_taken_for_it(said):
+    """A module that holds one cannot be copied, and a trace keeps all that it does."""
+    kind, why = said["kept"]
+    assert kind == "constant-baked" and "'other'" in why and "scripted" in why, why
+    for name in ("kept without a script", "scripted and not kept"):
+        assert said[name] == said["not baked"], name
 
 
 def test_what_16_bits_round_is_no_other_answer_and_in_float32_it_is(said):

@@ -7,9 +7,9 @@ function, one for each device, do.
 
 from __future__ import annotations
 
-from typing import Any, Callable, List
+from typing import Any, Callable, Dict, List, Sequence
 
-from switchyard.worker.placement import Executed
+from switchyard.worker.placement import MOST_SIZES, Executed
 
 #: In the names of the devices that are no CPU.
 ON_DEVICE = "GPU"
@@ -38,23 +38,53 @@ def executed(first_call: Callable[[], Any]) -> List[Executed]:
         metadata = told.export_run_metadata()
     finally:
         told.disable_graph_collection()
-    return [
-        Executed(node.op, ON_DEVICE not in node.device, _makes_sizes(node))
-        for function in metadata.function_graphs
-        for graph in function.partition_graphs
-        for node in graph.node
-        if node.op not in _PLUMBING
-    ]
+    found: List[Executed] = []
+    for function in metadata.function_graphs:
+        outputs = _outputs_of(function.post_optimization_graph)
+        found += [
+            Executed(
+                node.op,
+                ON_DEVICE not in node.device,
+                node.op in _OF_SIZES or _are_sizes(outputs.get(node.name, ())),
+            )
+            for graph in function.partition_graphs
+            for node in graph.node
+            if node.op not in _PLUMBING
+        ]
+    return found
 
 
-def _makes_sizes(node: Any) -> bool:
-    """Whether it computes in integers, which TensorFlow keeps in host memory where they are
-    sizes."""
-    from tensorflow.dtypes import as_dtype
+def _outputs_of(graph: Any) -> Dict[str, Sequence[Any]]:
+    """What is known of the outputs of each node, by its name: of a graph that is not divided among
+    devices yet, since nothing is known of what comes from another. A node says no shape itself;
+    TensorFlow finds them when it reads the graph once more. Empty where it does not read it."""
+    import tensorflow as tf
 
-    if node.op in _OF_SIZES:
-        return True
-    kinds = [value.type for name, value in node.attr.items() if name in ("T", "dtype", "DstT")]
-    return bool(kinds) and all(
-        as_dtype(kind).is_integer or as_dtype(kind).is_bool for kind in kinds
+    readable = type(graph)()
+    readable.CopyFrom(graph)
+    for node in readable.node:
+        if node.op != "_Arg":
+            continue
+        kind, shapes = node.attr["T"].type, list(node.attr["_output_shapes"].list.shape)
+        node.ClearField("attr")
+        node.op, node.attr["dtype"].type = "Placeholder", kind
+        if shapes:
+            node.attr["shape"].shape.CopyFrom(shapes[0])
+    try:
+        with tf.Graph().as_default() as read:
+            tf.graph_util.import_graph_def(readable, name="")
+    except Exception:  # an operation of the runtime alone: then no output is known to be small
+        return {}
+    return {one.name: one.outputs for one in read.get_operations()}
+
+
+def _are_sizes(outputs: Sequence[Any]) -> bool:
+    """Whether outputs are a few integers each, as sizes, axes and indices of dimensions are, which
+    TensorFlow keeps in host memory. Not where a shape is not known: work on integers that fell to
+    the CPU must not pass for sizes."""
+    return bool(outputs) and all(
+        (one.dtype.is_integer or one.dtype.is_bool)
+        and one.shape.is_fully_defined()
+        and one.shape.num_elements() <= MOST_SIZES
+        for one in outputs
     )

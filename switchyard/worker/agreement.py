@@ -1,8 +1,8 @@
 """Whether what arrived is what left: one probe, and one cell.
 
-Pure numpy, all arithmetic in float64. Outputs are matched by count, name, shape and dtype
-before any value is looked at; NaN and infinities must stand in the same places. A figure
-that cannot be had is None, never 0.
+Pure numpy; arithmetic in float64, but for integers, which are subtracted as integers. Outputs
+are matched by count, name, shape and dtype before any value is looked at; NaN and infinities must
+stand in the same places. A figure that cannot be had is None, never 0.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from switchyard.worker.elements import as_float64, same_places
+from switchyard.worker.elements import as_float64, distance, is_exact, same_places
 
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
 
@@ -69,12 +69,14 @@ STRUCTURAL = ("output-structure", "shape", "dtype")
 class Agreement:
     """One probe: the worst output decides and is named. ``kind`` is empty where structure,
     dtype and non-finite places agree; what the errors amount to is for ``band`` to say.
-    ``dtype`` is that of the reference's output. None: could not be had."""
+    ``dtype`` is that of the reference's output. ``at_most``: the best verdict it may have, where
+    that is not the best there is. None: could not be had."""
 
     kind: str = ""
     message: str = ""
     output: str = ""
     dtype: str = ""
+    at_most: str = ""
     mse: Optional[float] = None
     nmse: Optional[float] = None
     max_abs_err: Optional[float] = None
@@ -137,12 +139,15 @@ def compare(
     scales: Optional[Mapping[str, float]] = None,
     classifier: bool = False,
     limit: Optional[float] = None,
+    capped: bool = False,
 ) -> Agreement:
     """What the route gave on one probe against torch eager in the model's own dtype.
 
     ``reference64``: the same model in float64, which only scales. ``scales``: see
     ``scales``. ``classifier``: the first output's last axis holds class scores. ``limit``: see
-    ``band``. Raises ValueError where the reference has no output, since that can prove nothing.
+    ``band``. ``capped``: floats without an ``error_vs_fp64`` are ``acceptable`` at most, since the
+    bands alone would call a fault of a thousand rounding errors excellent. Raises ValueError where
+    the reference has no output, since that can prove nothing.
     """
     if not reference:
         raise ValueError("the reference has no outputs to compare")
@@ -153,7 +158,11 @@ def compare(
     for place, (path, wanted) in enumerate(reference.items()):
         exact, scale = (reference64 or {}).get(path), (scales or {}).get(path, 0.0)
         pair = np.asarray(wanted), np.asarray(got[path])
-        results.append(_value(path, *pair, exact, scale, classifier and place == 0))
+        found = _value(path, *pair, exact, scale, classifier and place == 0)
+        floats = found.mse is not None and found.dtype in DTYPES
+        if capped and floats and found.error_vs_fp64 is None:
+            found = dataclasses.replace(found, at_most="acceptable")
+        results.append(found)
     return max(results, key=lambda one: gravity(one, limit))
 
 
@@ -184,19 +193,20 @@ def deciding_error(agreement: Agreement) -> float:
 def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
     """(verdict, kind). ``limit``: the highest honest ``error_vs_fp64``, the dtype's own
     where None. Only that limit exceeded is ``precision``; a worse error is ``unexplained``
-    until evidence names it. Which error decides: see ``deciding_error``."""
+    until evidence names it. Which error decides: see ``deciding_error``. Integers and booleans
+    are right or wrong: the bands are tolerances of a rounding that they do not have."""
     if agreement.kind:
         return "investigate", agreement.kind
     error = deciding_error(agreement)
     scale = band_scale(agreement.dtype)
-    if not error < ACCEPTABLE * scale:
+    if not error < ACCEPTABLE * scale or (error and is_exact(agreement.dtype)):
         return "investigate", "unexplained"
     if limit is None and agreement.dtype in DTYPES:
         limit = DTYPES[agreement.dtype][1]
     if limit is not None and agreement.error_vs_fp64 is not None:
         if not agreement.error_vs_fp64 <= limit:
             return "investigate", "precision"
-    return ("excellent" if error < EXCELLENT * scale else "acceptable"), ""
+    return (agreement.at_most or "excellent" if error < EXCELLENT * scale else "acceptable"), ""
 
 
 def compare_repeat(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Agreement:
@@ -220,7 +230,7 @@ def compare_repeat(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndar
         finite = np.isfinite(one)
         part = DTYPES[dtype][2] if dtype in DTYPES else 0.0
         allowed = part * np.maximum(np.abs(one[finite]), rms(one))
-        apart = np.abs(one[finite] - two[finite])
+        apart = distance(array, second[path])[finite]
         if np.any(apart > allowed):
             message = (
                 f"second run: output {path!r} differs from the first in "
@@ -248,7 +258,15 @@ def ask(
     if not runs:
         raise ValueError(f"probe {probe!r} was never run")
     judged = [
-        compare(reference, run, reference64, scales=scales, classifier=classifier, limit=limit)
+        compare(
+            reference,
+            run,
+            reference64,
+            scales=scales,
+            classifier=classifier,
+            limit=limit,
+            capped=True,
+        )
         for run in runs
     ]
     worst = max(judged, key=lambda one: gravity(one, limit))
@@ -277,7 +295,9 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
         where = f"probe {worst.probe!r}: {worst.repeat.message}"
         return Judgement("investigate", worst.repeat.kind, where, worst.probe, agreement)
     verdict, kind = band(agreement, limit)
-    message = f"probe {worst.probe!r}: {agreement.message}" if kind else ""
+    message = f"probe {worst.probe!r}: {agreement.message}" if kind or agreement.at_most else ""
+    if agreement.at_most and not kind:
+        message += ", with no answer in float64 to tell its rounding by"
     return Judgement(verdict, kind, message, worst.probe, agreement)
 
 
@@ -335,7 +355,7 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
     if not a.size:
         return Agreement(output=path, dtype=dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        gap = np.abs(a - b)
+        gap = distance(wanted, given)[finite]
         mse = float(np.mean(gap * gap))
         square, variance = float(np.mean(a * a)), float(np.var(a))
         lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
@@ -355,7 +375,7 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
         nmse=nmse,
         max_abs_err=float(gap.max()),
         cosine=cosine,
-        match_fraction=float(np.mean(gap <= ATOL + RTOL * np.abs(a))),
+        match_fraction=float(np.mean(gap <= (0 if is_exact(dtype) else ATOL + RTOL * np.abs(a)))),
         top1_agreement=float(np.mean(one.argmax(-1) == two.argmax(-1))) if rated else None,
         error_vs_fp64=ratio,
     )

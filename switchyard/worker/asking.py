@@ -5,14 +5,16 @@ One session, each probe twice. The other sizes decide the column ``dynamic`` alo
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Mapping, Optional
+import dataclasses
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
-from switchyard.vocabulary import PASSING, Outcome, cast_to, signature_of
+from switchyard.vocabulary import KINDS, PASSING, Outcome, cast_to, signature_of
 from switchyard.worker import agreement, batches, loading, placement, stochastic
+from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.loading import Loaded
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
@@ -43,7 +45,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         judged, answers, scales = _judge_probes(asked, reference, job, result["figures"])
         if judged.verdict not in PASSING:
             judged = _explained(judged, reference, answers, job, artefact)
-        fields["dynamic"] = _dynamic(asked, reference, job, scales)
+        fields["dynamic"], fields["dynamic_message"] = _dynamic(asked, reference, job, scales)
     if artefact is not None and reference.facts.get("batches"):
         fields.update(batches.ask(asked.run, reference, result["figures"]))
     if job.get("device", "cpu") != "cpu":
@@ -97,7 +99,11 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    return agreement.judge(results, agreement.limit_of(job["precision"])), answers, scales
+    judged = agreement.judge(results, agreement.limit_of(job["precision"]))
+    reason = reference.facts.get("float64_reason")
+    if reason and judged.verdict in PASSING and judged.agreement.at_most:
+        judged = dataclasses.replace(judged, message=f"{judged.message}: {reason}")
+    return judged, answers, scales
 
 
 def _judge_spread(asked: Loaded, reference: Reference):
@@ -114,8 +120,6 @@ def _judge_spread(asked: Loaded, reference: Reference):
 
 def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job, artefact):
     """The judgement with the kind that evidence names, where it names one."""
-    import dataclasses
-
     from switchyard.worker import diagnosis
 
     found = diagnosis.diagnose_cell(judged, reference, answers, job, artefact)
@@ -124,21 +128,31 @@ def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job,
     return dataclasses.replace(judged, kind=found.kind, message=found.why)
 
 
-def _dynamic(asked: Loaded, reference: Reference, job, scales: Mapping[str, float]) -> str:
-    """Whether other sizes work: see DYNAMIC in the vocabulary. ``scales``: those of the probes at
-    the example's sizes, by which an output that vanishes at the others is held too."""
+def _dynamic(
+    asked: Loaded, reference: Reference, job, scales: Mapping[str, float]
+) -> Tuple[str, str]:
+    """Whether other sizes work, see DYNAMIC in the vocabulary, or "" where it is not known; and
+    what was said of why not. ``scales``: those of the probes at the example's sizes, by which an
+    output that vanishes at the others is held too."""
     if not job["dynamic"]:
-        return "not-declared"
-    if asked.manifest is not None and asked.manifest.facts.get("dynamic") == "specialised":
-        return "specialised"
+        return "not-declared", ""
+    facts = asked.manifest.facts if asked.manifest is not None else {}
+    if facts.get("dynamic") == "specialised":
+        return "specialised", facts.get("dynamic_reason", "")
     try:
         got = asked.run(reference.inputs(RESIZED))
-    except Exception:  # whatever a runtime raises at another size, that size does not work
-        return "failed"
+    except Exception as error:  # whatever a runtime raises at another size, it does not work there
+        rules = ON_DEVICE_RULES if job.get("device", "cpu") != "cpu" else ()
+        stopped = outcome_of(error, "run", rules)
+        # What befell the process or its card says nothing of the artefact.
+        known = KINDS[stopped.kind] != "process"
+        return "failed" if known else "", stopped.message
     limit = agreement.limit_of(job["precision"])
     wanted, wanted64 = reference.outputs(RESIZED), reference.outputs64(RESIZED)
     found = agreement.compare(wanted, got, wanted64, scales=scales, limit=limit)
-    return "ok" if agreement.band(found, limit)[0] in PASSING else "wrong"
+    if agreement.band(found, limit)[0] in PASSING:
+        return "ok", ""
+    return "wrong", found.message
 
 
 def _task(asked: Loaded, job) -> Optional[float]:

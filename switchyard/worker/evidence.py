@@ -14,7 +14,7 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 import numpy as np
 
 from switchyard.worker.agreement import Agreement, band, compare, rms
-from switchyard.worker.elements import as_float64
+from switchyard.worker.elements import as_float64, is_exact
 
 #: Two arrays are one where their RMS distance is below this part of the reference's
 #: standard deviation: ten times what honest routes show in 32 bits, 4 ulp in 16 bits.
@@ -94,7 +94,7 @@ def _is_float(array: np.ndarray) -> bool:
 
 def same_within(dtype: str) -> float:
     """The part of its size that an output of ``dtype`` may be off and be the same."""
-    return SAME.get(dtype, SAME_BY_DEFAULT)
+    return 0.0 if is_exact(dtype) else SAME.get(dtype, SAME_BY_DEFAULT)
 
 
 def same(reference: np.ndarray, got: np.ndarray, dtype: str = "float32") -> bool:
@@ -361,9 +361,10 @@ def constant_baked(probes: Sequence[ProbeOutputs], example: str) -> Evidence:
         return Evidence()
     wrong = {n: r for n, r in results.items() if verdicts[n] == "investigate"}
     errors = {n: r.nmse if r.nmse is not None else r.mse for n, r in wrong.items()}
-    # Integers have no rounding; bands in their units say nothing, so any difference is gross.
-    gross = {n for n, r in wrong.items() if (errors[n] or 0) > GROSS or r.error_vs_fp64 is None
-             or (r.nmse is None and r.error_vs_fp64 > 1e3)}  # fmt: skip
+    # Of integers, whose bands say nothing, the share that is wrong is held against it.
+    gross = {n for n, r in wrong.items() if (errors[n] or 0) > GROSS
+             or (is_exact(r.dtype) and 1 - r.match_fraction > GROSS)
+             or (r.nmse is None and (r.error_vs_fp64 or 0) > 1e3)}  # fmt: skip
     telling = sorted(n for n in gross if n not in SIGNED)
     if not telling or len(gross) < len(wrong):
         return Evidence()

@@ -19,8 +19,8 @@ from switchyard.worker.agreement import (
 )
 from switchyard.worker.elements import as_float64
 
-#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its three tests.
-SPREAD_ALPHA, SHUFFLES = 2e-4, 19_999
+#: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its four tests.
+SPREAD_ALPHA, SHUFFLES = 1.5e-4, 19_999
 
 
 def compare_spread(
@@ -33,12 +33,17 @@ def compare_spread(
     way, so no table of a normal or chi-squared variable fits. Statistics are therefore set
     against their own values under random exchanges (Fisher's permutation test, exact; the +1
     rule of Phipson and Smyth 2010). Of runs between torch and route: z, the RMS over elements
-    of the difference of means in standard deviations, and the log ratio of the two total
-    variances. Of the order of the route's runs: how far runs that stand a given number apart
-    are correlated, since a generator that is seeded anew with neighbouring numbers gives runs
-    that are each fair, and follow from each other. An alarm needs p <= SPREAD_ALPHA, so an
-    honest output raises one in at most 3 * SPREAD_ALPHA = 1 of 1,667 comparisons, however many
-    elements it has: thirty stochastic cells a night alarm falsely once in about two months.
+    of the difference of means in standard deviations; the log ratio of the two total variances;
+    and how far the two matrices of second moments between elements are apart (Frobenius), since
+    noise that is shared within a run, one mask for a whole batch or one number for a tensor, moves
+    neither mean nor variance of any element (beside what torch itself shares it may not be seen).
+    Of the order of the route's runs: how far runs that stand a given number apart are correlated,
+    since a generator that is seeded anew with neighbouring numbers gives runs that are each fair,
+    and follow from each other. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in
+    at most 4 * SPREAD_ALPHA = 1 of 1,667 comparisons, however many elements it has: thirty
+    stochastic cells a night alarm falsely once in about two months. Counted at a level of 1% on
+    12,000 honest pairs (normal, masked, heavy-tailed and run-wise shared noise, drawn for each
+    element, for a row and once; 199 exchanges each): 0.9 to 1.0% in each test, 3.4% in any.
     Rounding is no alarm: 1e-5 of an element's RMS is added to its standard deviation.
 
     ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
@@ -92,13 +97,16 @@ def _spread_of(reference: np.ndarray, got: np.ndarray) -> Tuple[str, str]:
     chosen[0] = np.arange(count) < len(x)
     weights = np.where(chosen, 1 / len(x), -1 / len(y))
     shift = np.sum((weights @ gram) * weights, 1)
+    # A run's matrix is z z'; the product of two such, entry by entry, sums to (z . z')**2.
+    moments = np.sum((weights @ gram**2) * weights, 1)
     own = (chosen @ energy) / len(x)
     ratio = np.abs(np.log((energy.sum() - own * len(x)) / len(y) / own))
-    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio, _by_lag(y, rng))]
+    p = [float(np.mean(t >= t[0] * (1 - 1e-12))) for t in (shift, ratio, moments, _by_lag(y, rng))]
     text = (
         f"means {math.sqrt(shift[0] / z.shape[1]):.3g} standard deviations apart (RMS,"
         f" p {p[0]:.2g}), variance {y.var(0).sum() / x.var(0).sum():.3g} of torch's (p {p[1]:.2g}),"
-        f" runs that depend on those before them (p {p[2]:.2g})"
+        f" elements of a run that depend otherwise on each other (p {p[2]:.2g}),"
+        f" runs that depend on those before them (p {p[3]:.2g})"
     )
     return ("unexplained" if min(p) <= SPREAD_ALPHA else ""), text
 

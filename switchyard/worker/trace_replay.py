@@ -1,29 +1,31 @@
-"""Whether the path of the example was written into the graph: torch's own trace, replayed."""
+"""Whether something of the example was written into the graph: what would then be answered."""
 
 from __future__ import annotations
 
-import copy
-from typing import List, Mapping, Sequence
+from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
 from switchyard.worker.agreement import rms
 from switchyard.worker.building import by_place
 from switchyard.worker.capture import to_numpy
-from switchyard.worker.elements import as_float64
+from switchyard.worker.elements import as_float64, distance
 from switchyard.worker.evidence import GROSS, Evidence, ProbeOutputs, same_within
 
 
 def replay_trace(
     model, example_inputs: Mapping, probe_inputs: Mapping, probes: Sequence[ProbeOutputs]
 ) -> Evidence:
-    """Whether the route does on a wrong probe what the example's own path would have done.
+    """Whether the route does on a wrong probe what the example's own path, or what a scripted
+    function gave on the example, would have done.
 
-    torch's tracer keeps the path of the example. Where torch's answer and the trace's differ
-    grossly on a probe, and the route gives the trace's, the path was baked: proof of
+    torch's tracer keeps the path of the example, but in a scripted function, of which it keeps all;
+    a converter that sees only what Python calls keeps its value. Where torch's answer and the
+    replay's differ grossly on a probe, and the route gives the replay's, it was baked: proof of
     ``constant-baked`` without an assumption about the probe. Never raises.
 
-    ``model``: a ``BuiltModel``, whose ``arguments`` knows which input forward takes where.
+    ``model``: a ``BuiltModel`` that nobody asks afterwards, whose ``arguments`` knows which input
+    forward takes where.
     """
     try:
         import warnings
@@ -32,38 +34,80 @@ def replay_trace(
 
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            args, kwargs = model.arguments(example_inputs)
-            traced = torch.jit.trace(
-                by_place(copy.deepcopy(model.module), len(args), list(kwargs)),
-                (*args, *kwargs.values()),
-                check_trace=False,
-                strict=False,
-            )
-            for probe in probes:
-                args, kwargs = model.arguments(probe_inputs[probe.probe])
-                replayed = _flat(traced(*args, *kwargs.values()))
-                if len(replayed) != len(probe.reference) or not replayed:
-                    continue
-                triples = [
-                    (answer, wanted, probe.got[path])
-                    for answer, (path, wanted) in zip(replayed, probe.reference.items())
-                ]
-                within = [same_within(np.asarray(wanted).dtype.name) for _, wanted, _ in triples]
-                baked = [[as_float64(x) for x in triple] for triple in triples]
-                if any(len({x.shape for x in triple}) != 1 for triple in baked):
-                    continue
-                floor = [part * max(rms(r), rms(w)) for part, (r, w, _) in zip(within, baked)]
-                alike = all(rms(r - g) <= f for (r, _, g), f in zip(baked, floor))
-                apart = max(rms(r - w) / max(rms(w), rms(r), 1e-300) for r, w, _ in baked)
-                if alike and apart**2 > GROSS:
-                    return Evidence(
-                        "constant-baked",
-                        f"on probe {probe.probe!r} the route gives what the example's path gives,"
-                        f" {apart:.2g} of the RMS from torch",
-                    )
+            for what, replay in _replays(model, example_inputs):
+                for probe in probes:
+                    args, kwargs = model.arguments(probe_inputs[probe.probe])
+                    apart = _baked(_flat(replay(*args, *kwargs.values())), probe)
+                    if apart:
+                        return Evidence(
+                            "constant-baked",
+                            f"on probe {probe.probe!r} the route gives what {what},"
+                            f" {apart:.2g} of the RMS from torch",
+                        )
         return Evidence("", "the example's path, replayed, does not give the route's answers")
     except Exception as error:
         return Evidence("", f"replaying the example's path: {type(error).__name__}")
+
+
+def _replays(model, example_inputs: Mapping) -> Iterator[Tuple[str, Callable[..., Any]]]:
+    """What may have been baked, and the model with that baked, called by places alone."""
+    import torch
+
+    args, kwargs = model.arguments(example_inputs)
+    example = (*args, *kwargs.values())
+    module = by_place(model.module, len(args), list(kwargs))
+    yield (
+        "the example's path gives",
+        torch.jit.trace(module, example, check_trace=False, strict=False),
+    )
+    if _keep_scripted(model.module):
+        module(*example)
+        yield "a scripted function's value on the example gives", module
+
+
+def _keep_scripted(module: Any) -> bool:
+    """Has each scripted function that a part of ``module`` holds give for ever what it gives in the
+    next run. Whether there is one."""
+    import torch
+
+    found = False
+    for owner in module.modules():
+        for name, held in list(vars(owner).items()):
+            if isinstance(held, torch.jit.ScriptFunction):
+                setattr(owner, name, _Kept(held))
+                found = True
+    return found
+
+
+class _Kept:
+    """What is called in place of a function, once a run: its first value."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self._function, self._values = function, []
+
+    def __call__(self, *args, **kwargs):
+        if not self._values:
+            self._values.append(self._function(*args, **kwargs))
+        return self._values[0]
+
+
+def _baked(replayed: Sequence[np.ndarray], probe: ProbeOutputs) -> float:
+    """How far ``replayed`` is from torch's outputs, in parts of the RMS, where the route's are as
+    replayed and that is grossly far; 0.0 where not."""
+    if len(replayed) != len(probe.reference) or not replayed:
+        return 0.0
+    triples = [
+        (answer, wanted, probe.got[path])
+        for answer, (path, wanted) in zip(replayed, probe.reference.items())
+    ]
+    within = [same_within(np.asarray(wanted).dtype.name) for _, wanted, _ in triples]
+    baked = [[as_float64(x) for x in triple] for triple in triples]
+    if any(len({x.shape for x in triple}) != 1 for triple in baked):
+        return 0.0
+    floor = [part * max(rms(r), rms(w)) for part, (r, w, _) in zip(within, baked)]
+    alike = all(rms(distance(r, g)) <= f for (r, _, g), f in zip(triples, floor))
+    apart = max(rms(r - w) / max(rms(w), rms(r), 1e-300) for r, w, _ in baked)
+    return apart if alike and apart**2 > GROSS else 0.0
 
 
 def _flat(outputs) -> List[np.ndarray]:
