@@ -3,7 +3,8 @@
 Simulated runs, since only there is the truth known: log-normal launch medians, independent,
 with the coefficients of variation that identical code showed on a shared machine (18 to 41%);
 ten models on torch eager and five routes. First both runs are of the same code, and any cell
-called slower or faster is a false alarm; then one route takes twice as long on every model.
+called slower or faster is a false alarm (those that say slower, of which the goal and
+`docs/timing.md` are, are also counted apart); then one route takes twice as long on every model.
 Beside it the same factor in a comparison of one cell alone, which has no others to borrow its
 spread from, nor so many chances to err. The seed is fixed, so that every run prints the same.
 """
@@ -55,14 +56,15 @@ def main() -> None:
     from switchyard.compare.comparison import compare
 
     rng = numpy.random.default_rng(options.seed)
-    rows, alarms, most, quiet = [], 0, 0, 0.0
+    rows, alarms, all_slower, most, quiet = [], 0, 0, 0, 0.0
     for spread in SPREADS:
         for launches in LAUNCHES:
-            false = found = alone = 0
+            false = false_slower = found = alone = 0
             for _ in range(options.rounds):
                 sides = (spread, launches, MODELS, ROUTES)
                 counts = compare(run(rng, *sides), run(rng, *sides)).counts
-                false += "slower" in counts
+                false += "slower" in counts or "faster" in counts
+                false_slower += "slower" in counts
                 cells = compare(run(rng, *sides), run(rng, *sides, FACTOR)).cells
                 slower = cells["verdict"] == "slower"
                 found += int((slower & (cells["route"] == "route0-ort")).sum())
@@ -71,14 +73,17 @@ def main() -> None:
             share = found / (options.rounds * MODELS)
             rows.append((
                 f"{spread:.0%}, {launches} launches", f"{false}/{options.rounds}",
-                f"{share:.0%}", f"{alone / options.rounds:.0%}",
+                f"{false_slower}/{options.rounds}", f"{share:.0%}", f"{alone / options.rounds:.0%}",
             ))  # fmt: skip
-            alarms, most = alarms + false, most + options.rounds
+            alarms, all_slower = alarms + false, all_slower + false_slower
+            most += options.rounds
             quiet = share if (spread, launches) == (SPREADS[0], LAUNCHES[0]) else quiet
-    heads = ("spread of launches", "false alarms", f"{FACTOR:g} times found", "of one cell alone")
+    heads = ("spread of launches", "false alarms", "of them slower", f"{FACTOR:g} times found",
+             "of one cell alone")  # fmt: skip
     goals.table(heads, rows)
     print()
-    goals.at_most("comparisons of identical code that say slower", 100 * alarms / most, 5, "%")
+    print(f"of {most} comparisons of identical code {alarms} say slower or faster")
+    goals.at_most("comparisons of identical code that say slower", 100 * all_slower / most, 5, "%")
     goals.at_most("twice as slow, 18%, 5 launches: not found", 100 * (1 - quiet), 10, "%")
 
 

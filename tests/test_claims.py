@@ -9,7 +9,8 @@ import pytest
 from run_folders import new_run
 
 from switchyard.cli import main
-from switchyard.compare import claims
+from switchyard.cli.claims import _RULES
+from switchyard.compare import bands, claims, hybrid_claim, mode_claims
 from switchyard.vocabulary import Cell
 
 SET = "torch2.0-tf2.13"
@@ -78,10 +79,10 @@ def test_a_hundred_percent_is_every_one(failed, said):
     assert verdict("manual-rate", rows("manual-tf", 20, failed)) == said
 
 
-def test_what_never_works_is_refuted_by_one_that_does():
+def test_what_never_works_holds_for_the_models_looked_at_and_is_refuted_by_one_that_does():
     table = [row("grid_sample", "torchscript11-ort", "refused"),
              row("grid_sample_volume", "torchscript11-ort", "refused")]  # fmt: skip
-    assert verdict("grid-sample", table) == "holds"
+    assert verdict("grid-sample", table) == "holds for grid_sample, grid_sample_volume"
     assert verdict("grid-sample", table + [row("grid_sample", "dynamo-ort")]) == (
         "holds for grid_sample_volume"
     )
@@ -93,7 +94,7 @@ def test_what_never_works_is_refuted_by_one_that_does():
 def test_a_loop_that_is_right_at_its_own_length_alone_does_not_work(dynamic):
     table = [row("loop_over_length", "torchscript-ort", dynamic=dynamic)]
     (one,) = judged("variable-loops", {SET: table})
-    assert one.verdict == "holds"
+    assert one.verdict == "holds for loop_over_length"
     assert ("at another size alone" in one.figure) is (dynamic == "wrong")
     table = [row("loop_over_length", "torchscript-ort", dynamic="ok")]
     assert verdict("variable-loops", table) == "does not hold"
@@ -121,7 +122,7 @@ def test_a_set_that_did_not_measure_a_claim_says_so_beside_one_that_did():
 
 def test_longer_roads_are_no_export():
     table = [row("grid_sample", "dynamo-ort", "refused"), row("grid_sample", "dynamo-onnx2tf-tf")]
-    assert verdict("grid-sample", table) == "holds"
+    assert verdict("grid-sample", table) == "holds for grid_sample"
 
 
 @pytest.mark.parametrize("ratio, said", [(1.0, "holds"), (0.3, NO), (2, NO)])
@@ -132,21 +133,53 @@ def test_as_fast_as_native_is_a_band_on_both_sides(ratio, said):
     assert verdict("ort-as-fast", [{**one, "launches": 1} for one in table]) == "not measured"
 
 
+FEW = bands.FEWEST_MODELS
+
+
+def within(error, models=FEW, wrong=0, **more):
+    """As many models with that error, the first ``wrong`` of which do not pass."""
+    fault = {"verdict": "investigate", "kind": "precision"}
+    return [row(f"m{i}", "dynamo-ort", mse=error, **(fault if i < wrong else {}), **more)
+            for i in range(models)]  # fmt: skip
+
+
 def test_the_band_fails_where_a_small_error_answers_wrongly():
-    good = [row("a", "dynamo-ort", mse=1e-9), row("b", "torch-eager", "void", mse=0.0)]
+    good = within(1e-9) + [row("b", "torch-eager", "void", mse=0.0)]
     assert verdict("bands", good) == "holds"
-    bad = good + [row("c", "dynamo-ort", "investigate", mse=1e-9, kind="precision")]
-    (one,) = judged("bands", {SET: bad})
-    assert one.verdict == "does not hold" and "c-dynamo-ort (precision)" in one.figure
-    assert "1 of 2" in one.figure
+    (one,) = judged("bands", {SET: within(1e-9, wrong=1)})
+    assert one.verdict == NO and "m0-dynamo-ort (precision)" in one.figure
+    assert "1 of 5 models" in one.figure
+    void = good + [row("void", "dynamo-ort", "void", mse=1e-9)]
+    assert verdict("bands", void) == "holds"
 
 
-@pytest.mark.parametrize("wrong, said", [(0, "holds"), (2, "holds"), (3, NO)])
-def test_acceptable_for_most_is_for_half_at_least(wrong, said):
-    table = [row(f"m{i}", "dynamo-ort", "investigate" if i < wrong else "acceptable", mse=1e-4,
-                 kind="precision") for i in range(4)]  # fmt: skip
+def test_a_mistake_on_purpose_that_a_band_lets_through_is_called_one():
+    mistake = row("m0", "manual_default_eps-tf", "investigate", mse=1e-9, kind="channel-affine")
+    (one,) = judged("bands", {SET: [*within(1e-9), mistake]})
+    assert one.verdict == NO
+    assert "m0-manual_default_eps-tf (channel-affine, a mistake on purpose)" in one.figure
+
+
+@pytest.mark.parametrize("wrong, said", [(0, "holds"), (3, "holds"), (4, NO)])
+def test_acceptable_for_most_is_for_half_of_the_models_at_least(wrong, said):
+    table = within(1e-4, models=6, wrong=wrong)
     assert verdict("bands-acceptable", table) == said
     assert verdict("bands", table) == "not measured"
+
+
+def test_exports_of_few_models_judge_no_band_however_many_they_are():
+    hops = ("dynamo", "torchscript", "torchscript17")
+    table = [row(f"m{i}", f"{hop}-ort", "investigate", mse=1e-4, kind="unexplained")
+             for hop in hops for i in range(FEW - 1)]  # fmt: skip
+    (one,) = judged("bands-acceptable", {SET: table})
+    assert one.verdict == "not measured"
+    assert "4 of 4 models" in one.figure and "(12 of 12)" in one.figure
+    assert verdict("bands-acceptable", [*table, row("m4", "dynamo-ort", mse=1e-4)]) == NO
+
+
+def test_bands_are_of_float32_whose_errors_they_were_made_for():
+    halves = within(1e-4, wrong=FEW, precision="float16")
+    assert verdict("bands-acceptable", halves) == "not measured"
 
 
 def test_the_two_halves_of_the_opset_claim_are_judged_apart():
@@ -181,6 +214,13 @@ def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_i
     found = json.loads(files["json"].read_text())
     (one,) = [one for one in found if one["claim"] == "grid-sample"]
     assert one["rows"] == ["grid_sample-dynamo-ort"] and one["run"] == run.path.name
+
+
+def test_the_page_states_the_numbers_that_claims_are_judged_by():
+    page = " ".join(" ".join(line.split()) for line in _RULES)
+    assert hybrid_claim.TWICE == (1.5, 2.5) and "1.5 to 2.5 times torch eager's" in page
+    assert mode_claims.SAME == 1e-4 and "one to 1e-4 after 100 steps" in page
+    assert FEW == 5 and "fewer than five" in page
 
 
 @pytest.mark.parametrize("devices, what", [(("cpu",), "count twice"), (("cpu", "cuda"), "device")])

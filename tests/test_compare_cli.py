@@ -324,7 +324,7 @@ def test_two_tiers_are_said_to_differ(said, tmp_path):
     status, out, _ = said("compare", full, quick)
     assert status == 0 and "1 cell: 1 same" in out
     assert "Tiers differ (full → quick): only cells of both are compared." in out
-    assert "1 cell left out: only the full tier plans them, after is quick." in out
+    assert "1 cell left out: after is quick, and no table says which only the full tier" in out
 
 
 def _damage(kind: str, folder: Path) -> Path:

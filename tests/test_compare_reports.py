@@ -46,6 +46,22 @@ def test_markdown_takes_an_error_for_nothing_but_text(said, evil, tmp_path):
     assert len({line.count("|") for line in tables if "dynamo-ort" in line}) == 1
 
 
+def test_markdown_says_what_the_terminal_says_of_the_whole(said, tmp_path):
+    wide = [0.5, 2.0, 1.0]
+    timed = {**GOOD, "launches": 3, "latency_median_ms": 1.0}
+    outcomes = {("a", NATIVE): timed, A: timed}
+    before = a_run(tmp_path, outcomes, samples={("a", NATIVE): wide, A: wide})
+    slow = {("a", NATIVE): wide, A: [2 * one for one in wide]}
+    after = a_run(tmp_path, outcomes, hours=1, samples=slow)
+    shown = " ".join(said("compare", before, after)[1].split())
+    page = said("compare", before, after, "--markdown", "-")[1]
+    for sentence in ("ambiguous timing: 1 cell beyond 1.25 times (1 slower, 0 faster) on too ",
+                     "Of 2 cells planned in both: before 2 passed "):  # fmt: skip
+        assert sentence in shown and page.count(f"\n{sentence}") == 1
+    only = said("compare", before, after, "--markdown", "-", "--only", "broke")[1]
+    assert "Of 2 cells planned in both" in only and "ambiguous timing" not in only
+
+
 def test_markdown_of_a_name_in_a_table_is_escaped():
     from switchyard.compare import as_markdown
 

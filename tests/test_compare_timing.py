@@ -31,6 +31,17 @@ def test_three_times_as_slow_is_slower_and_the_reverse_faster():
     assert timing_of(compare(after, before))["verdict"] == "faster"
 
 
+@pytest.mark.parametrize("route, said", [
+    ("dynamo-ort", "after: the samples were disturbed (noisy)"),
+    ("torch-eager", "after: the samples of torch-eager were disturbed (noisy)"),
+])  # fmt: skip
+def test_what_was_disturbed_each_time_it_was_taken_is_not_judged(route, said):
+    before, after = two_runs()
+    after.cells.loc[after.cells["route"] == route, "measure_kind"] = "noisy"
+    cell = timing_of(compare(before, after))
+    assert (cell["verdict"], cell["timing"], cell["timing_why"]) == ("same", "not-comparable", said)
+
+
 def test_a_change_below_the_threshold_is_none_however_sure():
     cell = timing_of(compare(*two_runs(1.2)))
     assert (cell["verdict"], cell["timing"]) == ("same", "as-before")
@@ -74,6 +85,22 @@ def test_a_gpu_matters_only_for_what_ran_on_it():
                            device="cuda")
                      for about, own in ((ABOUT, SLOW), (card, [3 * s for s in SLOW])))  # fmt: skip
     assert "GPU none against H100 81559 MiB" in timing_of(compare(before, after))["timing_why"]
+
+
+def test_the_card_that_a_run_was_on_counts_and_not_its_neighbours():
+    large, small = ({"name": "H100", "memory_mib": 81559}, {"name": "A100", "memory_mib": 40960})
+
+    def run_on(card, *cards, times=SLOW):
+        about = {**ABOUT, "gpus": {"cards": list(cards)}, "card": card}
+        own = {("fft", "torch-eager"): SLOW, ("fft", "dynamo-ort"): times}
+        return timed(own, about, device="cuda")
+
+    before, slow = run_on(large, large, small), [3 * s for s in SLOW]
+    for after, verdict in (
+        (run_on(small, large, small, times=slow), "same"),
+        (run_on(large, large, times=slow), "slower"),
+    ):
+        assert timing_of(compare(before, after))["verdict"] == verdict
 
 
 def test_memory_is_not_compared_between_machines_known_to_differ():

@@ -65,6 +65,12 @@ CASES = [
     (row(mse=0.0), row(mse=0.0), "same"),
     (row(mse=1e-12, nmse=1e-8), row(mse=1e-12, nmse=1e-6), "less-accurate"),
     (row(mse=1e-6, nmse=1e-12), row(mse=1e-6, nmse=1e-8), "same"),  # mse is the worse of both
+    # in 16 bits nmse alone, since the mse of large values says nothing there
+    *((row(precision=name, mse=1e-6, nmse=1e-8), row(precision=name, mse=1e-4, nmse=1e-8), "same")
+      for name in ("float16", "bfloat16")),
+    (row(precision="float16", mse=1e-4, nmse=1e-8), row(precision="float16", mse=1e-4, nmse=1e-6),
+     "less-accurate"),
+    (row(precision="float16", mse=1e-8), row(precision="float16", mse=1e-6), "less-accurate"),
     (row(mse=None), row(mse=1e-6), "same"),  # not measured is not zero
     (row(mse=1e-6), row(mse=None), "same"),
     # another size than its own
@@ -148,8 +154,9 @@ def test_memory_that_counts_program_files_is_ambiguous_beyond_the_thresholds():
 
 
 def test_the_verdicts_are_the_closed_list():
-    worse = {"broke", "changed-failure", "less-accurate", "slower", "more-memory", "gone"}
-    better = {"fixed", "more-accurate", "faster", "less-memory", "new"}
+    worse = {"broke", "changed-failure", "less-accurate", "onto-cpu", "slower", "more-memory",
+             "gone"}  # fmt: skip
+    better = {"fixed", "more-accurate", "off-cpu", "faster", "less-memory", "new"}
     assert (set(WORSE), set(BETTER)) == (worse, better)
     assert set(VERDICTS) == {*worse, *better, "same", "not-comparable"}
 
@@ -188,6 +195,9 @@ def test_good_news_hides_no_bad_news_and_every_finding_is_kept():
 def test_a_size_that_is_lost_is_said():
     cell = both(row(mse=1e-9, dynamic="ok"), row(mse=1e-9, dynamic="specialised"))
     assert figures(cell) == "error 1e-09 → 1e-09, another size ok → specialised"
+    cell = both(row(mse=1e-9, dynamic="ok"),
+                row(mse=1e-9, dynamic="failed", dynamic_message="ValueError: 3 is not 2"))  # fmt: skip
+    assert figures(cell).endswith("another size ok → failed (ValueError: 3 is not 2)")
     assert "size" not in figures(both(row(mse=1e-9, dynamic="ok"), row(mse=1e-5, dynamic="ok")))
 
 
@@ -255,10 +265,11 @@ def test_of_two_tiers_only_what_the_smaller_plans_can_be_missing():
     full = table([row("a", tier="full"), row("c", tier="full")])
     up = compare(quick, full)
     assert up.counts == {"gone": 1, "same": 1}  # full plans all that quick does, so b is gone
-    assert up.outside == {"only the full tier plans them, before is quick": 1}
+    of_full = "and no table says which only the full tier plans"
+    assert up.outside == {f"before is quick, {of_full}": 1}
     down = compare(full, quick)
     assert down.counts == {"new": 1, "same": 1}
-    assert down.outside == {"only the full tier plans them, after is quick": 1}
+    assert down.outside == {f"after is quick, {of_full}": 1}
     assert down.status == 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from compared_runs import GOOD, A, a_run, said  # noqa: F401
 
+from switchyard.compare import bands
 from switchyard.compare.as_markdown import by_set
 from switchyard.compare.methods import markdown_lines, measured
 
@@ -34,6 +35,33 @@ def test_a_route_that_never_answered_has_no_error():
     found = measured(ROWS, "torchax-tf")
     assert (found.passed, found.attempted) == (0, 1)
     assert found.seconds is found.worst_passing is found.worst is None
+
+
+@pytest.mark.parametrize("precision, nmse, error", [
+    ("float32", 1e-7, 5.0), ("float16", 1e-7, 1e-7), ("bfloat16", 1e-7, 1e-7),
+    ("float16", None, 5.0),
+])  # fmt: skip
+def test_in_16_bits_the_error_is_the_nmse_alone_where_there_is_one(precision, nmse, error):
+    one = row("a", "manual-tf", "excellent", mse=5.0, nmse=nmse, precision=precision)
+    assert measured([one], "manual-tf").worst_passing == bands.deciding_error(one) == error
+
+
+def test_the_error_that_decides_is_the_workers():
+    from switchyard.worker import agreement
+
+    assert bands.SIXTEEN_BITS == agreement.SIXTEEN_BITS
+    for dtype in agreement.DTYPES:
+        for mse, nmse in ((5.0, 1e-7), (1e-7, 5.0), (5.0, None), (None, 1e-7)):
+            worked = agreement.deciding_error(agreement.Agreement(dtype=dtype, mse=mse, nmse=nmse))
+            assert bands.deciding_error({"precision": dtype, "mse": mse, "nmse": nmse}) == worked
+    assert bands.deciding_error({"precision": "float32"}) is None
+
+
+def test_a_route_out_of_somebody_elses_table_ends_no_cell_of_the_page():
+    rows = [*ROWS, row("a", "a|`b`|-tf", "excellent", mse=0.0)]
+    (line,) = [line for line in markdown_lines(rows) if "b&#96;" in line]
+    assert line.startswith("| other | | a&#124;&#96;b&#96;&#124;-tf | 1 of 1 |")
+    assert line.count("|") == 9
 
 
 def test_an_exact_answer_has_the_error_zero():

@@ -38,6 +38,18 @@ def test_each_mistake_has_a_line_a_model_and_what_is_none_has_no_line():
     ]
 
 
+#: What Markdown gives a meaning in a cell, and what is left of it.
+FOREIGN, HARMLESS = "a|`b`", "a&#124;&#96;b&#96;"
+
+
+def test_what_is_out_of_somebody_elses_table_ends_no_cell_of_a_mistakes_line():
+    made = {**FORGOTTEN, "model": FOREIGN, "verdict": FOREIGN, "source_changed": FOREIGN}
+    (line,) = mistakes.markdown_lines([made])[2:]
+    assert line.count(HARMLESS) == 3 and line.count("|") == 9
+    (line,) = mistakes.markdown_lines([{**made, "route": f"{FOREIGN}-ort"}])[2:]
+    assert line.startswith(f"|  | {HARMLESS}-ort | {HARMLESS} |") and line.count("|") == 9
+
+
 def test_every_mistake_hop_can_be_said():
     """A hop added without its words would be told by its route's name alone."""
     from switchyard.vocabulary import MISTAKES
@@ -61,4 +73,11 @@ def test_pictures_stand_by_their_difference_with_the_cells_that_share_it():
     assert preprocessing.markdown_lines(rows)[2:] == [
         "| `near` | 5.0e-13 |  |  | `manual-tf` excellent, `dynamo-ort` acceptable |",
         "| `far` | 3.4e-01 | scaling | 9.5e-02, 50% | `manual-tf` stops |",
+    ]
+
+
+def test_what_is_out_of_somebody_elses_table_ends_no_cell_of_a_pictures_line():
+    far = picture(FOREIGN, FOREIGN, verdict=FOREIGN, preprocess_mse=0.5, preprocess_differs=FOREIGN)
+    assert preprocessing.markdown_lines([far])[2:] == [
+        f"| {HARMLESS} | 5.0e-01 | {HARMLESS} |  | {HARMLESS} {HARMLESS} |",
     ]

@@ -55,3 +55,9 @@ def test_the_table_says_none_found_where_none_was():
         "| digits | 1 | none found |",
         "| gaps | 2 | `a`: `dynamo-ort`; shape, no mse |",
     ]
+
+
+def test_what_is_out_of_somebody_elses_table_ends_no_cell():
+    foreign, harmless = "a|`b`", "a&#124;&#96;b&#96;"
+    line = markdown_lines([row(foreign, f"{foreign}-ort", family=foreign, kind=foreign)])[2]
+    assert line == f"| {harmless} | 1 | {harmless}: {harmless}-ort; {harmless}, no mse |"

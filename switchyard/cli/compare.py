@@ -15,8 +15,8 @@ whole run under --results. A alone is a run of two version sets, the second comp
 first. FILE may be -, standard output, in place of the report for people.
 
 exit status: 0 nothing is worse; 1 something is (broke, gone, changed-failure, less-accurate,
-slower, more-memory, a route slower over its models), whether or not --only shows it; 2 nothing
-could be compared, a table cannot be read, or the arguments are wrong.
+onto-cpu, slower, more-memory, a route slower over its models), whether or not --only shows it;
+2 nothing could be compared, a table cannot be read, or the arguments are wrong.
 """
 
 
@@ -49,6 +49,7 @@ def add(commands) -> None:
 def run(options: argparse.Namespace) -> int:
     from switchyard.compare import as_text, sentences, verdicts
     from switchyard.compare.comparison import compare
+    from switchyard.runner import again
     from switchyard.tables import opening
     from switchyard.tables.reading import TableError
     from switchyard.vocabulary import UnknownName
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         tables = both_tables(before, after)
     except (TableError, UnknownName, ValueError, OSError) as error:
         return screen.complain(str(error))
-    comparison = compare(*tables, thresholds, options.ignore, in_turn(before, after, options))
+    comparison = compare(*tables, thresholds, options.ignore, notes(before, after, options))
     written = {"--markdown": _markdown, "--json": _json, "--junit": _junit}
     try:
         for option, name in targets:
@@ -82,31 +83,34 @@ def run(options: argparse.Namespace) -> int:
     if not any(name == "-" for _, name in targets):
         shown = screen.terminal()
         given = (tables[1].about or {}).get("options") or {}
-        alone = functools.partial(run_again, given=given)
+        alone = functools.partial(again.of_row, options=given)
         screen.show(as_text.report(comparison, shown, options.only, alone))
     elif comparison.status == 2:
         print(f"switchyard: {sentences.conclusion(comparison)}", file=sys.stderr)
     return comparison.status
 
 
-def run_again(row, given) -> str:
-    """The command that runs one cell alone; ``given`` are the options of the run after."""
-    from switchyard.runner import summary  # only for what is worse: it brings pytest along
+def notes(before, after, options: argparse.Namespace) -> list[str]:
+    """On what runs there are beside the two: one that is better evidence of how times differ, and
+    newer ones of a set that is named, which were not taken."""
+    from switchyard.tables import opening, whole_runs
 
-    return summary.run_again(row, given)
-
-
-def in_turn(before, after, options: argparse.Namespace) -> list[str]:
-    """A note on the run that is better evidence of how times differ, where there is one."""
-    from switchyard.tables import opening
-
+    said = []
     folder = opening.better_in_turn(before, after, options.results)
-    if folder is None:
-        return []
-    return [
-        f"these are two runs, and in {folder} both sets took turns, launch by launch: name that "
-        "run for how their times differ"
-    ]
+    if folder is not None:
+        said.append(
+            f"these are two runs, and in {folder} both sets took turns, launch by launch: name "
+            "that run for how their times differ"
+        )
+    for one in (before, after):
+        newer = []
+        if one.newest:
+            newer = whole_runs.newer_partial_runs(options.results, one.only_set, one.folder)
+        if newer:
+            more = f"; nor were {len(newer) - 1} more that are not whole" if newer[1:] else ""
+            path, why = newer[0]
+            said.append(f"{path}, a newer run of {one.only_set}, was not taken: it {why}{more}")
+    return said
 
 
 def read_thresholds(name: str | None):
@@ -128,10 +132,10 @@ def read_thresholds(name: str | None):
 def both_tables(before, after):
     """Both sides, read, with their launches where both have several. Raises TableError."""
     tables = [table(found) for found in (before, after)]
-    if all(bool((one.cells["launches"].fillna(0) > 1).any()) for one in tables):
+    if all(_most_launches(one) > 1 for one in tables):
         return [with_launches(one, found) for one, found in zip(tables, (before, after))]
     # A side without several launches is compared with nothing: spare the reading.
-    return [single(one) for one in tables]
+    return [single(one, other) for one, other in zip(tables, reversed(tables))]
 
 
 def table(found):
@@ -144,14 +148,24 @@ def table(found):
     return Table(label, found.cells(), found.about(), None, "no samples without the run's folder")
 
 
-def single(one):
+def _most_launches(one) -> int:
+    """Of any of its cells; 0 where none was measured."""
+    counts = one.cells["launches"].dropna()
+    return int(counts.max()) if len(counts) else 0
+
+
+def single(one, other):
     """A side whose launches need not be read, with why."""
     import dataclasses
 
-    if (one.cells["launches"].fillna(0) > 1).any():
-        why = "several launches, and the other side has a single one"
-    else:
+    most = _most_launches(one)
+    if most > 1:
+        others = "a single one" if _most_launches(other) else "none"
+        why = f"several launches, and the other side has {others}"
+    elif most:
         why = "a single launch a cell has no spread (--launches 5 in both runs gives one)"
+    else:
+        why = "no launch of any cell"
     return dataclasses.replace(one, why_no_launches=why)
 
 

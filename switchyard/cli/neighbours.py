@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
             )
         comparisons = [
             compared(
-                *compare.both_tables(*pair), thresholds, notes=compare.in_turn(*pair, options)
+                *compare.both_tables(*pair), thresholds, notes=compare.notes(*pair, options)
             )
             for pair in pairs
         ]

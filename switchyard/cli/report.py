@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         rendering,
         silent,
     )
-    from switchyard.runner.summary import run_again
+    from switchyard.runner import again
     from switchyard.tables import opening, reading
 
     asked = {
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     terminal = screen.terminal()
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
     lines += bands.band_notes(rows, terminal)
-    alone = functools.partial(run_again, given=given)
+    alone = functools.partial(again.of_row, options=given)
     if differing := rendering.changes(rows, terminal, command=alone):
         lines += ["", *differing]
     lines += ["", rendering.totals(rows, terminal), terminal.paint(f"table: {place}", "heading")]

@@ -58,10 +58,14 @@ def comparison_lines(comparison: Comparison, only: Sequence[str] = ()) -> list[s
     lines += [f"- {text(said)}" for said in sentences.around(comparison)]
     counts = [(name, TITLES[name], count) for name, count in comparison.counts.items()]
     lines += ["", *table(("verdict", "meaning", "cells"), counts, 1)]
+    lines += ["", text(sentences.overall(comparison))]
     lines += findings(comparison, only or (*verdicts.WORSE, *verdicts.BETTER, "not-comparable"))
     if only:
         return lines
-    return [*lines, *_routes(comparison), *times(comparison), *_wins(comparison)]
+    lines += [*_routes(comparison), *times(comparison), *_wins(comparison)]
+    if said := sentences.ambiguous(comparison):
+        lines += ["", text(said)]
+    return lines
 
 
 def findings(comparison: Comparison, wanted: Sequence[str], level: int = 2) -> list[str]:

@@ -188,18 +188,8 @@ def _not_comparable(comparison: Comparison, terminal: Terminal) -> list[str]:
 
 
 def _ambiguous(comparison: Comparison, terminal: Terminal) -> list[str]:
-    """Cells whose time seems to have changed without anything to hold it up."""
-    own = comparison.cells[comparison.cells["timing"] == "ambiguous"]
-    if not len(own):
-        return []
-    slower = int((own["change"] > 1).sum())
-    text = (
-        f"ambiguous timing: {sentences.cells(len(own))} beyond "
-        f"{comparison.thresholds.latency_ratio:g} "
-        f"times ({slower} slower, {len(own) - slower} faster) on too little evidence; more "
-        "launches of both runs would decide (--launches)."
-    )
-    return terminal.wrap(text, "", "quiet", later="  ")
+    said = sentences.ambiguous(comparison)
+    return terminal.wrap(said, "", "quiet", later="  ") if said else []
 
 
 def totals(comparison: Comparison, terminal: Terminal) -> list[str]:

@@ -1,12 +1,31 @@
-"""What is said of bands that are wider than float32's. Pure: rows in, lines out."""
+"""The bands of the errors: which error is held against them, and what is said of bands that are
+wider than float32's. Pure: rows in, numbers and lines out."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from switchyard.compare.rendering import Terminal
 
 Row = Mapping[str, Any]
+
+#: Precisions whose rounding is beyond the bands of mse; ``worker/agreement.py`` has them too.
+SIXTEEN_BITS = ("float16", "bfloat16")
+
+#: Fewest models of which a share says anything. Exports of one model are near copies of each other,
+#: so that their number says nothing.
+FEWEST_MODELS = 5
+
+
+def deciding_error(row: Row) -> Optional[float]:
+    """The error of a cell that its verdict rests on, as the worker takes it (``deciding_error`` in
+    ``worker/agreement.py``): the worse of mse and nmse, in 16 bits nmse alone where there is one;
+    None where there is neither. By the cell's precision, since no table has an output's dtype.
+    """
+    mse, nmse = row.get("mse"), row.get("nmse")
+    if row.get("precision") in SIXTEEN_BITS and nmse is not None:
+        return nmse
+    return max((error for error in (mse, nmse) if error is not None), default=None)
 
 
 def band_notes(rows: Sequence[Row], terminal: Terminal = Terminal()) -> list[str]:

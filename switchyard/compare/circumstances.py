@@ -59,7 +59,9 @@ def in_turn(before: About | None, after: About | None) -> bool:
 
 
 def _cards(about: About) -> str:
+    """The card that the run was on, or part of one; of a table that does not say, all there are."""
     cards = (about.get("gpus") or {}).get("cards") or []
+    cards = [about["card"]] if about.get("card") else cards
     return ", ".join(f"{card.get('name')} {card.get('memory_mib')} MiB" for card in cards)
 
 
@@ -106,6 +108,14 @@ def _environments(about: About | None, set_name: str) -> dict[str, dict[str, str
     }
 
 
+def torch_build(about: About | None, set_name: str) -> str:
+    """``CUDA`` or ``CPU``: which build of torch a set's core has; "" where none was recorded."""
+    packages = _environments(about, set_name).get("core", {})
+    if not packages:
+        return ""
+    return "CUDA" if any(name.startswith("nvidia-cublas") for name in packages) else "CPU"
+
+
 def other_builds(
     before: About | None, after: About | None, sets: Iterable[tuple[str, str]]
 ) -> dict[str, str]:
@@ -114,11 +124,9 @@ def other_builds(
     whatever the versions."""
     found = {}
     for old_set, new_set in sets:
-        sides = [_environments(about, name).get("core", {})
-                 for about, name in ((before, old_set), (after, new_set))]  # fmt: skip
-        cuda = [any(name.startswith("nvidia-cublas") for name in packages) for packages in sides]
-        if all(sides) and cuda[0] != cuda[1]:
-            words = ("before", "after") if cuda[0] else ("after", "before")
+        builds = [torch_build(before, old_set), torch_build(after, new_set)]
+        if all(builds) and builds[0] != builds[1]:
+            words = ("before", "after") if builds[0] == "CUDA" else ("after", "before")
             where = f" in {new_set}" if old_set == new_set else ""
             found[new_set] = (
                 f"torch{where} is a CUDA build {words[0]} and the CPU's {words[1]}, which by "
@@ -133,12 +141,20 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
     if not before or not after:
         return []
     found = []
-    if before == after and len(before.get("version_sets", ())) > 1 and before.get("resumed_by"):
+    several = before == after and len(before.get("version_sets", ())) > 1
+    if several and before.get("resumed_by") and not before.get("sets_in_turn"):
         found.append("the run was gone on with (--resume), so that its sets did not take turns")
     sources = [(about.get("sources") or {}) for about in (before, after)]
     for name, called in (("zoo", "models of the zoo"), ("hops", "converters from files")):
         if sources[0].get(name) != sources[1].get(name):
             found.append(f"the sources of the {called} differ")
+    failures = [_zoo_failures(about) for about in (before, after)]
+    for side, own, other in (("before", *failures), ("after", *reversed(failures))):
+        found += [
+            f"{side} could not use {file} of the zoo ({said})"
+            for file, said in own.items()
+            if file not in other
+        ]
     commits = [_commit(about) for about in (before, after)]
     if commits[0] != commits[1]:
         found.append(f"Switchyard's commit differs: {commits[0]} → {commits[1]}")
@@ -157,6 +173,12 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
     if drivers[0] != drivers[1] and all(drivers):
         found.append(f"the GPU driver differs: {drivers[0]} → {drivers[1]}")
     return found
+
+
+def _zoo_failures(about: About) -> dict[str, str]:
+    """Files of the zoo that some set of the run could not use, each with why."""
+    each = (about.get("zoo_failures") or {}).values()
+    return {file: said for files in each for file, said in files.items()}
 
 
 def _commit(about: About) -> str:

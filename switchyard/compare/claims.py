@@ -1,10 +1,11 @@
 """What the source document claims of conversion, judged by tables. Pure: rows in, judgements out.
 
 The document is "PyTorch to TensorFlow Model Conversion: AI-Optimized Technical Reference"; each
-``said`` is its own wording, shortened. A claim is judged for one version set at a time, by the
-rows of that set's table alone, and only by rows that were measured. A claim about one package
-rests on a derived set (``BASE+PACKAGE==VERSION``), in which that package alone was swapped, with
-what is built for one version of it.
+``said`` is its own wording, shortened; ``The reverse`` is that of the claim before it and not the
+document's: what a fault does, where that says what is at fault. A claim is judged for one version
+set at a time, by the rows of that set's table alone, and only by rows that were measured. A claim
+about one package rests on a derived set (``BASE+PACKAGE==VERSION``), in which that package alone
+was swapped, with what is built for one version of it.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from switchyard.compare import hybrid_claim, mode_claims, statistics, swap_claims
-from switchyard.compare.swap_claims import Packages
+from switchyard.compare import circumstances, hybrid_claim, mode_claims, statistics, swap_claims
+from switchyard.compare.band_claim import Band
+from switchyard.compare.swap_claims import Abouts
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -39,12 +41,12 @@ class Judgement:
     claim: str = ""
 
 
-Judge = Callable[[str, Tables, Packages], Judgement]
+Judge = Callable[[str, Tables, Abouts], Judgement]
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """``said`` is the document's; ``judge(version_set, tables, packages)`` judges it."""
+    """``said`` is the document's; ``judge(version_set, tables, abouts)`` judges it."""
 
     name: str
     said: str
@@ -69,15 +71,19 @@ def _counted(rows: Iterable[Row]) -> list[Row]:
 
 def _alone(judge: Callable[[Sequence[Row]], Judgement]) -> Judge:
     """Of a claim that the set's own table says all of."""
-    return lambda version_set, tables, packages: judge(tables[version_set])
+    return lambda version_set, tables, abouts: judge(tables[version_set])
 
 
 def _for(parts: Mapping[str, bool], missing: Sequence[str] = ()) -> str:
     """The verdict over several things that a claim speaks of at once, ``missing`` being those that
     no row measured: what was not measured does not hold."""
     good = [name for name, holds in parts.items() if holds]
-    if len(good) == len(parts) and not missing:
-        return HOLDS
+    return HOLDS if len(good) == len(parts) and not missing else _for_each(parts)
+
+
+def _for_each(parts: Mapping[str, bool]) -> str:
+    """The same where the parts are no more than instances of what a claim speaks of."""
+    good = [name for name, holds in parts.items() if holds]
     return f"holds for {', '.join(good)}" if good else DOES_NOT_HOLD
 
 
@@ -118,7 +124,8 @@ def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
 
 def _never(models: Sequence[str]) -> Judge:
     """No export carries any of ``models``, also at another size where one is declared: an export
-    of one fixed size carries none of what varies with it."""
+    of one fixed size carries none of what varies with it. A few models prove nothing of all that
+    is built alike, so that the verdict always names them."""
 
     def judge(table: Sequence[Row]) -> Judgement:
         rows = _counted(r for r in table if r["model"] in models and _is_export(r))
@@ -137,7 +144,7 @@ def _never(models: Sequence[str]) -> Judge:
             figure += f"; {len(own)} answer wrongly without a word"
         if other:
             figure += f"; {len(other)} do so at another size alone"
-        return Judgement(_for(parts), figure, _named(rows))
+        return Judgement(_for_each(parts), figure, _named(rows))
 
     return _alone(judge)
 
@@ -169,37 +176,13 @@ def _as_fast_as_native(table: Sequence[Row]) -> Judgement:
     return Judgement(_for(parts), "; ".join(figures), _named(rows))
 
 
-def _band(low: float, high: float, share: float, what: str) -> Judge:
-    """Of the conversions whose mean squared error lies in [low, high) no larger a share than
-    ``share`` answers wrongly by everything else that was looked at."""
+def _swap_breaks(
+    fits: Callable[[swap_claims.Update], bool], what: str, chosen: Callable[[Row], bool]
+) -> Judge:
+    """Some cell of the ``chosen`` that passed before the update of one package does not after."""
 
-    def judge(table: Sequence[Row]) -> Judgement:
-        rows = [
-            row for row in _finished(table)
-            if row.get("hops") and row.get("mse") is not None and low <= row["mse"] < high
-        ]  # fmt: skip
-        if not rows:
-            return _not_measured("no conversion with such an error in this table")
-        wrong = [row for row in rows if not _passes(row)]
-        figure = f"{len(wrong)} of {len(rows)} conversions with mse {what} answer wrongly"
-        if wrong:
-            shown = [f"{name} ({row['kind']})" for name, row in zip(_named(wrong), wrong)]
-            figure += f": {', '.join(shown[:8])}{', ...' if len(shown) > 8 else ''}"
-        holds = len(wrong) <= share * len(rows)
-        return Judgement(HOLDS if holds else DOES_NOT_HOLD, figure, _named(rows))
-
-    return _alone(judge)
-
-
-def _finished(rows: Iterable[Row]) -> list[Row]:
-    return [row for row in rows if (row.get("state") or "done") == "done" and row.get("verdict")]
-
-
-def _swap_breaks(fits: Callable[[swap_claims.Update], bool], what: str) -> Judge:
-    """Some cell that passed before the update of one package does not after it."""
-
-    def judge(version_set: str, tables: Tables, packages: Packages) -> Judgement:
-        holds, figure, rows = swap_claims.breaks(tables, version_set, packages, fits, what)
+    def judge(version_set: str, tables: Tables, abouts: Abouts) -> Judgement:
+        holds, figure, rows = swap_claims.breaks(tables, version_set, abouts, fits, what, chosen)
         if holds is None:
             return _not_measured(figure)
         return Judgement(HOLDS if holds else DOES_NOT_HOLD, figure, _named(rows))
@@ -218,7 +201,7 @@ def _opsets(table: Sequence[Row]) -> Judgement:
     lost = [m for m in both if _passes(old[m]) and not _passes(new[m])]
     unsafe = [m for m in both if not _passes(old[m])]
     parts = {"16 breaks": bool(lost), "11 is safe": not unsafe}
-    figure = f"of {len(both)} models {len(lost)} are lost at 16, and {len(unsafe)} fail at 11"
+    figure = f"of {len(both)} models {len(lost)} pass at 11 alone, {len(unsafe)} do not pass at 11"
     return Judgement(_for(parts), figure, _named([*(old[m] for m in both), *map(new.get, both)]))
 
 
@@ -254,15 +237,25 @@ def _by_route(route: str) -> Callable[[Row], bool]:
     return lambda row: row["route"] == route
 
 
-def _found(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
-    def judge(table: Sequence[Row]) -> Judgement:
-        found = find(table)
-        if not found.parts:
-            return _not_measured(found.figure)
-        figure = _with_missing(found.figure, found.missing)
-        return Judgement(_for(found.parts, found.missing), figure, _named(found.rows))
+def _is_no_baseline(row: Row) -> bool:
+    """The native baseline is what others are held against, so that it cannot break."""
+    return row["route"] != hybrid_claim.NATIVE
 
-    return _alone(judge)
+
+def _judgement(found: mode_claims.Found) -> Judgement:
+    if not found.parts:
+        return _not_measured(found.figure)
+    figure = _with_missing(found.figure, found.missing)
+    return Judgement(_for(found.parts, found.missing), figure, _named(found.rows))
+
+
+def _found(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
+    return _alone(lambda table: _judgement(find(table)))
+
+
+def _hybrid(version_set: str, tables: Tables, abouts: Abouts) -> Judgement:
+    build = circumstances.torch_build(abouts.get(version_set), version_set)
+    return _judgement(hybrid_claim.hybrid(tables[version_set], build))
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -277,7 +270,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "hybrid", "Hybrid deployment: 100% success, 2x memory, 2 to 5 ms a request",
-        _found(hybrid_claim.hybrid),
+        _hybrid,
     ),
     Claim(
         "ort-as-fast", "ONNX Runtime: 90-110% of native framework performance",
@@ -286,7 +279,9 @@ CLAIMS: tuple[Claim, ...] = (
     Claim("opset", "Default ONNX opset 16 breaks tf2onnx: use opset 11", _alone(_opsets)),
     Claim(
         "torch-2.1", "PyTorch 2.1 breaks ONNX export for certain models",
-        _swap_breaks(swap_claims.to_torch_2_1, "put torch 2.1 in an older one's place"),
+        _swap_breaks(
+            swap_claims.to_torch_2_1, "put torch 2.1 in an older one's place", _is_export
+        ),
     ),
     Claim(
         "grid-sample", "grid_sample: 0% success rate", _never(("grid_sample", "grid_sample_volume"))
@@ -326,33 +321,46 @@ CLAIMS: tuple[Claim, ...] = (
         _found(mode_claims.adjusting_momentum),
     ),
     Claim(
-        "mse-investigate", "MSE > 1e-3: investigate batch normalization",
+        "batch-norm-drops",
+        "The reverse: wrong batch norm parameters let accuracy drop by > 5%",
+        _found(mode_claims.dropping),
+    ),
+    Claim(
+        "mse-investigate",
+        "MSE > 1e-3: investigate batch normalization or preprocessing differences",
         _found(mode_claims.investigating),
+    ),
+    Claim(
+        "batch-norm-shows", "The reverse: wrong batch normalization shows as MSE > 1e-3",
+        _found(mode_claims.showing),
     ),
     Claim(
         "preprocessing", "Input preprocessing: framework-specific normalization differences",
         _alone(_preprocessing),
     ),
-    Claim("bands", "MSE < 1e-5: excellent conversion", _band(0, 1e-5, 0.0, "below 1e-5")),
+    Claim(
+        "bands", "MSE < 1e-5: excellent conversion",
+        _found(Band("below 1e-5", 0, 1e-5, share=0.0)),
+    ),
     Claim(
         "bands-acceptable", "MSE < 1e-3: acceptable for most use cases",
-        _band(1e-5, 1e-3, 0.5, "from 1e-5 to 1e-3"),
+        _found(Band("from 1e-5 to 1e-3", 1e-5, 1e-3, share=0.5)),
     ),
     Claim(
         "minor-updates", "Minor version updates introduce breaking changes",
-        _swap_breaks(swap_claims.is_minor, "keep the major version"),
+        _swap_breaks(swap_claims.is_minor, "keep the major version", _is_no_baseline),
     ),
 )  # fmt: skip
 
 
-def judge(tables: Tables, packages: Optional[Packages] = None) -> list[Judgement]:
+def judge(tables: Tables, abouts: Optional[Abouts] = None) -> list[Judgement]:
     """Every claim by every set's table, claim by claim; without any table it has one judgement, of
-    no set. ``packages``: what each table was made with, which claims about one package need.
+    no set. ``abouts``: how each table was made, which claims about one package need.
     """
     tables = {name: statistics.in_own_precision(rows) for name, rows in tables.items()}
     found: list[Judgement] = []
     for claim in CLAIMS:
-        judged = [claim.judge(name, tables, packages or {}) for name in tables]
+        judged = [claim.judge(name, tables, abouts or {}) for name in tables]
         found += [
             dataclasses.replace(one, version_set=name, claim=claim.name)
             for name, one in zip(tables, judged)

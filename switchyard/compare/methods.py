@@ -12,6 +12,8 @@ import dataclasses
 from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.compare import statistics
+from switchyard.compare.bands import deciding_error
+from switchyard.compare.names_in_markdown import name
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -42,7 +44,7 @@ class Measured:
     """One route: its rate, the seconds its conversions take, its errors.
 
     ``seconds`` are (median, largest) over the cells that passed. ``worst_passing`` is the largest
-    error (the worse of mse and nmse) of a cell that passed, ``worst`` that of any that answered
+    error (``bands.deciding_error``) of a cell that passed, ``worst`` that of any that answered
     in the right shape; both None where there is none.
     """
 
@@ -63,14 +65,9 @@ def measured(rows: Iterable[Row], route: str) -> Measured:
         len(passed),
         len(own),
         (statistics.median(seconds), max(seconds)) if seconds else None,
-        max(filter(None, map(_error, passed)), default=0.0 if passed else None),
-        max(filter(None, map(_error, own)), default=0.0 if passed else None),
+        max(filter(None, map(deciding_error, passed)), default=0.0 if passed else None),
+        max(filter(None, map(deciding_error, own)), default=0.0 if passed else None),
     )
-
-
-def _error(row: Row) -> float | None:
-    errors = [row[name] for name in ("mse", "nmse") if row.get(name) is not None]
-    return max(errors, default=None)
 
 
 def markdown_lines(rows: Sequence[Row]) -> list[str]:
@@ -97,12 +94,12 @@ def markdown_lines(rows: Sequence[Row]) -> list[str]:
 
 def _cells(one: Measured) -> str:
     if not one.attempted:
-        return f"`{one.route}` | not attempted | | | | "
+        return f"{name(one.route)} | not attempted | | | | "
     low, high = statistics.wilson_interval(one.passed, one.attempted)
     seconds = "" if one.seconds is None else f"{one.seconds[0]:.1f} ({one.seconds[1]:.0f})"
     errors = ("" if e is None else f"{e:.1e}" for e in (one.worst_passing, one.worst))
     return " | ".join((
-        f"`{one.route}`",
+        name(one.route),
         f"{one.passed} of {one.attempted}",
         f"{100 * one.passed / one.attempted:.0f}%, {100 * low:.0f} to {100 * high:.0f}%",
         seconds,

@@ -6,11 +6,13 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from switchyard.compare import statistics
+from switchyard.compare.as_markdown import text
+from switchyard.compare.names_in_markdown import name
 from switchyard.vocabulary import is_mistake
 
 Row = Mapping[str, Any]
 
-#: A mistake's hop, as one says it; one without an entry is told by its route's name alone.
+#: The route of a mistake -> how one says it; one without an entry is told by its name alone.
 SAID = {
     "torchscript_left_in_train-ort": "left in train mode, TorchScript",
     "dynamo_left_in_train-ort": "left in train mode, dynamo",
@@ -50,13 +52,13 @@ def _line(row: Row) -> str:
     error = _number(row.get("mse"))
     return "| " + " | ".join((
         SAID.get(row["route"], ""),
-        f"`{row['route']}`",
-        f"`{row['model']}`",
+        name(row["route"]),
+        name(row["model"]),
         _shares(row),
-        error or str(row.get("kind") or row.get("verdict") or ""),
+        error or text(row.get("kind") or row.get("verdict") or ""),
         _pair(row, "batch1_mse", "batch64_mse"),
         _pair(row, "split_mse_mean", "split_mse_worst"),
-        str(row.get("source_changed") or ""),
+        text(row.get("source_changed") or ""),
     )) + " |"  # fmt: skip
 
 
@@ -68,8 +70,8 @@ def _shares(row: Row) -> str:
     return f"{100 * by_64:.1f}%, {100 * by_1:.1f}% ({100 * native:.1f}%)"
 
 
-def _pair(row: Row, *names: str) -> str:
-    values = [row.get(name) for name in names]
+def _pair(row: Row, *columns: str) -> str:
+    values = [row.get(column) for column in columns]
     return ", ".join(_number(value) for value in values if value is not None)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from switchyard.tables import schema
@@ -73,10 +74,12 @@ def pair(before: Table, after: Table) -> Pairs:
     """Every cell of both tables once, in the order of ``before``, then what is only in
     ``after``.
 
-    A cell that only the larger of two tiers plans, or that a narrowed selection (``--model``,
-    ``-k``) left out, is neither new nor gone: nobody asked for it. A cell of the smaller tier
-    that the larger one lacks is gone, since the larger plans all that the smaller does. Nor is a
-    cell of a version set that the other run, as its ``run.json`` says, was not of.
+    A cell that the larger of two tiers has alone, or that a narrowed selection (``--model``,
+    ``-k``) may have left out, is neither new nor gone: for all that is known nobody asked for it.
+    Nor is a cell of a version set that the other run, as its ``run.json`` says, was not of. But
+    what narrowing options ask for as much as the other run's did is, and so is what stands in a zoo
+    file that the run could not use. A cell of the smaller tier that the larger one lacks is gone,
+    since the larger plans all that the smaller does.
     """
     import numpy
     import pandas
@@ -86,49 +89,120 @@ def pair(before: Table, after: Table) -> Pairs:
     found = pandas.Index(second).get_indexer(first)  # in ``after``, for each of ``before``
     taken = numpy.zeros(len(second), bool)
     taken[found[found >= 0]] = True
-    left = numpy.arange(len(first))
-    only = numpy.flatnonzero(~taken)
     outside: dict[str, int] = {}
-    if by == schema.KEY:
-        lost = (found < 0) & _of_sets_not_asked(after, before)
-        outside["of version sets that after is not of"] = int(lost.sum())
-        left, found = left[~lost], found[~lost]
-        foreign = _of_sets_not_asked(before, after)[only]
-        outside["of version sets that before is not of"] = int(foreign.sum())
-        only = only[~foreign]
-    if reason := _not_asked(after, before, "after"):
-        outside[reason] = int((found < 0).sum())
-        left, found = left[found >= 0], found[found >= 0]
-    if reason := _not_asked(before, after, "before"):
-        outside[reason] = len(only)
-        only = only[:0]
+    kept = found >= 0
+    lost = numpy.flatnonzero(~kept)
+    kept[lost] = _asked_for(after, before, lost, "after", by, outside)
+    left = numpy.flatnonzero(kept)
+    only = numpy.flatnonzero(~taken)
+    only = only[_asked_for(before, after, only, "before", by, outside)]
     return Pairs(
         by,
         numpy.concatenate([left, numpy.full(len(only), -1)]),
-        numpy.concatenate([found, only]),
-        {reason: count for reason, count in outside.items() if count},
+        numpy.concatenate([found[left], only]),
+        outside,
     )
 
 
-def _of_sets_not_asked(lacking: Table, having: Table) -> numpy.ndarray:
-    """Which cells of ``having`` are of a version set that the run of ``lacking`` did not ask of:
-    none where it has no ``run.json`` to say so."""
+def _asked_for(
+    lacking: Table,
+    having: Table,
+    places: numpy.ndarray,
+    side: str,
+    by: Sequence[str],
+    outside: dict[str, int],
+) -> numpy.ndarray:
+    """Which of the cells of ``having`` at ``places``, none of which ``lacking`` has, it was asked
+    for; ``outside`` gets how many it was not, by why."""
     import numpy
 
-    asked = (lacking.about or {}).get("version_sets")
-    if not asked:
-        return numpy.zeros(len(having.cells), bool)
-    return ~having.cells["version_set"].isin([*asked, *lacking.sets]).to_numpy(bool)
+    cells = having.cells[[*schema.KEY, "family"]].iloc[places]
+    left = numpy.ones(len(cells), bool)
+    for reason, out in _not_asked(lacking, having, cells, side, by):
+        count = int((left & out).sum())
+        if count:
+            outside[reason] = count
+        left &= ~out
+    return left
 
 
-def _not_asked(lacking: Table, having: Table, side: str) -> str:
-    """Why the cells of ``having`` that ``lacking`` has not say nothing; "" if they do."""
+def _not_asked(
+    lacking: Table, having: Table, cells: pandas.DataFrame, side: str, by: Sequence[str]
+) -> Iterator[tuple[str, numpy.ndarray]]:
+    """Why ``lacking``, which is called ``side``, may not have been asked for some of these cells of
+    ``having``, and for which of them."""
+    about = lacking.about or {}
+    if by == schema.KEY and about.get("version_sets"):
+        sets = [*about["version_sets"], *lacking.sets]
+        foreign = ~cells["version_set"].isin(sets).to_numpy(bool)
+        yield f"of version sets that {side} is not of", foreign
+    failed = _of_failed_files(lacking, cells)
     if lacking.narrowed:
-        return f"not selected in {side}"
+        yield f"not selected in {side}", ~failed & ~_asked_alike(lacking, having, cells)
     tiers = (lacking.tier, having.tier)
     if all(tier in TIERS for tier in tiers) and TIERS.index(tiers[0]) < TIERS.index(tiers[1]):
-        return f"only the {tiers[1]} tier plans them, {side} is {tiers[0]}"
-    return ""
+        reason = f"{side} is {tiers[0]}, and no table says which only the {tiers[1]} tier plans"
+        yield reason, ~failed
+
+
+#: The options that name cells, called as the columns that hold the names.
+_NAMING = ("model", "route", "precision")
+
+
+def _asked_alike(lacking: Table, having: Table, cells: pandas.DataFrame) -> numpy.ndarray:
+    """Which of these cells of ``having`` the options of ``lacking``, which narrow it, ask for as
+    much as those of ``having`` did.
+
+    None where that is not known: without ``asked`` in ``run.json`` (tables of before 27 November
+    2026), and where ``-k`` or a single suite took out items (not ``every_question``), since which
+    is not recorded. What is named is planned in any tier, so that of two runs of which ``having``
+    alone names models, ``lacking`` was asked for less.
+    """
+    import numpy
+
+    none = numpy.zeros(len(cells), bool)
+    asked, had = (lacking.about or {}).get("asked"), _options(having)
+    if not asked or had is None or lacking.about.get("every_question") is not True:
+        return none
+    for name in ("zoo", "hop"):
+        if not set(had.get(name) or ()) <= set(asked.get(name) or ()):
+            return none
+    alike = ~none
+    if asked.get("device"):  # cuda:1 is as good as cuda:0
+        alike &= (cells["device"] == asked["device"].partition(":")[0]).to_numpy(bool)
+    if not asked.get("tf32"):
+        alike &= (cells["precision"] != "tf32").to_numpy(bool)
+    for name in _NAMING:
+        named, before = set(asked.get(name) or ()), set(had.get(name) or ())
+        if before and not named:
+            return none
+        if named and not (before and before <= named):
+            alike &= cells[name].isin(named).to_numpy(bool)
+    return alike
+
+
+def _options(table: Table) -> Mapping[str, Any] | None:
+    """What ``run.json`` holds as ``asked``; of an older table that nothing narrowed what comes to
+    the same, and None of any other."""
+    about = table.about or {}
+    if about.get("asked"):
+        return about["asked"]
+    if about.get("whole_selection") is not True:
+        return None
+    return {"zoo": ["builtin"], "hop": (about.get("options") or {}).get("hop")}
+
+
+def _of_failed_files(lacking: Table, cells: pandas.DataFrame) -> numpy.ndarray:
+    """Which cells are of models that ``lacking`` did not know of, since it could not use their zoo
+    file, and that its options do not leave out by name."""
+    about = lacking.about or {}
+    failures = (about.get("zoo_failures") or {}).values()
+    files = {PurePosixPath(file).stem for each in failures for file in each}
+    found = cells["family"].isin(files).to_numpy(bool)
+    for name in _NAMING:
+        if named := (about.get("asked") or {}).get(name):
+            found = found & cells[name].isin(named).to_numpy(bool)
+    return found
 
 
 def _codes(

@@ -6,6 +6,8 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence
 
 from switchyard.compare import statistics
+from switchyard.compare.as_markdown import text
+from switchyard.compare.names_in_markdown import name
 
 Row = Mapping[str, Any]
 
@@ -37,13 +39,13 @@ def _line(cells: Sequence[Row]) -> str:
     answer = [] if nmse is None else [f"{nmse:.1e}"]
     answer += [] if kept is None else [f"{100 * kept:.0f}%"]
     return "| " + " | ".join((
-        f"`{first['model']}`",
+        name(first["model"]),
         f"{first['preprocess_mse']:.1e}",
-        str(first.get("preprocess_differs") or ""),
+        text(first.get("preprocess_differs") or ""),
         ", ".join(answer),
-        ", ".join(f"`{row['route']}` {_end(row)}" for row in cells),
+        ", ".join(f"{name(row['route'])} {_end(row)}" for row in cells),
     )) + " |"  # fmt: skip
 
 
 def _end(row: Row) -> str:
-    return "stops" if row.get("stage") == "preprocess" else str(row.get("verdict") or "")
+    return "stops" if row.get("stage") == "preprocess" else text(row.get("verdict") or "")

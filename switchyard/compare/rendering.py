@@ -337,7 +337,10 @@ def changes(
             more = f"and {len(own) - most} more: {names}"
             lines += terminal.wrap(more, "  ", "quiet", later="  ")
     for name in _in_order(r["version_set"] for r in rows if r.get("expected") == "no-expectation"):
-        text = f"{name} has no expectations: outcomes are recorded, only harness faults fail"
+        text = (
+            f"{name} has no expectations: outcomes are recorded; only faults of the harness, "
+            "measurements and environments that could not be made fail"
+        )
         if any(r["version_set"] == name and r["device"] != "cpu" for r in rows):
             text += ", and what the card, its driver or a process on it did"
         text += "."

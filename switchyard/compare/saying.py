@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from switchyard.compare.verdicts import FINDINGS, MEMORY, SIZES
+from switchyard.compare.verdicts import FINDINGS, MEASURED, MEMORY, SIZES
 from switchyard.tables import schema
 from switchyard.vocabulary import PASSING
 
@@ -18,10 +18,12 @@ TITLES = {
     "gone": "there before, and missing or not finished now",
     "changed-failure": "failing before and now, each time otherwise",
     "less-accurate": "less accurate, or at its own size alone",
+    "onto-cpu": "in part on the CPU, and not before",
     "slower": "slower",
     "more-memory": "more memory",
     "fixed": "not passing before, and passing now",
     "more-accurate": "more accurate, or at another size too",
+    "off-cpu": "no longer in part on the CPU",
     "faster": "faster",
     "less-memory": "less memory",
     "new": "planned only now",
@@ -31,13 +33,15 @@ TITLES = {
 
 
 def outcome(row: Row, side: str) -> str:
-    """``excellent``, or where and why it stopped: ``convert:dynamo crash failed``."""
+    """``excellent``, or where and why it stopped: ``convert:dynamo crash failed``; of what passed
+    and could not be measured both: ``excellent, measure timeout``."""
     state = row[f"{side}_state"]
     if state != "done":
         return {"": "not planned", "planned": "not run"}.get(state, "interrupted")
     verdict = row[f"{side}_verdict"]
     if verdict in PASSING:
-        return verdict
+        kind = row[f"{side}_measure_kind"]
+        return verdict if kind in MEASURED else f"{verdict}, measure {kind}"
     parts = [row[f"{side}_{part}"] for part in ("stage", "kind", "verdict")]
     return " ".join(filter(None, parts)) or "not judged"
 
@@ -62,12 +66,13 @@ def figures(row: Row, arrow: str = " → ") -> str:
     if verdict in ("new", "gone"):
         said = outcome(row, "after" if verdict == "new" else "before")
         return f"{said}, {row['reason']}" if row["reason"] else said
-    if verdict in ("broke", "fixed", "changed-failure"):
-        was, now = outcome(row, "before"), outcome(row, "after")
-        return f"{was}{arrow}{now}" if was != now else f"{now}, another error"
     found = [name for name in FINDINGS if row[name]]
     found.sort(key=lambda name: name != verdict)
-    return "; ".join(_finding(row, name, arrow) for name in found)
+    said = [_finding(row, name, arrow) for name in found]
+    if verdict in ("broke", "fixed", "changed-failure"):
+        was, now = outcome(row, "before"), outcome(row, "after")
+        said.insert(0, f"{was}{arrow}{now}" if was != now else f"{now}, another error")
+    return "; ".join(said)
 
 
 def _finding(row: Row, name: str, arrow: str) -> str:
@@ -78,9 +83,15 @@ def _finding(row: Row, name: str, arrow: str) -> str:
         was, now = row["before_dynamic"], row["after_dynamic"]
         if was in SIZES and now in SIZES and was != now:
             text += f", another size {was}{arrow}{now}"
+            if why := row["after_dynamic_message"]:
+                text += f" ({why})"
         return text
     if name in ("slower", "faster"):
         return _change(row)
+    if name == "onto-cpu":
+        return row["after_placement_message"] or row["after_placement_kind"]
+    if name == "off-cpu":
+        return f"before {row['before_placement_message'] or row['before_placement_kind']}"
     parts = []
     for column, called in MEMORY.items():
         was, now = row[f"before_{column}"], row[f"after_{column}"]
@@ -98,6 +109,10 @@ def _change(row: Row) -> str:
 
 
 def error_line(row: Row) -> str:
-    """The first line of the error that the cell has now (had, where it is fixed or gone)."""
+    """The first line of the error that the cell has now (had, where it is fixed or gone), that of
+    measuring it where it passed."""
     side = "before" if row["verdict"] in ("fixed", "gone") else "after"
-    return schema.one_line(row[f"{side}_message"] or "")
+    message = row[f"{side}_message"]
+    if not message and row[f"{side}_measure_kind"] not in MEASURED:
+        message = row[f"{side}_measure_message"]
+    return schema.one_line(message or "")

@@ -12,6 +12,7 @@ from switchyard.compare.saying import TITLES
 from switchyard.compare.timing import NATIVE
 from switchyard.compare.verdicts import FINDINGS, MEMORY, WORSE
 from switchyard.tables.schema import one_line
+from switchyard.vocabulary import PASSING
 
 if TYPE_CHECKING:
     import pandas
@@ -116,6 +117,20 @@ def timing(comparison: Comparison) -> list[str]:
     return said
 
 
+def ambiguous(comparison: Comparison) -> str:
+    """Cells whose time seems to have changed without anything to hold it up; "" where there are
+    none."""
+    own = comparison.cells[comparison.cells["timing"] == "ambiguous"]
+    if not len(own):
+        return ""
+    slower = int((own["change"] > 1).sum())
+    return (
+        f"ambiguous timing: {cells(len(own))} beyond {comparison.thresholds.latency_ratio:g} "
+        f"times ({slower} slower, {len(own) - slower} faster) on too little evidence; more "
+        "launches of both runs would decide (--launches)."
+    )
+
+
 def memory(comparison: Comparison) -> list[str]:
     """How memory moved over all cells that pass on both sides: a new release of a framework moves
     every one of them, which hundreds of lines would not show."""
@@ -185,12 +200,21 @@ def overall(comparison: Comparison) -> str:
 
 
 def heading(verdict: str, groups: Sequence[pandas.DataFrame]) -> str:
-    """``broke: 3 cells passing before, and not now``, and how many of them count for nothing."""
-    said = f"{verdict}: {cells(sum(map(len, groups)))} {TITLES[verdict]}"
+    """``broke: 3 cells passing before, and not now``, how many of them pass as ever and can only
+    no longer be measured, and how many count for nothing."""
+    aside = []
+    side, words = {
+        "broke": ("after", "pass as before and can no longer be measured"),
+        "fixed": ("before", "passed before as well and could not be measured"),
+    }.get(verdict, ("", ""))
+    if side:
+        passing = sum(int(group[f"{side}_verdict"].isin(PASSING).sum()) for group in groups)
+        aside += [f"{passing} {words}"] if passing else []
     mistakes = sum(tallies.mistakes(group) for group in groups)
-    if not mistakes or verdict not in WORSE:
-        return said
-    return f"{said} ({mistakes} by mistakes made on purpose, which count for nothing)"
+    if mistakes and verdict in WORSE:
+        aside.append(f"{mistakes} by mistakes made on purpose, which count for nothing")
+    said = f"{verdict}: {cells(sum(map(len, groups)))} {TITLES[verdict]}"
+    return f"{said} ({'; '.join(aside)})" if aside else said
 
 
 def conclusion(comparison: Comparison) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Mapping, Sequence
 
+from switchyard.compare.as_markdown import text
+from switchyard.compare.names_in_markdown import name
 from switchyard.compare.statistics import route_order, without_casts
 from switchyard.vocabulary import PASSING, is_mistake
 
@@ -71,7 +73,9 @@ def braced(routes: Sequence[str]) -> str:
         begins, dash, rest = tail.partition("-")
         key = (_one_of(own), f"{begins}-" if dash else "")
         ends.setdefault(key, []).append(rest if dash else tail)
-    return ", ".join(f"`{head}-{begins}{_one_of(own)}`" for (head, begins), own in ends.items())
+    return ", ".join(
+        name(f"{head}-{begins}{_one_of(own)}") for (head, begins), own in ends.items()
+    )
 
 
 def _one_of(words: Sequence[str]) -> str:
@@ -86,12 +90,12 @@ def markdown_lines(rows: Sequence[Row]) -> list[str]:
     lines = ["| family | models | silently wrong |", "| --- | --- | --- |"]
     for family, faults in silent_faults(rows).items():
         said = "<br>".join(map(_said, faults)) or "none found"
-        lines.append(f"| {family} | {len(models[family])} | {said} |")
+        lines.append(f"| {text(family)} | {len(models[family])} | {said} |")
     return lines
 
 
 def _said(fault: Fault) -> str:
     if not fault.kind:
-        return f"`{fault.model}` at another size only: {braced(fault.routes)}"
+        return f"{name(fault.model)} at another size only: {braced(fault.routes)}"
     worst = "no mse" if fault.worst_mse is None else f"{fault.worst_mse:.2g}"
-    return f"`{fault.model}`: {braced(fault.routes)}; {fault.kind}, {worst}"
+    return f"{name(fault.model)}: {braced(fault.routes)}; {text(fault.kind)}, {worst}"

@@ -8,17 +8,21 @@ is the derived one.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Optional, Sequence, Union
 
 from packaging.version import InvalidVersion, Version
 
-from switchyard.compare import statistics
+from switchyard.compare import circumstances, statistics
+from switchyard.compare.circumstances import About
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
 
-#: Version set -> package -> the version its table was made with.
-Packages = Mapping[str, Mapping[str, str]]
+#: Version set -> what the run of its table said of itself (``run.json``).
+Abouts = Mapping[str, About]
+
+#: Packages that are named of those that differ beside the swapped one; beyond that a number.
+MOST_NAMED = 3
 
 #: Packages built for one version of another, which have to be swapped with it.
 BOUND_TO = {"torchvision": "torch"}
@@ -51,15 +55,28 @@ def to_torch_2_1(update: Update) -> bool:
     return update.package == "torch" and update.new.release[:2] == (2, 1)
 
 
-def swap_of(version_set: str, packages: Packages) -> Union[Swap, str]:
+def packages_of(about: About, version_set: str) -> dict[str, str]:
+    """What a set's table was made with; where several environments have a package, the core's."""
+    environments = about.get("sets", {}).get(version_set, {}).get("environments", {})
+    known: dict[str, str] = {}
+    for one in sorted(environments, key=lambda name: name == "core"):
+        known.update(environments[one].get("packages", {}))
+    return known
+
+
+def _pins(version_set: str) -> dict[str, str]:
+    return dict(pin.split("==", 1) for pin in version_set.split("+")[1:] if "==" in pin)
+
+
+def swap_of(version_set: str, abouts: Abouts) -> Union[Swap, str]:
     """The update that a derived set is one end of, or why it is none."""
     base, *pins = version_set.split("+")
-    swapped = dict(pin.split("==", 1) for pin in pins if "==" in pin)
+    swapped = _pins(version_set)
     own = [name for name in swapped if BOUND_TO.get(name) not in swapped]
     if not pins or len(swapped) != len(pins) or len(own) != 1:
         return "rests on derived sets that swap one package alone"
     package = own[0]
-    known = packages.get(base, {}).get(package)
+    known = packages_of(abouts.get(base, {}), base).get(package)
     if known is None:
         return f"no table of {base} says which {package} it was made with"
     try:
@@ -103,32 +120,61 @@ def changes(
     return where(True, False), where(False, True), [other for _, other in pairs]
 
 
+def _differing(swap: Swap, derived: str, abouts: Abouts) -> list[str]:
+    """What lies between two tables beside the package that was swapped, a sentence each."""
+    before, after = abouts.get(swap.before), abouts.get(swap.after)
+    if not before or not after:
+        return ["what else differs is not recorded"]
+    found = []
+    apart = circumstances.packages_that_differ(before, after, [(swap.before, swap.after)])
+    if apart is None:
+        found.append("what else is installed otherwise is not recorded")
+    else:
+        # of an environment that one side never made nothing ran there
+        lone = {one.environment for one in apart if one.package == "python"
+                and not (one.before and one.after)}  # fmt: skip
+        names = sorted({one.package for one in apart if one.environment not in lone}
+                       - set(_pins(derived)))  # fmt: skip
+        if names:
+            shown = ", ".join([*names[:MOST_NAMED], *(["..."] if names[MOST_NAMED:] else [])])
+            found.append(f"{len(names)} packages beside what is pinned differ ({shown})")
+    return found + circumstances.other_conditions(before, after)
+
+
+def _models(rows: Iterable[Row]) -> int:
+    return len({row["model"] for row in rows})
+
+
 def breaks(
     tables: Mapping[str, Sequence[Row]],
     version_set: str,
-    packages: Packages,
+    abouts: Abouts,
     fits: Callable[[Update], bool],
     what: str,
+    chosen: Callable[[Row], bool],
 ) -> tuple[Optional[bool], str, Sequence[Row]]:
     """Whether some cell that passed before the update does not after it: None where that was not
     measured, the figure or what is missing, and the rows it rests on. ``fits`` says which updates
-    the claim is of, ``what`` says it in words."""
-    swap = swap_of(version_set, packages)
+    the claim is of, ``what`` says it in words, ``chosen`` says of which cells."""
+    swap = swap_of(version_set, abouts)
     if isinstance(swap, str):
         return None, swap, ()
     if not fits(swap.update):
         return None, f"rests on derived sets that {what}", ()
     if swap.base not in tables:
         return None, f"no table of {swap.base} to set it beside", ()
-    broke, mended, both = changes(tables[swap.before], tables[swap.after])
+    broke, mended, both = changes(*(
+        [row for row in tables[name] if chosen(row)] for name in (swap.before, swap.after)
+    ))  # fmt: skip
     if not both:
         return None, f"{swap.before} and {swap.after} have no judged cell in common", ()
     package, old, new = swap.update.package, swap.update.old, swap.update.new
     figure = (
-        f"{package} {old.public} to {new.public} in {swap.base}: {len(broke)} of {len(both)} "
-        f"cells broke, {len(mended)} mended"
+        f"{package} {old.public} to {new.public} in {swap.base}: {len(broke)} of {len(both)} cells "
+        f"({_models(broke)} of {_models(both)} models) broke, {len(mended)} ({_models(mended)}) "
+        "mended"
     )
     if broke:
         names = [f"{row['model']}-{row['route']}" for row in broke]
         figure += f"; broke: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}"
-    return bool(broke), figure, both
+    return bool(broke), "; ".join([figure, *_differing(swap, version_set, abouts)]), both

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from switchyard.compare.verdicts import MEMORY
-from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, is_mistake, stage_base
+from switchyard.vocabulary import PASSING, STAGES, UNCOUNTED, is_mistake, signature_of, stage_base
 
 if TYPE_CHECKING:
     import numpy
@@ -137,7 +137,8 @@ def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:
 def clusters(judged: pandas.DataFrame, verdict: str) -> list[pandas.DataFrame]:
     """The cells of one verdict in groups that share one cause, the largest first.
 
-    The cause is the signature after (before, for what is ``fixed``: the failure that went).
+    The cause is the signature after (before, for what is ``fixed``: the failure that went), or that
+    of the error of measuring.
     Nothing says that two cells without a signature share a cause, so each stands alone;
     findings about passing cells have no cause and form one group, the largest change first.
     """
@@ -160,6 +161,8 @@ def clusters(judged: pandas.DataFrame, verdict: str) -> list[pandas.DataFrame]:
     if side is None:
         return [own]
     cause = own[f"{side}_signature"]
+    # of what passed and could not be measured
+    cause = cause.where(cause != "", own[f"{side}_measure_message"].map(signature_of))
     unsaid = cause == ""
     if unsaid.any():
         alone = ["\0" + str(place) for place in own.index[unsaid]]

@@ -4,8 +4,9 @@ The decision, cell by cell; the first line that holds decides:
 
 1. other hardware, or not known                                  not comparable
 2. torch eager itself: it is the yardstick                       not comparable
-3. fewer than two launches of the cell or of its model's
-   torch eager, on either side                                   not comparable
+3. not timed on one side, or its samples were disturbed each
+   time they were taken (``noisy``), or fewer than two launches,
+   of the cell or of its model's torch eager, on either side     not comparable
 4. the ratio to native changed by less than ``latency_ratio``    as before
 5. the interval of the change holds "no change", or among all
    cells timed as much happens by chance (``discoveries``)       ambiguous
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from switchyard.compare import rounds, spread
@@ -83,10 +84,12 @@ def compare_timing(
     of = TIME if in_turn(before.about, after.about) else RATIO
     if not eligible.any():
         return Timing(status, why, change, low, high, of)
-    measured = numpy.zeros(size, bool)
-    for table, places in ((before, pairs.before), (after, pairs.after)):
-        measured |= table.cells["latency_median_ms"].notna().to_numpy()[places]
-    left = eligible & measured
+    sides = (("before", before, pairs.before), ("after", after, pairs.after))
+    measured = {
+        side: table.cells["latency_median_ms"].notna().to_numpy()[places]
+        for side, table, places in sides
+    }
+    left = eligible & (measured["before"] | measured["after"])
     status[left] = "not-comparable"
 
     rows = after.cells.iloc[pairs.after]
@@ -100,6 +103,13 @@ def compare_timing(
         native = left & (route == NATIVE)
         why[native] = f"{NATIVE} is the yardstick of the others"
         left &= ~native
+    for side, here in measured.items():
+        why[left & ~here] = f"{side}: not timed"
+        left &= here
+    for side, table, positions in sides:
+        for here, called in _noisy(table, positions, of):
+            why[left & here] = f"{side}: the samples{called} were disturbed (noisy)"
+            left &= ~here
 
     places = numpy.flatnonzero(left)
     if of == TIME:
@@ -127,6 +137,21 @@ def compare_timing(
     why[unsure] = _OVERLAP[of]
     why[unsure[apart]] = f"among {len(places)} cells as much happens by chance"
     return Timing(status, why, change, low, high, of)
+
+
+def _noisy(
+    table: Table, positions: numpy.ndarray, of: str
+) -> Iterator[tuple[numpy.ndarray, str]]:
+    """Which pairs a card or another process on it disturbed on one side, the cell's own samples
+    or, where its time is divided by them, torch eager's; and what to call these."""
+    noisy = table.cells["measure_kind"].eq("noisy").to_numpy(bool)
+    yield noisy[positions], ""
+    if of == RATIO and noisy.any():
+        by = [name for name in schema.KEY if name != "route"]
+        native = table.cells.loc[noisy & table.cells["route"].eq(NATIVE).to_numpy(bool), by]
+        asked = table.cells[by].iloc[positions]
+        found = asked.merge(native.assign(noisy=True), on=by, how="left")["noisy"]
+        yield found.eq(True).to_numpy(bool), f" of {NATIVE}"
 
 
 def statuses(

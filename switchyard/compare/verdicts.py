@@ -10,13 +10,16 @@ Judged in this order; the first that holds is the verdict:
                         and the other's failed: which of the two is worse nobody can say
 ``broke``, ``fixed``    passed before and not now, and the reverse. ``unavailable`` does not
                         pass: whoever moves to a version set that cannot host the cell loses
-                        it, whatever the reason, and must hear of it
+                        it, whatever the reason, and must hear of it. ``broke`` is also what
+                        passes both times and was measured before, where measuring it failed
+                        now; the reverse is ``fixed`` where it has no finding that is worse
 ``changed-failure``     failed on both sides, and stage, kind, verdict or signature differ
 of cells that pass on both sides, every finding is kept, and the verdict is the worst of them:
-``less-accurate``, ``slower``, ``more-memory``, and only where there is none of these
-``more-accurate``, ``faster``, ``less-memory``. So accuracy beats timing beats memory, but no
-good news hides bad. What answers rightly at fewer sizes than before is less accurate too: it
-gave the other size's answers, and does so no more
+``less-accurate``, ``onto-cpu``, ``slower``, ``more-memory``, and only where there is none of these
+``more-accurate``, ``off-cpu``, ``faster``, ``less-memory``. So accuracy beats placement beats
+timing beats memory, but no good news hides bad. What answers rightly at fewer sizes than before is
+less accurate too: it gave the other size's answers, and does so no more. ``onto-cpu`` has a part on
+the CPU (``placement_kind``) where the whole ran on the device before
 ``same``                nothing of the above
 """
 
@@ -26,6 +29,7 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
+from switchyard.compare.bands import SIXTEEN_BITS
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
 from switchyard.compare.timing import NATIVE, Timing, compare_timing
@@ -37,17 +41,22 @@ if TYPE_CHECKING:
     import pandas
 
 #: What makes a comparison end with status 1, the worst first.
-WORSE = ("broke", "gone", "changed-failure", "less-accurate", "slower", "more-memory")
-BETTER = ("fixed", "more-accurate", "faster", "less-memory", "new")
+WORSE = (
+    "broke", "gone", "changed-failure", "less-accurate", "onto-cpu", "slower", "more-memory"
+)  # fmt: skip
+BETTER = ("fixed", "more-accurate", "off-cpu", "faster", "less-memory", "new")
 VERDICTS = (*WORSE, *BETTER, "not-comparable", "same")
 
-#: Several of these may be found of one cell.
-FINDINGS = (
-    "less-accurate", "slower", "more-memory", "more-accurate", "faster", "less-memory"
-)  # fmt: skip
+#: Several of these may be found of one cell, worse ones and better ones.
+WORSENED = ("less-accurate", "onto-cpu", "slower", "more-memory")
+BETTERED = ("more-accurate", "off-cpu", "faster", "less-memory")
+FINDINGS = (*WORSENED, *BETTERED)
 
 #: Of both sides, as ``before_NAME`` and ``after_NAME``.
-OUTCOME = ("state", "stage", "kind", "verdict", "message", "signature", "dynamic")
+OUTCOME = (
+    "state", "stage", "kind", "verdict", "message", "signature", "dynamic", "dynamic_message",
+    "placement_kind", "placement_message", "measure_kind", "measure_message",
+)  # fmt: skip
 FIGURES = (
     "mse", "nmse", "error_vs_fp64", "latency_median_ms", "ratio_to_native", "launches",
     "memory_model_mib", "memory_peak_mib", "memory_model_data_mib", "memory_peak_data_mib",
@@ -71,6 +80,16 @@ WITH_PROGRAM = {
     "memory_peak_data_mib": "memory_peak_mib",
 }
 
+
+#: What ``measure_kind`` says of what was measured: nothing, or that it was disturbed.
+MEASURED = ("", "noisy")
+
+#: A column of everything that is measured by itself, and may fail by itself: calls, each of the
+#: device's further series of them, and training.
+MEASUREMENTS = (
+    "latency_median_ms", "latency_device_median_ms", "latency_from_host_median_ms",
+    "latency_graph_median_ms", "running_mean_error_1",
+)  # fmt: skip
 
 #: Routes whose measured processes hold torch itself.
 HOLD_TORCH = (NATIVE, "torch-compile", "hybrid-tf")
@@ -140,13 +159,18 @@ def judge(
     timing = compare_timing(before, after, pairs, pass_both, hardware, thresholds)
     found = {
         **_accuracy(old, new, errors, pass_both, thresholds),
+        **_placement(old, new, pass_both),
         **{name: timing.status == name for name in ("slower", "faster")},
         **_memory(old, new, with_program, other_build, pass_both, other_machine, thresholds),
     }
 
     verdict = numpy.full(len(here), "same", object)
-    for name in reversed(FINDINGS):
+    for name in reversed(BETTERED):
         verdict[found[name]] = name
+    verdict[pass_both & _failed_to_measure(old, new)] = "fixed"
+    for name in reversed(WORSENED):
+        verdict[found[name]] = name
+    verdict[pass_both & _failed_to_measure(new, old)] = "broke"
     verdict[neither & differs] = "changed-failure"
     verdict[both & ~passed[0] & passed[1]] = "fixed"
     verdict[both & passed[0] & ~passed[1]] = "broke"
@@ -171,7 +195,8 @@ def _timing_columns(timing: Timing) -> dict[str, Any]:
 
 def _side(cells: pandas.DataFrame, positions: numpy.ndarray) -> pandas.DataFrame:
     """The rows at ``positions``; where that is -1, empty texts and no numbers."""
-    names = list(dict.fromkeys([*schema.KEY, "family", *OUTCOME, *FIGURES]))
+    names = [*schema.KEY, "family", *OUTCOME, *FIGURES, *MEASUREMENTS, "nodes_on_device"]
+    names = list(dict.fromkeys(names))
     absent = positions < 0
     if not len(cells):
         cells = cells.reindex([0])
@@ -214,11 +239,36 @@ def _not_comparable(side: pandas.DataFrame, label: str) -> numpy.ndarray:
     return reason
 
 
-def _error(side: pandas.DataFrame) -> numpy.ndarray:
-    """The worse of mse and nmse; NaN where there is neither."""
+def _failed_to_measure(side: pandas.DataFrame, other: pandas.DataFrame) -> numpy.ndarray:
+    """Where measuring failed on one side, so that it lacks what was measured on the other."""
     import numpy
 
-    return numpy.fmax(side["mse"].to_numpy(float), side["nmse"].to_numpy(float))
+    lacking = numpy.zeros(len(side), bool)
+    for name in MEASUREMENTS:
+        lacking |= (side[name].isna() & other[name].notna()).to_numpy(bool)
+    return lacking & ~_among(side["measure_kind"], MEASURED)
+
+
+def _error(side: pandas.DataFrame) -> numpy.ndarray:
+    """What ``bands.deciding_error`` is of each row; NaN where there is neither error."""
+    import numpy
+
+    mse, nmse = side["mse"].to_numpy(float), side["nmse"].to_numpy(float)
+    alone = _among(side["precision"], SIXTEEN_BITS) & ~numpy.isnan(nmse)
+    return numpy.where(alone, nmse, numpy.fmax(mse, nmse))
+
+
+def _placement(
+    old: pandas.DataFrame, new: pandas.DataFrame, eligible: numpy.ndarray
+) -> dict[str, numpy.ndarray]:
+    """What a session on the device has on the CPU on one side alone. Where a side could not find
+    that out (it says why, and counted no nodes) nothing is known."""
+    fell = [(side["placement_kind"] != "").to_numpy(bool) for side in (old, new)]
+    known = eligible.copy()
+    for side in (old, new):
+        said = (side["placement_message"] != "") & side["nodes_on_device"].isna()
+        known &= (side["placement_kind"] != "").to_numpy(bool) | ~said.to_numpy(bool)
+    return {"onto-cpu": known & ~fell[0] & fell[1], "off-cpu": known & fell[0] & ~fell[1]}
 
 
 def _accuracy(

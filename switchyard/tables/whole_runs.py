@@ -31,7 +31,7 @@ def newest_whole_run(
         sets.update(about.get("version_sets", ()))
         if not _matches(about, set_name, tier, device):
             continue
-        if about["state"] == "done" and about.get("whole") is True:
+        if _is_whole(about):
             wanted = not not_tier or about.get("tier") != not_tier
             found.append((wanted, str(about.get("started", "")), path.parent))
         else:
@@ -46,6 +46,38 @@ def newest_whole_run(
     raise reading.MissingTable(
         f"no whole run of {wanted} under {results} ({reason}); run it, or name a folder"
     )
+
+
+def newer_partial_runs(results: str | Path, set_name: str, folder: Path) -> list[tuple[Path, str]]:
+    """The set's runs on the devices of the run in ``folder`` that started after it and are not
+    whole, each with why, the newest first; what cannot be read is passed over."""
+    chosen = reading.read_about(folder)
+    found = []
+    for path in Path(results).glob(f"**/{writing.PROVENANCE_NAME}"):
+        try:
+            about = reading.read_about(path.parent)
+        except reading.TableError:
+            continue
+        started = str(about.get("started", ""))
+        shared = any(_matches(about, set_name, "", one) for one in chosen.get("devices", ()))
+        if shared and not _is_whole(about) and started > str(chosen.get("started", "")):
+            found.append((started, path.parent, _why_partial(about)))
+    return [(path, why) for _, path, why in sorted(found, reverse=True)]
+
+
+def _is_whole(about: Mapping[str, Any]) -> bool:
+    return about["state"] == "done" and about.get("whole") is True
+
+
+def _why_partial(about: Mapping[str, Any]) -> str:
+    if about["state"] == "running":
+        return "has not ended"
+    said = []
+    if about.get("unfinished"):
+        said.append(f"left {about['unfinished']} of its cells unfinished")
+    if about.get("whole_selection") is False:
+        said.append("was asked for a part of its tier")
+    return " and ".join(said) or "was broken off"
 
 
 def sets_with_whole_runs(results: str | Path) -> list[str]:
@@ -77,7 +109,7 @@ def _whole(results: str | Path) -> Iterator[tuple[Mapping[str, Any], Path]]:
             about = reading.read_about(path.parent)
         except reading.TableError:
             continue
-        if about["state"] == "done" and about.get("whole") is True:
+        if _is_whole(about):
             yield about, path.parent
 
 
