@@ -18,8 +18,9 @@ from typing import Sequence
 import goals
 import sessions  # noqa: F401  puts the project on the path
 
-from switchyard.runner import environments
+from switchyard.runner import environments, staging
 from switchyard.runner.options import DEFAULT_SET
+from switchyard.runner.variables import environment_variables
 
 GOAL_SECONDS = 10.0
 
@@ -34,10 +35,10 @@ def imported(set_: str, environment: str, modules: Sequence[str]) -> float:
     """Seconds from the start of a fork server to its frameworks' being imported."""
     made = environments.provision(set_, environment)
     program = "import importlib, sys\nfor name in sys.argv[1:]:\n    importlib.import_module(name)"
-    began = time.monotonic()
     command = [made.python, "-c", program, *modules]
-    variables = made.variables()
-    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # of the shell, and none of the workers'
+    cache = environments.cache_root()
+    variables = environment_variables(made, staging.stage(cache).path, cache)
+    began = time.monotonic()
     subprocess.run(command, env=variables, stderr=subprocess.DEVNULL, check=True)
     return time.monotonic() - began
 

@@ -1,7 +1,8 @@
 """A uv that needs no network: it resolves from a small index of its own, and installs names.
 
 ``FAKE_UV_INDEX`` is a JSON file ``{package: [versions, oldest first]}``, ``FAKE_UV_LOG`` a file
-that takes a line a call. A dependency is ``{package: {"versions": [...], "needs": [...]}}``.
+that takes a line a call. With ``FAKE_UV_FAILS`` it says that and fails, but for virtual
+environments. A dependency is ``{package: {"versions": [...], "needs": [...]}}``.
 """
 
 from __future__ import annotations
@@ -102,6 +103,9 @@ def main(arguments: list[str]) -> int:
         log.write(" ".join([*arguments, f"UV_FIND_LINKS={offered}"]) + "\n")
     if arguments[0] == "venv":
         return venv(arguments)
+    if words := os.environ.get("FAKE_UV_FAILS"):
+        print(words, file=sys.stderr)
+        return 2
     return {"compile": compile_, "install": install}[arguments[1]](arguments)
 
 

@@ -196,19 +196,35 @@ def test_another_lock_of_the_base_is_another_derived_lock(sets, log):
 
 
 @pytest.mark.parametrize(
-    ("name", "package", "says"),
+    ("name", "package", "says", "kind"),
     [
-        ("base+framework==9.9", "framework", "framework==9.9.*ask for a version"),
-        ("base+framewrok==1.1", "framewrok", "holds no package 'framewrok'.*framework"),
-        ("base+shared==99+framework==1.1", "shared", "shared==99"),
+        ("base+framework==9.9", "framework", "9.9.*ask for a version", "unsatisfiable-pins"),
+        ("base+framewrok==1.1", "framewrok", "no package 'framewrok'.*framework", "no-result"),
+        ("base+shared==99+framework==1.1", "shared", "shared==99", "unsatisfiable-pins"),
     ],
 )
-def test_what_cannot_be_resolved_is_one_error_that_names_it(sets, tmp_path, name, package, says):
+def test_what_cannot_be_resolved_is_one_error_that_names_it(
+    sets, tmp_path, name, package, says, kind
+):
     with pytest.raises(environments.ProvisioningError, match=f"(?s){says}") as caught:
         provision(sets, name)
     first = str(caught.value).splitlines()[0]
     assert caught.value.package == package and package in first and name.split("+")[0] in first
+    assert caught.value.kind == kind
     assert not list((tmp_path / "cache" / environments.SETTLED).glob("*"))
+
+
+def test_what_was_not_looked_at_is_named_and_an_index_that_fails_is_no_fault_of_the_pins(
+    sets, monkeypatch
+):
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_INDEX", "https://private/simple")
+    monkeypatch.setenv("FAKE_UV_FAILS", "error: Failed to fetch: `https://index/simple/framework/`")
+    with pytest.raises(environments.ProvisioningError) as caught:
+        provision(sets, "base+framework==1.1")
+    assert caught.value.kind == "no-result"
+    assert "not looked at here: UV_INDEX;" in str(caught.value)
 
 
 def test_a_base_without_a_lock_says_which_to_make(sets):

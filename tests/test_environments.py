@@ -98,19 +98,44 @@ def test_bytecode_is_written_at_first_use_and_is_no_change(tiny):
     assert environments.provision(tiny, "core", said.append) == made and not said
 
 
-def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path):
+def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path, monkeypatch):
     (tmp_path / "stray").mkdir()
     (tmp_path / "stray" / "stray.py").write_text("")
     made = environments.provision(tiny, "core", lambda line: None)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stray"))
+    monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "stray"))
     question = (
         "import importlib.util as u, site, six; print(u.find_spec('stray'), site.ENABLE_USER_SITE)"
     )
-    shell = {**os.environ, "PYTHONPATH": str(tmp_path / "stray")}
-    answer = subprocess.check_output(
-        [made.python, "-c", question], env=made.variables(shell), text=True
-    )
+    variables = environment_variables(made, tmp_path / "worker-path", tmp_path / "cache")
+    answer = subprocess.check_output([made.python, "-c", question], env=variables, text=True)
     assert answer.split() == ["None", "False"]
-    assert made.variables(shell)["PATH"].split(os.pathsep)[0] == made.bin
+    assert variables["PATH"].split(os.pathsep)[0] == made.bin
+    assert "CONDA_PREFIX" not in variables
+    here = environments.provision("current")
+    here = environment_variables(here, tmp_path / "worker-path", tmp_path / "cache")
+    assert here["CONDA_PREFIX"] == str(tmp_path / "stray"), "its interpreter may be of that"
+
+
+def test_this_interpreter_keeps_the_packages_that_its_user_installed(tiny, tmp_path, monkeypatch):
+    made = environments.provision(tiny, "core", lambda line: None)
+    here = environments.provision("current")
+    monkeypatch.delenv("PYTHONNOUSERSITE", raising=False)
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path))
+    locked, own = (environment_variables(one, tmp_path, tmp_path) for one in (made, here))
+    assert locked["PYTHONNOUSERSITE"] == "1" and "PYTHONUSERBASE" not in locked
+    assert own["PYTHONUSERBASE"] == str(tmp_path) and "PYTHONNOUSERSITE" not in own
+    monkeypatch.setenv("PYTHONNOUSERSITE", "1")
+    assert environment_variables(here, tmp_path, tmp_path)["PYTHONNOUSERSITE"] == "1"
+
+
+@pytest.mark.parametrize("given, kept", [(None, "1"), ("0", "0")])
+def test_a_hub_is_asked_only_by_who_says_so(tiny, tmp_path, monkeypatch, given, kept):
+    made = environments.provision(tiny, "core", lambda line: None)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", given)
+    assert environment_variables(made, tmp_path, tmp_path)["HF_HUB_OFFLINE"] == kept
 
 
 def test_two_runs_at_once_make_one_environment(tiny, tmp_path):
@@ -151,15 +176,25 @@ def test_a_change_by_hand_is_said_and_changes_the_fingerprint(tiny):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "package", "words"),
+    ("spoil", "package", "words", "kind"),
     [
-        (lambda lock: lock.replace("six==1.17.0", "six==99.0"), "six", "no version"),
-        (lambda lock: re.sub("sha256:.{8}", "sha256:00000000", lock), "", "ash mismatch"),
-        (lambda lock: lock.replace("six==1.17.0", "six==="), "", "parse"),
+        (
+            lambda lock: lock.replace("six==1.17.0", "six==99.0"),
+            "six",
+            "no version",
+            "unsatisfiable-pins",
+        ),
+        (
+            lambda lock: re.sub("sha256:.{8}", "sha256:00000000", lock),
+            "",
+            "ash mismatch",
+            "no-result",
+        ),
+        (lambda lock: lock.replace("six==1.17.0", "six==="), "", "parse", "no-result"),
     ],
     ids=["no such version", "another file than the one locked", "damaged"],
 )
-def test_a_lock_that_cannot_be_installed(tiny, tmp_path, monkeypatch, spoil, package, words):
+def test_a_lock_that_cannot_be_installed(tiny, tmp_path, monkeypatch, spoil, package, words, kind):
     # No cache: what uv has verified before, it would not fetch and verify again.
     broken = with_lock(tiny, tmp_path / "broken", spoil(tiny.lock("core").read_text()))
     monkeypatch.setenv("UV_NO_CACHE", "1")
@@ -168,12 +203,47 @@ def test_a_lock_that_cannot_be_installed(tiny, tmp_path, monkeypatch, spoil, pac
     error = caught.value
     assert (error.version_set, error.environment) == ("tiny", "core")
     assert words in str(error) and error.log in str(error) and "what to do" in str(error)
-    assert words in Path(error.log).read_text()
+    assert words in Path(error.log).read_text() and error.kind == kind
     if "ash mismatch" in words:
         assert error.package in ("six", "iniconfig")
     else:
         assert error.package == package
     assert homes(tmp_path) == [], "what is left of it would be gigabytes"
+
+
+def test_an_index_that_cannot_be_reached_is_no_fault_of_the_packages(tiny, monkeypatch):
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("UV_DEFAULT_INDEX", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_NO_CACHE", "1")
+    with pytest.raises(environments.ProvisioningError, match="index cannot be reached") as caught:
+        environments.provision(tiny, "core", lambda line: None)
+    assert caught.value.kind == "no-result"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("cause: Because six was not found in the package registry", "unsatisfiable-pins"),
+        ("hint: Packages were unavailable because the network was disabled.", "no-result"),
+        ("hint: An index URL (u) could not be queried due to a lack of valid", "no-result"),
+        ("hint: An index (u) returned a 403 Forbidden error.", "no-result"),
+    ],
+)
+def test_what_uv_could_not_ask_about_is_not_taken_as_unsolvable(words, kind):
+    said = f"error: No solution found when resolving dependencies\n  {words}"
+    assert locking.blamed(said).kind == kind
+
+
+@pytest.mark.parametrize("target", ["aarch64-apple-darwin", "aarch64-manylinux_2_28", "windows"])
+def test_a_set_of_another_machine_is_said_before_uv_is_asked(tiny, monkeypatch, no_process, target):
+    monkeypatch.setattr(version_sets.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(version_sets.platform, "machine", lambda: "x86_64")
+    no_process()
+    with pytest.raises(environments.ProvisioningError, match=f"{target}.*Linux on x86_64"):
+        environments.provision(dataclasses.replace(tiny, platform=target), "core", print)
+    assert version_sets.fits_here("x86_64-manylinux_2_28") and version_sets.fits_here("linux")
 
 
 def test_a_missing_interpreter_is_one_clear_error(tiny):
@@ -260,9 +330,11 @@ def test_a_set_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "odd").mkdir()
     (tmp_path / "odd" / "set.toml").write_text("python = '3.11'\n")
     with pytest.raises(
-        ValueError, match=r"odd/set\.toml: 'environments' is missing|'why' is missing"
+        version_sets.BadSet, match=r"odd/set\.toml: 'environments' is missing|'why' is missing"
     ):
         version_sets.version_sets(tmp_path)
+    with pytest.raises(version_sets.BadSet, match="no folder"):
+        version_sets.version_sets(tmp_path / "none")
 
 
 def test_pips_settings_are_handed_on_where_uvs_are_not_set():
@@ -294,6 +366,19 @@ def test_a_lock_holds_for_everybody(lock):
             assert ("--hash=sha256:" in pin.text) != several, name
 
 
+def packed(path: Path, name: str, version: str) -> None:
+    """A wheel that holds nothing."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        wheel.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{info}/RECORD", "")
+
+
 def dry_run(folder: Path, name: str = DEFAULT, **settings: str) -> dict[str, str]:
     """What a set's core would install into an empty environment."""
     default = environments.find(name)
@@ -319,15 +404,7 @@ def test_the_indexs_own_torch_comes_with_exactly_its_constraints(tmp_path, name)
 
 
 def test_a_cpu_build_is_taken_where_it_is_offered(tmp_path):
-    info = "torch-2.13.0+cpu.dist-info"
-    with zipfile.ZipFile(tmp_path / "torch-2.13.0+cpu-py3-none-any.whl", "w") as wheel:
-        wheel.writestr(
-            f"{info}/METADATA", "Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0+cpu\n"
-        )
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
+    packed(tmp_path / "torch-2.13.0+cpu-py3-none-any.whl", "torch", "2.13.0+cpu")
     taken = dry_run(tmp_path / "none", UV_FIND_LINKS=str(tmp_path))
     assert taken["torch"] == "2.13.0+cpu"
     assert not [name for name in taken if locking.CUDA.match(name)]
@@ -346,6 +423,56 @@ def test_locking_moves_only_what_the_inputs_move(locked, tmp_path):
     with pytest.raises(locking.LockingError, match="six==99.0"):
         locking.relock(moved, "core")
     assert moved.lock("core").read_text() == before
+
+
+WHEEL = "acme-1.0-py3-none-any.whl"
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (f"./{WHEEL}", f"./{WHEEL}"),
+        (f"acme @ file://FOLDER/{WHEEL}", "acme @ file://"),
+        ("-e ./project", "-e ./project"),
+    ],
+)
+def test_what_is_asked_for_by_path_or_url_is_refused_and_not_dropped(
+    locked, tmp_path, asked, named
+):
+    folder = tmp_path / "tiny"
+    (folder / "project").mkdir(parents=True)
+    (folder / "project" / "pyproject.toml").write_text(
+        '[project]\nname = "acme"\nversion = "1.0"\n'
+    )
+    packed(folder / WHEEL, "acme", "1.0")
+    (folder / "core.in").write_text(f"six\n{asked}\n".replace("FOLDER", str(folder)))
+    lock = locked.lock("core").read_text()
+    (folder / "core.cpu.lock").write_text(lock)
+    with pytest.raises(locking.LockingError, match="by URL or path") as caught:
+        locking.relock(dataclasses.replace(locked, folder=folder), "core")
+    assert named in str(caught.value)
+    assert (folder / "core.cpu.lock").read_text() == lock
+
+
+def test_two_processes_may_write_a_marker_at_once(tmp_path, monkeypatch):
+    path = tmp_path / installation.MARKER
+    program = "import sys, pathlib; from switchyard.tables.writing import replace_atomically as r;"
+    program += "r(pathlib.Path(sys.argv[1]), b'the other')"
+    command = [sys.executable, "-c", program, str(path)]
+    replace = os.replace
+
+    def beside_another(*names):
+        subprocess.run(command, cwd=Path(__file__).parents[1], check=True)
+        assert path.read_text() == "the other"
+        replace(*names)
+
+    monkeypatch.setattr(installation.os, "replace", beside_another)
+    monkeypatch.setattr(installation, "changed_ns", lambda home: 0)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    said = installation.mark(tmp_path)
+    assert json.loads(path.read_text()) == said
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["bin", installation.MARKER]
 
 
 def test_the_marker_is_plain_json(tiny, tmp_path):

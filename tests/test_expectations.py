@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 import models_zoo
 from switchyard import hops, routes, runtimes
+from switchyard.runner import describing, staging
 from switchyard.runner.expectations import (
     COLUMNS,
     BadExpectations,
@@ -16,6 +20,7 @@ from switchyard.runner.expectations import (
     Expectations,
     table_path,
 )
+from switchyard.runner.plan import Zoo
 from switchyard.vocabulary import UNACCEPTABLE_KINDS, Cell, Outcome
 
 PLANTED = Path(__file__).parent / "planted"
@@ -54,6 +59,22 @@ def test_rows_of_a_model_or_route_that_there_is_not_are_found(tmp_path):
     )  # fmt: skip
     stray = Expectations(path).stray({"fft"}, {"dynamo-ort", "torch-eager"})
     assert stray == ["ftt-dynamo-ort", "fft-dynamoo-ort"]
+
+
+def test_a_model_of_ones_own_is_not_expected_to_fail_as_the_zoos_of_its_name(tmp_path):
+    row = "{},dynamo-ort,compare,layout-permuted,investigate,known"
+    path = table(tmp_path, *(f"float32,{row.format(model)}" for model in ("fft", "lstm")))
+    mine = tmp_path / "mine.py"
+    mine.write_text("")
+    staged = staging.stage(tmp_path / "cache")
+    [recurrent] = [file for file in describing.zoo_files([], staged) if file.stem == "recurrent"]
+    zoo = Zoo({"fft": {"file": str(mine)}, "lstm": {"file": str(recurrent)}}, {})
+    expectations = Expectations(path)
+    expectations.forget(describing.own_models(zoo, staged))
+    assert expectations.of(cell("fft")) is None and expectations.of(cell("lstm")) is not None
+    assert not expectations.changed and not expectations.stray({"lstm"}, {"dynamo-ort"})
+    family = staging.PROJECT / "models_zoo" / "recurrent.py"
+    assert not describing.own_models(Zoo({"lstm": {"file": str(family)}}, {}), staged)
 
 
 def test_no_committed_row_is_of_a_model_or_route_that_there_is_not():
@@ -110,6 +131,34 @@ def test_what_may_end_otherwise_next_time_cannot_be_accepted(tmp_path, kind):
     (line,) = accepted(tmp_path, Outcome("convert:dynamo", "failed", kind))
     assert line == f"! fft-dynamo-ort: {kind} cannot be accepted"
     assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()).kind == "layout-permuted"
+
+
+def test_what_could_not_be_installed_is_accepted_where_the_packages_are_at_fault(tmp_path):
+    (line,) = accepted(tmp_path, Outcome("resolve", "unavailable", "no-result"))
+    assert line == (
+        "! fft-dynamo-ort: no-result cannot be accepted: its environment could not be made"
+    )
+    assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()) is None
+    (line,) = accepted(tmp_path, Outcome("resolve", "unavailable", "unsatisfiable-pins"))
+    assert line == "+ fft-dynamo-ort: unavailable at resolve (unsatisfiable-pins)"
+
+
+def test_a_table_is_of_one_encoding_whatever_the_shells(tmp_path):
+    program = (
+        "import pathlib, sys; from switchyard.runner.expectations import Expectations\n"
+        "from switchyard.vocabulary import Cell, Outcome\n"
+        "table = Expectations(pathlib.Path(sys.argv[1]))\n"
+        "of = Cell('set', 'cpu', 'float32', 'fft', 'dynamo-ort')\n"
+        "table.accept([(of, Outcome('compare', 'investigate', 'precision'))], '\\u00b5')\n"
+        "table.write(); assert Expectations(table.path).of(of).reason == '\\u00b5'"
+    )
+    path = table_path(tmp_path, "set", "cpu")
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-c", program, str(path)]
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(command, env={**os.environ, **plain}, cwd=root, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert Expectations(path).of(cell()).reason == "\u00b5"
 
 
 def test_timeout_oom_and_silent_exit_are_among_them():

@@ -6,7 +6,7 @@ import pytest
 from test_sets_command import sets  # noqa: F401  the two sets made up there
 
 from switchyard.cli import main
-from switchyard.runner import environments
+from switchyard.runner import environments, version_sets
 
 
 def test_every_environment_is_installed_and_a_second_time_nothing_is_done(sets, capsys):  # noqa: F811
@@ -36,3 +36,13 @@ def test_a_wrong_name_installs_nothing(sets, capsys, name, says):  # noqa: F811
     assert main(["install", "two", name]) == 2
     said = capsys.readouterr()
     assert says in said.err and not said.out
+
+
+@pytest.mark.parametrize("command", [["install", "one"], ["lock", "one"], ["sets"]])
+def test_without_the_checkout_it_is_said_that_the_sets_lie_there(
+    sets, tmp_path, monkeypatch, capsys, command  # noqa: F811
+):
+    monkeypatch.setattr(version_sets, "SETS", tmp_path / "no_such_folder")
+    assert main(command) == 2
+    said = capsys.readouterr().err
+    assert "no_such_folder" in said and "pip install -e ." in said

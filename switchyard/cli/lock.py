@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import sys
+
+from switchyard.cli import screen
 
 
 def add(commands: argparse._SubParsersAction) -> None:
@@ -20,7 +21,6 @@ def add(commands: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """0, or 2 where a lock could not be made; those made before it stay."""
-    from switchyard.runner.derived import BadPin
     from switchyard.runner.locking import LockingError, relock
     from switchyard.runner.version_sets import find
 
@@ -43,9 +43,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"{set_.lock(environment, options.flavour).name}:")
             print(*moved or ["nothing moved"], sep="\n")
     except LockingError as error:
-        print(f"version set {options.set}: {error}", file=sys.stderr)
-        return 2
-    except (BadPin, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
+        return screen.complain(f"version set {options.set}: {error}")
+    except ValueError as error:  # an unknown name, pins that are none, a set.toml that is wrong
+        return screen.complain(str(error))
     return 0

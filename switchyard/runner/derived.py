@@ -13,7 +13,7 @@ from typing import Mapping
 
 from switchyard.runner.locking import normalised, pins
 from switchyard.runner.version_sets import CURRENT, VersionSet
-from switchyard.vocabulary import UnknownName
+from switchyard.vocabulary import NotUsable, UnknownName
 
 _NEXT = re.compile(r"\+(?=[A-Za-z0-9][A-Za-z0-9._-]*==)")
 _PIN = re.compile(r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)==([0-9][A-Za-z0-9.]*)\Z")
@@ -26,7 +26,7 @@ VARIANTS = {
 }
 
 
-class BadPin(ValueError):
+class BadPin(NotUsable, ValueError):
     """A derived set's name that is none; the message says what it should look like."""
 
 

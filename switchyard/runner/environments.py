@@ -18,20 +18,21 @@ import sysconfig
 import threading
 import time
 from pathlib import Path
-from typing import Callable, Mapping
+from typing import Callable
 
 from switchyard.runner.installation import (
     INSTALL_OPTIONS,
     Installation,
     ProvisioningError,
     changed_ns,
+    dated,
     mark,
     marked,
     prevailing_in,
 )
 from switchyard.runner.locking import normalised
 from switchyard.runner.settling import settled
-from switchyard.runner.version_sets import CURRENT, VersionSet, find
+from switchyard.runner.version_sets import CURRENT, VersionSet, find, fits_here
 
 TIMEOUT_S = 30 * 60
 #: In the cache: the locks made at a run, for sets that have none of their own.
@@ -48,6 +49,7 @@ class NotDeclared(ProvisioningError):
             " ".join(set_.absent[environment].split()) if environment in set_.absent else
             f"the set has none of that name, but {' and '.join(set_.environments)}",
             f"run with a set that has it, or add {environment}.in and what set.toml says of it",
+            kind="missing-dependency",
         )
 
 
@@ -70,19 +72,6 @@ class Environment:
         """16 hex digits over the packages, local versions included, and Python's version."""
         said = json.dumps([self.python_version, sorted(self.packages.items())])
         return hashlib.sha256(said.encode()).hexdigest()[:16]
-
-    def variables(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """The environment variables for a process of this environment: ``base`` (os.environ), with
-        the scripts folder first on PATH (converters call each other's commands) and, in a
-        provisioned environment, without what leads to packages outside it."""
-        variables = dict(os.environ if base is None else base)
-        variables["PATH"] = os.pathsep.join(filter(None, (self.bin, variables.get("PATH", ""))))
-        if self.version_set != CURRENT:
-            for name in ("PYTHONPATH", "PYTHONHOME", "CONDA_PREFIX"):
-                variables.pop(name, None)
-            variables["PYTHONNOUSERSITE"] = "1"
-            variables["VIRTUAL_ENV"] = str(Path(self.bin).parent)
-        return variables
 
 
 def cache_root() -> Path:
@@ -107,13 +96,17 @@ def provision(
 
     What decides is the lock and all that stands beside it, not the shell's settings: where a
     package has several builds, the one found at first use stays until the folder is removed.
-    Raises ProvisioningError, and UnknownName for a set that is not there.
+    Raises ProvisioningError, UnknownName for a set that is not there, and BadSet.
     """
     asked = find(version_set) if isinstance(version_set, str) else version_set
     if asked.folder is None:
         return _current(environment)
     if environment not in asked.environments:
         raise NotDeclared(asked, environment)
+    if not fits_here(asked.platform):
+        what = f"it is for {asked.platform}, and this is {platform.system()} on "
+        what += platform.machine()
+        raise ProvisioningError(asked.name, environment, what, "run it on such a machine")
     set_ = settled(asked, environment, flavour, cache_root() / SETTLED, say)
     lock = set_.lock(environment, flavour)
     if not lock.exists():
@@ -134,6 +127,7 @@ def provision(
                 f"{making.label}: changed by hand since it was installed; going on with what it has"
             )
             said = mark(home)
+        dated(home)
     except (OSError, subprocess.SubprocessError) as error:
         advice = "remove or mend that folder, or set SWITCHYARD_CACHE to another"
         raise making.error(f"{home} cannot be used: {error}", advice) from error

@@ -10,11 +10,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import os
 import pathlib
 from typing import Collection, Dict, Iterable, List, Optional, Tuple
 
-from switchyard.tables.writing import guarded, unguarded
+from switchyard.tables.writing import guarded, replace_atomically, unguarded
 from switchyard.vocabulary import (
     KINDS,
     PASSING,
@@ -22,6 +21,7 @@ from switchyard.vocabulary import (
     UNACCEPTABLE_KINDS,
     VERDICTS,
     Cell,
+    NotUsable,
     Outcome,
     UnknownName,
     stage_base,
@@ -34,7 +34,7 @@ COLUMNS = ("precision", "model", "route", "stage", "kind", "verdict", "reason")
 NEVER_EXPECTED = {*UNACCEPTABLE_KINDS, *(k for k, family in KINDS.items() if family == "harness")}
 
 
-class BadExpectations(Exception):
+class BadExpectations(NotUsable):
     """A table of expectations that cannot be believed: file, line and what is wrong."""
 
 
@@ -95,6 +95,12 @@ class Expectations:
     def of(self, cell: Cell) -> Optional[Expectation]:
         return self._rows.get(key_of(cell))
 
+    def forget(self, models: Collection[str]) -> None:
+        """Expect nothing of these models: others of their names were meant."""
+        for rows in (self._rows, self._found):
+            for key in [key for key in rows if key[1] in models]:
+                del rows[key]
+
     def stray(self, models: Collection[str], routes: Collection[str]) -> List[str]:
         """The rows that can meet no cell, since there is no such model or route."""
         return [
@@ -121,7 +127,8 @@ class Expectations:
                     lines.append(f"- {cell.short}: {old}")
                 continue
             if outcome.kind in NEVER_EXPECTED:
-                lines.append(f"! {cell.short}: {outcome.kind} cannot be accepted")
+                why = ": its environment could not be made" if outcome.stage == "resolve" else ""
+                lines.append(f"! {cell.short}: {outcome.kind} cannot be accepted{why}")
                 continue
             if old is not None and old.met_by(outcome):
                 continue
@@ -139,16 +146,14 @@ class Expectations:
             row = self._rows[key]
             cells = (*key, row.stage, row.kind, row.verdict, row.reason)
             writer.writerow(map(guarded, cells))  # a reason is anybody's text
-        partial = self.path.with_suffix(".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(out.getvalue())
-        os.replace(partial, self.path)
+        replace_atomically(self.path, out.getvalue().encode())
         self.exists, self.starts_from = True, None
 
 
 def _read(path: pathlib.Path) -> Dict[Key, Expectation]:
     rows: Dict[Key, Expectation] = {}
-    with open(path, newline="") as source:
+    with open(path, encoding="utf-8", newline="") as source:
         reader = csv.DictReader(source)
         if tuple(reader.fieldnames or ()) != COLUMNS:
             raise BadExpectations(f"{path}: the first line should be {','.join(COLUMNS)}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import re
@@ -22,6 +21,7 @@ from typing import IO, Callable, Iterator
 
 from switchyard.runner import clashes, locking
 from switchyard.runner.version_sets import CURRENT, VersionSet
+from switchyard.tables.writing import replace_atomically
 
 #: Seconds between two words of how far it is, and between two looks at it.
 HEARTBEAT_S = 20
@@ -47,11 +47,20 @@ print(json.dumps({"packages": packages, "python_version": platform.python_versio
 class ProvisioningError(Exception):
     """An environment could not be made; the message says why, and what to do about it.
 
-    ``package`` is empty where the fault is no package's, ``log`` where nothing was run.
+    ``package`` is empty where the fault is no package's, ``log`` where nothing was run. ``kind`` is
+    that of the cells which need it: of the packages only where uv says that they cannot be had
+    together, else of this time and machine, which is nothing to be expected the next time.
     """
 
     def __init__(
-        self, version_set: str, environment: str, what: str, advice: str, package="", log=""
+        self,
+        version_set: str,
+        environment: str,
+        what: str,
+        advice: str,
+        package: str = "",
+        log: str = "",
+        kind: str = "no-result",
     ):
         lines = [f"version set {version_set}, environment {environment}: {what}"]
         lines += [f"log: {log}"] if log else []
@@ -60,6 +69,7 @@ class ProvisioningError(Exception):
         self.environment = environment
         self.package = package
         self.log = log
+        self.kind = kind
 
 
 def prevailing_in(set_: VersionSet, environment: str, flavour: str) -> list[str]:
@@ -77,6 +87,30 @@ def marked(home: Path) -> dict | None:
     return said if (home / "bin" / "python").exists() else None
 
 
+def dated(home: Path) -> None:
+    """Note in the marker's time that the environment is used now, for ``last_used``."""
+    with contextlib.suppress(OSError):  # a cache for many may be read-only
+        os.utime(home / MARKER)
+
+
+def last_used(home: Path) -> float:
+    """When, in seconds since 1970; where nothing says it, when something was last put there."""
+    marker = home / MARKER
+    return (marker if marker.exists() else home).stat().st_mtime
+
+
+def remove_unheld(home: Path, since: float) -> bool:
+    """Remove an environment, unless it is being installed or was used after ``since``, seconds
+    since 1970. Whether it was removed; OSError where it could not be."""
+    with open(f"{home}.lock", "a+") as file:  # which stays: another run may be waiting for it
+        if not _locked(file) or last_used(home) > since:
+            return False
+        _remove(home)
+    if home.exists():
+        raise OSError(f"{home} could not be removed")
+    return True
+
+
 def _remove(home: Path) -> None:
     (home / MARKER).unlink(missing_ok=True)  # first, so that half a removal never looks complete
     shutil.rmtree(home, ignore_errors=True)
@@ -90,9 +124,7 @@ def mark(home: Path) -> dict:
         raise OSError(f"its interpreter does not start: {asked.stderr.strip()[-500:]}")
     said = json.loads(asked.stdout)
     said["changed_ns"] = changed_ns(home)
-    unfinished = home / f"switchyard.{os.getpid()}.unfinished"
-    unfinished.write_text(json.dumps(said, indent=1, sort_keys=True), "utf-8")
-    os.replace(unfinished, home / MARKER)
+    replace_atomically(home / MARKER, json.dumps(said, indent=1, sort_keys=True).encode())
     return said
 
 
@@ -103,6 +135,8 @@ def changed_ns(home: Path) -> int:
 
 def _locked(file: IO) -> bool:
     """Whether this process holds the lock now; flock, since its hold is inherited with the file."""
+    import fcntl  # on Unix alone, and elsewhere a run is to end with its reason
+
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -140,7 +174,7 @@ class Installation:
             while not _locked(file):  # to lock what one holds is no harm
                 if time.monotonic() > self.deadline:
                     advice = f"end the process that holds {path}, and run again"
-                    raise self.error("another run is still installing it", advice)
+                    raise self.error("another run is still installing it", advice, kind="timeout")
                 if self.ended.wait(0.1):
                     raise self._given_up()
             self.held = file.fileno()
@@ -172,7 +206,7 @@ class Installation:
         wanted = self.set_.python
         python = locking.interpreter_for(wanted)
         if self._uv("venv", "--no-project", "--python", python, str(self.home)):
-            _, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
+            words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))[1:3]
             if "nterpreter" not in words and "python-build-standalone" not in words:
                 raise self.error(f"could not make a virtual environment: {words}", advice)
             what = f"it needs Python {wanted}, which is not here and could not be fetched"
@@ -191,8 +225,16 @@ class Installation:
 
     def _install(self, wanted: list[str]) -> None:
         if self._uv(*wanted):
-            package, words, advice = locking.blamed(self.log.read_text("utf-8", "replace"))
-            raise self.error(f"could not install {package or 'it'}: {words}", advice, package)
+            blame = locking.blamed(self.log.read_text("utf-8", "replace"))
+            what = f"could not install {blame.package or 'it'}: {blame.words}"
+            advice = blame.advice
+            if self._index_alone and (aside := locking.set_aside(os.environ)):
+                advice += f"\n{aside}"
+            raise self.error(what, advice, blame.package, blame.kind)
+
+    @property
+    def _index_alone(self) -> bool:
+        return self.set_.flavour_of(self.environment, self.flavour) == "cuda"
 
     def _settle(self, packages: Path, wanted: list[str]) -> None:
         """Of a library that several packages bring, the one that the set says is to lie there."""
@@ -219,7 +261,7 @@ class Installation:
             what = "uv, which installs version sets, is not here"
             raise self.error(what, "python3 -m pip install uv", "uv")
         variables = locking.uv_variables(os.environ)
-        if self.set_.flavour_of(self.environment, self.flavour) == "cuda":
+        if self._index_alone:
             variables = locking.index_alone(variables)
         with open(self.log, "ab") as sink:
             sink.write(f"$ uv {shlex.join(arguments)}\n".encode())
@@ -244,7 +286,8 @@ class Installation:
                         raise self._given_up() from None
                     if left <= LOOK_S:
                         advice = "run again: what was fetched is kept"
-                        raise self.error("it took too long and was stopped", advice) from None
+                        what = "it took too long and was stopped"
+                        raise self.error(what, advice, kind="timeout") from None
                 if time.monotonic() - told < HEARTBEAT_S:
                     continue
                 told = time.monotonic()
@@ -258,6 +301,8 @@ class Installation:
     def _given_up(self) -> ProvisioningError:
         return self.error("the run ended before it was installed", "run again")
 
-    def error(self, what: str, advice: str, package: str = "") -> ProvisioningError:
+    def error(
+        self, what: str, advice: str, package: str = "", kind: str = "no-result"
+    ) -> ProvisioningError:
         log = str(self.log) if os.path.exists(self.log) else ""
-        return ProvisioningError(self.set_.name, self.environment, what, advice, package, log)
+        return ProvisioningError(self.set_.name, self.environment, what, advice, package, log, kind)

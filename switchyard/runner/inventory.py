@@ -31,10 +31,9 @@ class Entry:
 def inventory(
     flavour: str = "cpu", folder: Path | None = None, today: datetime.date | None = None
 ) -> list[Entry]:
-    """Every set, ``current`` first. ValueError names a ``set.toml`` that is wrong."""
+    """Every set, ``current`` first. Raises BadSet."""
     seen: set[tuple[int, int]] = set()
-    there = cache_root() / "environments"
-    homes = {path.name: path for path in sorted(there.glob("*")) if path.is_dir()}
+    homes = {path.name: path for path in there()}
     sets = version_sets(folder)
     entries = []
     for set_ in sets.values():
@@ -46,12 +45,18 @@ def inventory(
             Entry(
                 set_.name,
                 state,
-                _size(own, seen),
+                size(own, seen),
                 _age(set_, flavour, today or datetime.date.today()),
-                _size([path for path in others if path not in own], seen),
+                size([path for path in others if path not in own], seen),
             )
         )
     return entries
+
+
+def there() -> list[Path]:
+    """The folders of all environments, whole or not, in order of their names."""
+    folder = cache_root() / "environments"
+    return [path for path in sorted(folder.glob("*")) if path.is_dir()]
 
 
 def _state(set_: VersionSet, flavour: str) -> tuple[list[Path], str]:
@@ -71,8 +76,8 @@ def _state(set_: VersionSet, flavour: str) -> tuple[list[Path], str]:
     return installed, "installed"
 
 
-def _size(folders: list[Path], seen: set[tuple[int, int]]) -> int | None:
-    """What the folders hold on disk beyond what was ``seen``."""
+def size(folders: list[Path], seen: set[tuple[int, int]]) -> int | None:
+    """Bytes that the folders hold on disk beyond what was ``seen``; None where there are none."""
     total = 0
     waiting = [str(folder) for folder in folders]
     while waiting:

@@ -22,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
+from switchyard.tables.writing import replace_atomically
+
 if TYPE_CHECKING:
     from switchyard.runner.version_sets import VersionSet
 
@@ -97,8 +99,8 @@ _ADVICE = (
     ("Failed to fetch", _UNREACHABLE),
     (
         "No solution found",
-        "the index does not offer what the lock asks for: set UV_INDEX or UV_FIND_LINKS to a place "
-        "that does, or lock the set again (switchyard lock SET)",
+        "the index does not offer what the lock asks for: set UV_DEFAULT_INDEX to one that does, "
+        "or lock the set again (switchyard lock SET)",
     ),
     (
         "parse requirement",
@@ -107,16 +109,28 @@ _ADVICE = (
 )
 
 
+#: What uv calls unsolvable too, where it could not ask: offline, or turned away by an index.
+_NOT_ASKED = re.compile(r"network was disabled|could not be queried|returned a \d{3} ")
+
+
 class Blame(NamedTuple):
-    """What a failed uv said: the package at fault or "", its own words, what to do about it."""
+    """What a failed uv said: the package at fault or "", its own words, what to do about it, and
+    the kind of what needs the environment: ``no-result`` unless the packages are at fault."""
 
     package: str
     words: str
     advice: str
+    kind: str
 
 
 class LockingError(Exception):
-    """A lock could not be made; the message holds uv's own words."""
+    """A lock could not be made; the message holds uv's own ``words``, and ``aside``, a sentence
+    about what of the shell uv was not told (``set_aside``), "" where nothing follows from that."""
+
+    def __init__(self, words: str, aside: str = ""):
+        super().__init__(f"{words}\n{aside}" if aside else words)
+        self.words = words
+        self.aside = aside
 
 
 def normalised(name: str) -> str:
@@ -157,6 +171,19 @@ def index_alone(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if name not in OFFERS}
 
 
+def set_aside(base: Mapping[str, str]) -> str:
+    """A sentence that names the shell's variables which ``index_alone`` leaves out, as they are set
+    there: by pip's name where it is pip's. "" where there are none."""
+    pips = [pip for pip, uvs, _ in FROM_PIP if uvs in OFFERS and not base.get(uvs)]
+    names = [name for name in (*OFFERS, *pips) if base.get(name)]
+    if not names:
+        return ""
+    return (
+        f"not looked at here: {', '.join(names)}; a lock, and an environment for CUDA, take the "
+        "index alone: UV_DEFAULT_INDEX may name another, which has to hold everything"
+    )
+
+
 def interpreter_for(python: str) -> str:
     """The runner's own interpreter where it is the one asked for, since it surely works; else
     the version, which uv looks for and, where it may, fetches."""
@@ -172,7 +199,9 @@ def blamed(output: str) -> Blame:
     words = output[starts[-1] :].strip() if starts else output.strip()[-1000:]
     packages = (normalised(found[1]) for blame in _BLAMES if (found := blame.search(words)))
     advice = (advice for sign, advice in _ADVICE if sign in words)
-    return Blame(next(packages, ""), words[:1500], next(advice, "read the log"))
+    unsolvable = "No solution found" in words and not _NOT_ASKED.search(words)
+    kind = "unsatisfiable-pins" if unsolvable else "no-result"
+    return Blame(next(packages, ""), words[:1500], next(advice, "read the log"), kind)
 
 
 class Pin(NamedTuple):
@@ -192,6 +221,12 @@ def pins(lock: str) -> dict[str, Pin]:
             via = frozenset(normalised(by) for by in comments if by)  # an input is "-r core.in"
             found[normalised(head[1])] = Pin(head[2], text.rstrip() + "\n", via)
     return found
+
+
+def unpinned(lock: str) -> list[str]:
+    """The lines of a lock's text that ask for something otherwise than by ``name==version``."""
+    heads = re.findall(r"^[^\s#].*", lock, re.M)
+    return [head.rstrip(" \\") for head in heads if not re.match(r"[\w.-]+==", head)]
 
 
 def cuda_only(locked: Mapping[str, Pin]) -> set[str]:
@@ -231,7 +266,13 @@ def relock(
     # A first lock for another flavour stays near the CPU's: what differs is then the device.
     beside = (set_.lock(environment), *set_.constraints(environment))
     near = old or "".join(path.read_text("utf-8") for path in beside if path.exists())
-    after = pins(_resolve(set_, environment, flavour, "" if upgrade else near))
+    resolved = _resolve(set_, environment, flavour, "" if upgrade else near)
+    if others := unpinned(resolved):
+        raise LockingError(
+            f"{environment} asks for {' and '.join(others)}: a lock holds name==version alone, "
+            "which everybody's index has to offer, and nothing by URL or path"
+        )
+    after = pins(resolved)
     apart = cuda_only(after) if cpu and "torch" in after else set()
     for name in BUILDS if cpu else ():
         if name in after:
@@ -241,10 +282,12 @@ def relock(
     head = f"# Made on {datetime.date.today()} by: switchyard lock {set_.name}\n"
     if apart:  # written first: where a lock is, what stands beside it is as well
         note = "# Needed by the index's own build of torch, and installed only with it.\n"
-        _write(cuda, head + note + "".join(after[name].text for name in sorted(apart)))
+        pinned = "".join(after[name].text for name in sorted(apart))
+        replace_atomically(cuda, (head + note + pinned).encode())
     elif cpu:
         cuda.unlink(missing_ok=True)
-    _write(lock, head + "".join(pin.text for name, pin in after.items() if name not in apart))
+    pinned = "".join(pin.text for name, pin in after.items() if name not in apart)
+    replace_atomically(lock, (head + pinned).encode())
     return moved(pins(old), after)
 
 
@@ -280,11 +323,6 @@ def _resolve(set_: VersionSet, environment: str, flavour: str, preferred: str) -
         except subprocess.TimeoutExpired as error:
             raise LockingError(f"uv did not resolve it within {TIMEOUT_S} s") from error
         if done.returncode:
-            raise LockingError(done.stderr.strip() or f"uv ended with status {done.returncode}")
+            words = done.stderr.strip() or f"uv ended with status {done.returncode}"
+            raise LockingError(words, set_aside(os.environ))
         return output.read_text("utf-8")
-
-
-def _write(path: Path, text: str) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, "utf-8")
-    os.replace(unfinished, path)

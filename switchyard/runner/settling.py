@@ -73,7 +73,7 @@ def settled(
                 if not home.exists():
                     raise
     except locking.LockingError as error:
-        raise _unresolved(set_, environment, pinned, str(error)) from error
+        raise _unresolved(set_, environment, pinned, error) from error
     except OSError as error:
         advice = "mend that folder, or set SWITCHYARD_CACHE to another"
         raise _error(set_, environment, f"{root} cannot be used: {error}", advice) from error
@@ -123,8 +123,8 @@ def _digest(texts: dict[str, str], beside: Iterable[Path]) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
-def _unresolved(set_: VersionSet, environment: str, pinned, words: str) -> Exception:
-    package, words, advice = locking.blamed(words)
+def _unresolved(set_: VersionSet, environment: str, pinned, error) -> Exception:
+    package, words, advice, kind = locking.blamed(error.words)
     wanted = " and ".join(f"{name}=={version}" for name, version in pinned.items())
     what = f"could not be resolved{' with ' * bool(wanted)}{wanted}: {' '.join(words.split())}"
     if "No solution found" in words:
@@ -132,8 +132,9 @@ def _unresolved(set_: VersionSet, environment: str, pinned, words: str) -> Excep
             f"ask for a version that {package or 'the index'} has and that the set's other "
             "packages allow, or replace their pins as well: SET+name==version+name==version"
         )
-    return _error(set_, environment, what, advice, package)
+    advice = f"{advice}\n{error.aside}" if error.aside else advice
+    return _error(set_, environment, what, advice, package, kind)
 
 
-def _error(set_: VersionSet, environment: str, what: str, advice: str, package: str = ""):
-    return ProvisioningError(set_.name, environment, what, advice, package)
+def _error(set_: VersionSet, environment: str, what, advice, package="", kind="no-result"):
+    return ProvisioningError(set_.name, environment, what, advice, package, kind=kind)

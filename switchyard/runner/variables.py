@@ -22,10 +22,14 @@ def environment_variables(
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
         # Whether a cell is computed in TF32 is the cell's to say, and this overrides what it says.
         and name != "NVIDIA_TF32_OVERRIDE"
+        # The compilers and CUDA of the user's shell, which a locked set is to do without; of the
+        # set that is just this interpreter they may be the very ones it came with.
+        and (not name.startswith("CONDA_") or environment.version_set == CURRENT)
     }
     kept.update(
         PYTHONPATH=os.pathsep.join([str(worker_path), *_own_path(environment)]),
-        PYTHONNOUSERSITE="1",
+        # What a process said before it was ended is in its log, and not still in a buffer.
+        PYTHONUNBUFFERED="1",
         PYTHONHASHSEED="0",
         PATH=os.pathsep.join([environment.bin, kept.get("PATH", "")]),
         # Which CUDA library did not load it says in a warning.
@@ -39,9 +43,14 @@ def environment_variables(
         CUDA_CACHE_MAXSIZE=str(2**32 - 1),  # bytes; the most there is
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
-        HF_HUB_OFFLINE="1",
+        HF_HUB_OFFLINE=kept.get("HF_HUB_OFFLINE", "1"),
         CUDA_VISIBLE_DEVICES=visible,
     )
+    if environment.version_set == CURRENT:  # which may have its packages there
+        own = ("PYTHONUSERBASE", "PYTHONNOUSERSITE")
+        kept.update({name: os.environ[name] for name in own if name in os.environ})
+    else:
+        kept["PYTHONNOUSERSITE"] = "1"
     return kept
 
 

@@ -12,7 +12,7 @@ import platform
 from pathlib import Path
 from typing import Any, Mapping, Tuple
 
-from switchyard.vocabulary import UnknownName, by_version
+from switchyard.vocabulary import NotUsable, UnknownName, by_version
 
 CURRENT = "current"
 SETS = Path(__file__).resolve().parents[2] / "version_sets"
@@ -72,23 +72,47 @@ class VersionSet:
         return [path for path in (self.folder / name for name in names) if path.exists()]
 
 
+class BadSet(NotUsable, ValueError):
+    """A ``set.toml`` that is wrong, or no folder of sets at all; the message names it."""
+
+
+def fits_here(target: str) -> bool:
+    """Whether this machine's system and architecture are those of a platform as uv names it, so
+    far as that names any."""
+    system, machine = platform.system(), platform.machine().lower()
+    named = {
+        "linux": system == "Linux",
+        "darwin": system == "Darwin",
+        "macos": system == "Darwin",
+        "windows": system == "Windows",
+        "x86_64": machine in ("x86_64", "amd64"),
+        "aarch64": machine in ("aarch64", "arm64"),
+    }
+    return all(fits for word, fits in named.items() if word in target)
+
+
 def version_sets(folder: Path | None = None) -> dict[str, VersionSet]:
-    """Every set of ``folder`` (SETS) by name, ``current`` first. ValueError names a ``set.toml``
-    that is wrong."""
+    """Every set of ``folder`` (SETS) by name, ``current`` first. Raises BadSet."""
+    folder = folder or SETS
+    if not folder.is_dir():
+        raise BadSet(
+            f"there is no folder {folder}: this Switchyard was installed without its checkout, "
+            "where the version sets and the suites are; there, run: pip install -e ."
+        )
     try:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib
     why = "the interpreter that runs pytest, with the packages it has"
     found = {CURRENT: VersionSet(CURRENT, why, platform.python_version(), "", None, {"core": why})}
-    files = (folder or SETS).glob("*/set.toml")
+    files = folder.glob("*/set.toml")
     for path in sorted(files, key=lambda path: by_version(path.parent.name)):
         try:
             found[path.parent.name] = _declared(path.parent, tomllib.loads(path.read_text("utf-8")))
         except KeyError as error:
-            raise ValueError(f"{path}: {error} is missing") from error
+            raise BadSet(f"{path}: {error} is missing") from error
         except (ValueError, TypeError, AttributeError) as error:  # TOML's own is a ValueError
-            raise ValueError(f"{path}: {error}") from error
+            raise BadSet(f"{path}: {error}") from error
     return found
 
 
@@ -96,6 +120,9 @@ def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
     lock = said.get("lock", "committed")
     if lock not in ("committed", "each run"):
         raise ValueError(f"lock is 'committed' or 'each run', not {lock!r}")
+    for name in ("why", "python", "platform"):
+        if not isinstance(said[name], str):  # 3.10 without quotes is 3.1
+            raise ValueError(f"{name} is a text in quotes, not {said[name]!r}")
     only = {name: s["only"] for name, s in said["environments"].items() if "only" in s}
     for environment, flavour in only.items():
         if flavour not in FLAVOURS:
@@ -120,7 +147,8 @@ def _declared(folder: Path, said: Mapping[str, Any]) -> VersionSet:
 
 def find(name: str, folder: Path | None = None) -> VersionSet:
     """The set of that name, or derived as it says, under its canonical name. UnknownName offers
-    the nearest; derived.BadPin says what is wrong with ``+name==version``."""
+    the nearest; derived.BadPin says what is wrong with ``+name==version``; BadSet as
+    ``version_sets``."""
     sets = version_sets(folder)
     if name in sets:
         return sets[name]
