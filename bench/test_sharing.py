@@ -10,9 +10,4 @@ pytestmark = pytest.mark.suite("sharing")
 
 
 def test_sharing(cell):
-    # one on a card capped at what suffices is a finding too: it may take a multiple of that
-    rows = cell.shared()
-    alone = [row for row in rows if row["arrangement"].startswith("alone") and not row["cap"]]
-    assert alone
-    for row in alone:
-        assert row["turns_done"] == row["turns_asked"], f"{row['arrangement']}: {row['message']}"
+    cell.shares_the_card()

@@ -147,7 +147,12 @@ SUITE_OF_STAGE = {
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 
 
-class UnknownName(ValueError):
+class NotUsable(Exception):
+    """What a run was asked for, or is to begin with, cannot be used; the message says why, for the
+    person who asked."""
+
+
+class UnknownName(NotUsable, ValueError):
     """A name that is not in the list it should be in; the message offers the nearest."""
 
     def __init__(self, what: str, given: str, known: Iterable[str]):

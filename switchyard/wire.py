@@ -48,6 +48,14 @@ def pack(message: Mapping[str, Any]) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+def unpack(frame: bytes) -> Dict[str, Any]:
+    """The message in just one frame. Raises BrokenFrame for less, for more and for what is none."""
+    size = _LENGTH.size
+    if len(frame) < size or len(frame) - size != _LENGTH.unpack_from(frame)[0]:
+        raise BrokenFrame(f"{len(frame)} bytes that are not one frame")
+    return parse(frame[size:])
+
+
 def send(descriptor: int, message: Mapping[str, Any]) -> None:
     """Write one frame to a blocking descriptor. Raises OSError where the reader is gone."""
     view = memoryview(pack(message))

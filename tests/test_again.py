@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
 
 import pytest
 from compared_runs import BAD, GOOD, A, B, a_run, said  # noqa: F401
 
-from switchyard.runner import asked, options, summary
+from switchyard.runner import again, asked, options
 from switchyard.runner.plan import Planned
+from switchyard.tables import schema
 from switchyard.vocabulary import Cell
 
 CUDA = {"version_set": "s", "device": "cuda", "precision": "float32", "model": "one",
@@ -25,13 +28,28 @@ CARRIED = "--zoo builtin --zoo 'my zoo.py' --hop 'hop'\"'\"'s.py' --expectations
     ({"device": "cpu"}, {"device": "cpu", "zoo": []}, "--version-set s"),
     ({"device": "cpu", "version_set": "t+onnx==1.2"}, {}, "--version-set t+onnx==1.2"),
     ({"device": "cpu", "version_set": options.DEFAULT_SET}, {"zoo": None}, ""),
+    ({"device": "cpu", "precision": "float16"}, {}, "--precision float16 --version-set s"),
+    ({"device": "cpu"}, {"stage-timeout": 900.0, "memory-limit": 1048576.0},
+     "--version-set s --stage-timeout 900 --memory-limit 1048576"),
+    ({"device": "cpu"}, {"stage-timeout": 0.5, "memory-limit": None},
+     "--version-set s --stage-timeout 0.5"),
 ])  # fmt: skip
 def test_it_carries_what_its_run_was_given(row, given, words):
     expected = f"pytest bench/ --model one --route dynamo-ort {words}".strip()
     row = {**CUDA, **row}
-    assert summary.run_again(row, given) == expected
-    planned = Planned(Cell(**row), None, {"precision": "float32"})
-    assert asked.run_again(planned, options.DEFAULT_SET, given) == expected
+    assert again.of_row(row, given) == again.command(schema.cell_of(row), given) == expected
+
+
+def test_limits_that_nobody_gave_are_not_said(pytestconfig):
+    given = {**options.recorded(pytestconfig), "expectations": None}
+    assert (given["stage-timeout"], given["memory-limit"]) == (300.0, 8192.0)
+    assert again.of_row({**CUDA, "device": "cpu"}, given).endswith("--version-set s")
+
+
+def test_who_only_prints_it_needs_nothing_of_pytest():
+    code = "import sys; from switchyard.runner import again; print(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"pytest", "psutil", "switchyard.runner.plan"} & set(said.stdout.split())
 
 
 def test_a_failing_item_says_it_with_what_its_own_run_was_given():
@@ -39,7 +57,7 @@ def test_a_failing_item_says_it_with_what_its_own_run_was_given():
     run = types.SimpleNamespace(config=types.SimpleNamespace(getoption=names.get))
     planned = Planned(Cell(**CUDA), None, {"precision": "float32"})
     with pytest.raises(pytest.fail.Exception, match="--device cuda:1 --version-set s --zoo z.py"):
-        asked.CellUnderTest(run, planned, "accuracy")._fail("it broke")
+        asked.CellUnderTest(run, planned)._fail("it broke")
 
 
 @pytest.mark.parametrize("command", ["report", "compare"])

@@ -203,7 +203,7 @@ def test_a_training_that_ended_in_nan_fails_its_suite_and_is_not_skipped_as_unme
                       Route("manual-tf", ("manual",), "tf", "quick"),
                       {"precision": "float32", "file": "digits.py"})  # fmt: skip
     with pytest.raises((pytest.fail.Exception, pytest.skip.Exception), match="non-finite") as ended:
-        CellUnderTest(run, planned, "training").trained()
+        CellUnderTest(run, planned).trains_as_torch_does()
     assert ended.type is pytest.fail.Exception
     assert row["measure_kind"] == "non-finite" and row["running_unexplained_100"] is None
 

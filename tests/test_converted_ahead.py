@@ -8,7 +8,7 @@ import pytest
 
 from switchyard.runner import session
 from switchyard.runner.session import Run
-from switchyard.vocabulary import Cell
+from switchyard.vocabulary import Cell, Outcome
 
 
 def a_run(planned, monkeypatch, ahead: int):
@@ -24,9 +24,10 @@ def a_run(planned, monkeypatch, ahead: int):
     run._place = {one.cell: place for place, one in enumerate(run.selected)}
     run._prepared, run._answered = set(), set()
     run.config = types.SimpleNamespace(getoption={"--jobs": 1}.get)
-    run.folder = types.SimpleNamespace(state=lambda cell, state: None)
+    run.states = []
+    run.folder = types.SimpleNamespace(state=lambda *given: run.states.append(given))
     made = []
-    run.yard = types.SimpleNamespace(prepare=made.append)
+    run.yard = types.SimpleNamespace(prepare=made.append, errors={})
     return run, made
 
 
@@ -47,6 +48,54 @@ def test_cells_that_were_answered_before_an_interruption_are_ready_as_well(monke
     run, _ = a_run([(model, "torch-eager", "s") for model in "abcd"], monkeypatch, 1)
     run._prepared, run._answered = {run.selected[2].cell}, {run.selected[1].cell}
     assert list(run.ready_behind(run.selected[0])) == run.selected[1:3]
+
+
+def test_a_cell_is_set_to_running_once_though_preparing_it_was_broken_off(monkeypatch):
+    """It may have been done meanwhile, and nobody would set it to done again."""
+    run, _ = a_run([("a", route, "s") for route in ("torch-eager", "dynamo-ort")], monkeypatch, 1)
+
+    class BrokenOff(BaseException):
+        pass
+
+    def prepare(wanted):
+        raise BrokenOff
+
+    run.yard.prepare = prepare
+    with pytest.raises(BrokenOff):
+        run._prepare(run.selected[1])
+    run._prepare(run.selected[0])
+    assert run.states == [(one.cell, "running") for one in run.selected]
+
+
+def test_a_cell_that_no_answer_could_be_had_of_did_not_pass(monkeypatch):
+    run, _ = a_run([(model, "torch-eager", "s") for model in "abc"], monkeypatch, 1)
+    good, wrong, lost = run.selected
+    outcomes = {good.cell: Outcome("compare", "excellent"),
+                wrong.cell: Outcome("compare", "investigate")}  # fmt: skip
+
+    def prepare(wanted):
+        run.yard.errors[lost.cell] = OSError("the disk is full")
+
+    run.yard.prepare = prepare
+    run.yard.answer = lambda one: types.SimpleNamespace(outcome=outcomes[one.cell])
+    assert [run.passed(one) for one in (lost, wrong, good)] == [False, False, True]
+
+
+@pytest.mark.parametrize("answered, verdict, resumed, states", [
+    (True, "refused", False, ["done"]),
+    (True, None, False, ["interrupted"]),
+    (False, "excellent", False, ["interrupted"]),
+    (False, "excellent", True, []),
+])  # fmt: skip
+def test_a_cell_whose_items_have_ended_is_done_where_all_was_learnt(
+    monkeypatch, answered, verdict, resumed, states
+):
+    run, _ = a_run([("a", "torch-eager", "s")], monkeypatch, 1)
+    cell = run.selected[0].cell
+    run.resumed = {cell} if resumed else set()
+    run.folder.row = lambda cell: {"verdict": verdict}
+    run.ended(cell, answered)
+    assert run.states == [(cell, state) for state in states]
 
 
 def test_what_is_kept_of_several_sets_lies_in_a_folder_each(monkeypatch, tmp_path):

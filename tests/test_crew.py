@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from live_workers import FAKE, gone, job, until
 
+from switchyard.runner import environments
 from switchyard.runner.crew import Closed, import_order
+from switchyard.runner.expectations import NEVER_EXPECTED
 
 
 def do(crew, folder, code, name):
@@ -79,6 +82,19 @@ def test_a_crew_that_is_closed_starts_no_server_anew(crew, tmp_path):
     thread.join(timeout=60)
     assert ended
     assert len([line for line in crew.said if line.startswith("starting")]) == 1
+
+
+@pytest.mark.parametrize("kind", ["no-result", "timeout", "unsatisfiable-pins"])
+def test_an_environment_that_could_not_be_made_is_its_cells_outcome(crew, monkeypatch, kind):
+    def fails(*_, **__):
+        raise environments.ProvisioningError("fake", "side", "no space", "free some", kind=kind)
+
+    monkeypatch.setattr(environments, "provision", fails)
+    outcome = crew.environment("fake", "side")
+    assert (outcome.stage, outcome.verdict, outcome.kind) == ("resolve", "unavailable", kind)
+    assert "no space" in outcome.message and "free some" in outcome.detail
+    assert crew.environment("fake", "side") is outcome
+    assert (kind in NEVER_EXPECTED) == (kind != "unsatisfiable-pins")
 
 
 def test_nothing_brings_tensorflow_in_before_its_turn():

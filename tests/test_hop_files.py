@@ -104,14 +104,22 @@ WRONG = [  # what is written instead of what, and what is said of it, behind FIL
 
 def said(file) -> str:
     """What the run says of a hop file that it cannot use, less the file's own name."""
-    from switchyard.runner.session import BadHopFile, _known_hops
+    from switchyard.runner import hop_files
 
-    with pytest.raises(BadHopFile) as raised:
-        _known_hops([file])
+    with pytest.raises(hop_files.BadHopFile) as raised:
+        hop_files.known([file])
     text = str(raised.value)
     assert text.startswith(f"--hop {file}")
     assert not re.search("0x[0-9a-f]{6}|hop_file_[0-9a-f]{8}", text)
     return text[len(f"--hop {file}") :]
+
+
+def test_a_tool_that_is_imported_with_the_file_is_said_to_belong_inside_convert(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("import no_such_framework\n" + GOOD)
+    text = said(file)
+    assert text.startswith(":1: ModuleNotFoundError: No module named 'no_such_framework'")
+    assert "import its tool inside convert" in text
 
 
 def test_a_good_hop_file_is_registered_and_twice_is_once(tmp_path):

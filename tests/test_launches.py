@@ -7,12 +7,12 @@ import types
 import pytest
 
 from switchyard.runner.launches import launch
-from switchyard.runner.standby import Ready
+from switchyard.runner.standby import Ended, MeasuredProcess, Ready
 
 POINT = {"rss_mib": 50.0, "peak_mib": 60.0, "program_mib": 20.0, "heap_free_mib": None}
 
 
-class Script:
+class Script(MeasuredProcess):
     """Answers each frame by its name; every call takes a millisecond, 400 of them the budget."""
 
     def __init__(self, **changed):
@@ -47,9 +47,19 @@ def test_every_point_of_memory_has_figures_alone():
 
 @pytest.mark.parametrize("frame", ["load", "memory"])
 def test_a_question_that_fails_is_the_launchs_outcome(frame):
-    outcome = {"stage": "measure", "verdict": "failed", "kind": "crash", "message": "gone"}
+    outcome = {"stage": "measure", "verdict": "failed", "kind": "crash", "message": "gone",
+               "detail": "its log"}  # fmt: skip
     found = launched(Script(**{frame: {"ok": False, "outcome": outcome}}))
     assert (found.outcome.kind, found.outcome.message) == ("crash", "gone")
+    assert found.outcome.detail == "its log"
+
+
+def test_what_is_known_of_an_end_stays_with_the_outcome():
+    script = Script()
+    script.ask = lambda do, **job: (_ for _ in ()).throw(Ended("crash", "status -11", "its log"))
+    found = launched(script).outcome
+    assert (found.stage, found.kind, found.message) == ("measure", "crash", "status -11")
+    assert found.detail == "its log"
 
 
 class Failing:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 
 import pytest
-from live_workers import FAKE, gone
+from live_workers import FAKE, gone, until
 
+from switchyard.runner import standby, workers
 from switchyard.runner.standby import Ended, MeasuredProcess
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import Limits
 
 MODULE = """
-import argparse, os, signal
+import argparse, os, signal, subprocess, sys
 from switchyard import wire
 
 parser = argparse.ArgumentParser()
@@ -21,15 +22,25 @@ parser.add_argument("--write", type=int)
 asked = parser.parse_args()
 while True:
     job = wire.receive(asked.read)
+    print("asked to", job["do"])
     if job["do"] == "hang":
         signal.pause()
     if job["do"] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if job["do"] == "leave":
         os._exit(3)
+    if job["do"] == "leave-behind":
+        sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
+        left = subprocess.Popen(sleeper, stdout=subprocess.DEVNULL)
+        wire.send(asked.write, {"ok": True, "pid": left.pid})
+        os._exit(3)
     if job["do"] == "eat":
         eaten = bytearray(os.urandom(1)) * (400 << 20)
         signal.pause()
+    if job["do"] == "fail":
+        outcome = {"kind": "device-oom", "message": "no room", "detail": "the traceback"}
+        wire.send(asked.write, {"ok": False, "outcome": outcome})
+        continue
     wire.send(asked.write, {"ok": True, "did": job["do"]})
 """
 
@@ -49,6 +60,7 @@ def process(tmp_path, staged):
         )
         return started[-1]
 
+    start.started = started
     yield start
     for one in started:
         one.close()
@@ -64,6 +76,36 @@ def ended(process, **job):
 def test_frames_are_answered_one_by_one(process):
     one = process()
     assert [one.ask(do=what)["did"] for what in ("this", "that")] == ["this", "that"]
+
+
+def test_an_answer_that_is_an_error_ends_only_what_demanded_another(process):
+    one = process()
+    reply = one.ask(do="fail")
+    assert not reply["ok"] and one.demand(do="this")["did"] == "this"
+    with pytest.raises(Ended) as raised:
+        one.demand(do="fail")
+    assert raised.value.args == ("device-oom", "no room") and one.alive
+    assert raised.value.detail == reply["outcome"]["detail"] == f"its log: {one.log}\nthe traceback"
+
+
+@pytest.mark.parametrize("do", ["die", "leave", "hang", "eat"])
+def test_whatever_ended_it_leads_to_its_log_and_says_what_it_was_doing(process, do):
+    one = process(memory_mib=200.0)
+    one.ask(do="this")
+    one._limits = Limits(0.5 if do == "hang" else 120.0, 200.0)
+    one.begin()
+    with pytest.raises(Ended) as raised:
+        one.ask(do=do)
+    assert raised.value.detail == f"its log: {one.log}\nasked to this\nasked to {do}"
+
+
+def test_what_it_shares_with_its_own_children_is_not_counted_as_its_own(process, monkeypatch):
+    monkeypatch.setattr(workers, "private_mib", lambda pid, exact: 50.0 if exact else 5000.0)
+    one = process()
+    one.ask(do="this")
+    one._limits = Limits(0.5, 200.0)
+    one.begin()
+    assert ended(one, do="hang")[0] == "timeout"
 
 
 @pytest.mark.parametrize("do, status", [("die", -9), ("leave", 3)])
@@ -96,3 +138,22 @@ def test_the_time_of_a_stage_counts_from_its_beginning(process):
 def test_one_that_holds_too_much_is_out_of_memory(process):
     kind, message = ended(process(memory_mib=200.0), do="eat")
     assert kind == "host-oom" and "where 200 are allowed (--memory-limit)" in message
+
+
+@pytest.mark.parametrize("notice", [
+    lambda one: until(lambda: not one.alive),
+    lambda one: ended(one, do="this"),
+])  # fmt: skip
+def test_what_one_that_died_left_behind_ends_when_that_is_noticed_and_its_number_is_let_go(
+    process, monkeypatch, notice
+):
+    one = process()
+    left = one.ask(do="leave-behind")["pid"]
+    notice(one)
+    assert gone(left)
+    killed = []  # from here on its number may be anybody's
+    monkeypatch.setattr(standby, "kill_tree", killed.append)
+    monkeypatch.setattr(standby, "kill_session", killed.append)
+    process.started.remove(one)
+    one.close()
+    assert not one.alive and killed == []

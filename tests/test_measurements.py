@@ -15,7 +15,6 @@ from switchyard.runner.on_device import OnDevice
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import Cell, Outcome
 
-GOOD, BAD = Outcome("compare", "excellent"), Outcome("compare", "investigate", "unexplained")
 LOST = Outcome("measure", "failed", "crash")
 
 
@@ -51,8 +50,8 @@ class Run:
     def ready_behind(self, one):
         return iter(self.selected[self.selected.index(one) + 1 :])
 
-    def answer(self, one):
-        return BAD if one.cell in self._wrong else GOOD
+    def passed(self, one):
+        return one.cell not in self._wrong
 
     def native_of(self, one):
         return next((n for n in self.natives if n.cell.model == one.cell.model), one)

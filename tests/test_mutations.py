@@ -17,7 +17,10 @@ ZOO = Path(__file__).parents[1] / "models_zoo"
 #: Models of the built-in zoo, and what is changed in the artefact of each.
 MUTATED = {
     "resnet18": "one_weight",
-    "mobilenet_v2": "one_bias",
+    "vgg": "one_bias",
+    "mobilenet_v2": "clips_lost",
+    "resize_bilinear_aligned": "attribute_changed",
+    "grid_sample_aligned": "attribute_changed",
     "unet": "node_dropped",
     "lstm": "one_weight",
     "gru": "attribute_changed",
@@ -31,7 +34,8 @@ MUTATED = {
     "flatten_linear": "output_scaled",
     "gelu_erf": "output_shifted",
 }
-FAMILIES = ("convnets", "recurrent", "norms", "attention", "structure", "layout", "activations")
+FAMILIES = ("convnets", "recurrent", "norms", "attention", "structure", "layout", "activations",
+            "pooling_resize", "sampling")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

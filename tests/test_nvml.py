@@ -199,3 +199,9 @@ def test_an_older_package_is_asked_by_the_older_name(cards):
         assert nvml.find(0).sample().throttle == ("hw-slowdown",)
     finally:
         Cards.nvmlDeviceGetCurrentClocksEventReasons = lambda self, handle: self.reasons
+
+
+def test_an_older_driver_is_asked_by_the_older_name(cards):
+    found = cards(missing=["nvmlDeviceGetCurrentClocksEventReasons"])
+    found.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x08
+    assert nvml.find(0).sample().throttle == ("hw-slowdown",)

@@ -134,6 +134,14 @@ def test_one_that_is_always_disturbed_is_noisy_at_last_and_keeps_its_durations()
     assert columns["gpu_foreign_processes"] == 1 and columns["gpu_samples_retaken"] == 3
 
 
+def test_foreign_processes_that_nobody_can_count_are_not_none():
+    hot = Sample(throttle=("hw-thermal-slowdown",), processes=None)
+    watch = Watch(Card(hot), Process(graph={"durations_s": [], "message": "none offered"}))
+    watch.sample_set(5, burst)
+    watch.others(5, ["device"])
+    assert "series device: " in watch.found.noisy and watch.found.foreign is None
+
+
 def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_disturbed():
     quiet = dataclasses.replace(QUIET, processes={OWN: 64.0})
     seen = dataclasses.replace(quiet, processes={OWN: 64.0, 8: 64.0})
@@ -224,8 +232,7 @@ def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
         leak_bytes=0.0, sample=QUIET, foreign=0, messages=["varied: cut /some/where/model.onnx"],
     )  # fmt: skip
     columns = device_columns([Launch([0.002], device=found)])
-    for name, value in columns.items():
-        schema.checked(name, value)
+    columns = {name: schema.checked(name, value) for name, value in columns.items()}
     assert columns["latency_device_median_ms"] == pytest.approx(2)
     assert columns["latency_from_host_median_ms"] == pytest.approx(4)
     assert columns["latency_graph_median_ms"] == pytest.approx(0.5)

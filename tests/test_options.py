@@ -6,6 +6,7 @@ No run is made here: either the checks are asked directly, or pytest ends before
 from __future__ import annotations
 
 import datetime
+import errno
 import re
 import subprocess
 import sys
@@ -155,10 +156,103 @@ def test_results_that_became_unwritable_meanwhile_are_a_usage_error_as_well(tmp_
         run.begin([], whole=False)
 
 
-# --- pytest-benchmark's options
+# --- the cache
+
+
+def test_a_cache_that_cannot_be_used_is_a_usage_error_that_names_it(typed, monkeypatch):
+    monkeypatch.setenv("SWITCHYARD_CACHE", "/proc/nowhere")
+    status, output = typed("bench", "--collect-only")
+    assert status == USAGE_ERROR and "INTERNALERROR" not in output, output
+    assert "the cache /proc/nowhere cannot be used: " in output and "set SWITCHYARD_CACHE" in output
+
+
+@pytest.mark.parametrize("error, of_cache", [
+    (PermissionError(errno.EACCES, "no", "/home/me/.cache/switchyard/artefacts/ab/ab.lock"), True),
+    (PermissionError(errno.EACCES, "no", "/home/me"), True),  # in which it would be made
+    (OSError(errno.ENOSPC, "No space left on device"), True),
+    (PermissionError(errno.EACCES, "no", "/home/me/zoo.py"), False),
+    (OSError(errno.EMFILE, "Too many open files"), False),
+])  # fmt: skip
+def test_whether_an_error_is_the_cache_s(monkeypatch, error, of_cache):
+    monkeypatch.setenv("SWITCHYARD_CACHE", "/home/me/.cache/switchyard")
+    assert options.is_of_cache(error) is of_cache
+
+
+# --- a container's share of the machine
+
+
+@pytest.mark.parametrize("cores, mib, jobs", [
+    (None, None, 8),
+    (2.5, None, 2),
+    (0.5, None, 1),
+    (None, 3 * 4096 + 1, 3),
+    (None, 1024, 1),
+    (64.0, 1 << 20, 8),
+])  # fmt: skip
+def test_as_many_jobs_as_the_container_has_cores_and_memory_for(monkeypatch, cores, mib, jobs):
+    monkeypatch.setattr(options.os, "sched_getaffinity", lambda process: range(8), raising=False)
+    machine = types.SimpleNamespace(total=1 << 40)
+    monkeypatch.setattr(options.psutil, "virtual_memory", lambda: machine)
+    monkeypatch.setattr(options.provenance, "cgroup_cores", lambda: cores)
+    monkeypatch.setattr(options.provenance, "cgroup_memory_mib", lambda: mib)
+    assert options.default_jobs() == jobs
+
+
+# --- pytest-benchmark and its options
+
+
+def test_without_pytest_benchmark_other_tests_run_and_a_bench_is_a_usage_error(typed):
+    status, output = typed("-p", "no:benchmark", "--collect-only", "-q", "tests/test_turns.py")
+    assert status == 0 and "INTERNALERROR" not in output, output
+    status, output = typed("-p", "no:benchmark", "bench", "--collect-only")
+    assert status == USAGE_ERROR and "bench/ needs pytest-benchmark" in output, output
 
 
 def test_what_draws_for_the_benchmark_histogram_is_installed_with_switchyard():
     pyproject = (ROOT / "pyproject.toml").read_text()
     (one,) = re.findall(r'^ *"(pytest-benchmark\b[^"]*)",$', pyproject, re.MULTILINE)
     assert Requirement(one).extras == {"histogram"}
+
+
+# --- the device, and what needs one
+
+
+@pytest.mark.parametrize("given, number", [
+    ({}, None),
+    ({"device": "cpu"}, None),
+    ({"gpu": True}, 0),
+    ({"device": "cuda"}, 0),
+    ({"device": "cuda:2"}, 2),
+    ({"gpu": True, "device": "cuda:1"}, 1),
+])  # fmt: skip
+def test_the_card_that_is_asked_for(given, number):
+    config = types.SimpleNamespace(getoption=lambda name: given.get(name.lstrip("-")))
+    assert options.cuda_number(config) == number
+
+
+@pytest.mark.parametrize("given, says", [
+    ({"device": "cuda1"}, "--device cuda1: known are cpu, cuda and cuda:N"),
+    ({"gpu": True, "device": "cpu"}, "--gpu and --device cpu contradict each other"),
+    ({"record_memory": True}, "--record-memory records a CUDA device: add --gpu"),
+    ({"tf32": True, "device": "cpu"}, "--tf32 is a mode of a CUDA device: add --gpu"),
+    ({"gpu": True, "precision": ["tf32"]}, "TF32 is a mode of a GPU: --gpu --tf32"),
+    ({"precision": ["flaot16"]}, "did you mean float16"),
+    ({"reason": "a mistake"}, "--reason does nothing without --accept"),
+    ({"accept": True, "reason": "  "}, "--accept needs --reason"),
+    ({"zoo": [__file__], "accept": True, "reason": "theirs"}, "needs --expectations DIR"),
+    ({"zoo": ["no_such_zoo.py"]}, "--zoo no_such_zoo.py: there is no such file"),
+    ({"hop": ["no_such_hop.py"]}, "--hop no_such_hop.py: there is no such file"),
+])  # fmt: skip
+def test_what_contradicts_itself_is_a_usage_error(given, says):
+    with pytest.raises(pytest.UsageError, match=re.escape(says)):
+        check(**given)
+
+
+def test_what_is_expected_of_a_family_of_the_zoo_is_accepted_into_its_table(tmp_path):
+    family = str(ROOT / "models_zoo" / "convnets.py")
+    for given in ({"zoo": ["builtin", family]}, {"zoo": [__file__], "expectations": str(tmp_path)}):
+        check(accept=True, reason="theirs", collectonly=True, **given)
+
+
+def test_what_needs_a_card_is_no_error_where_one_is_asked_for():
+    check(gpu=True, record_memory=True, tf32=True, precision=["float16"], collectonly=True)

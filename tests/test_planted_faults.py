@@ -38,6 +38,8 @@ VOID = ("nan_reference", "restless_reference")
 HONEST = [f"{model}-torchscript-ort" for model in (
     "conv_bn", "flattened", "two_outputs", "mlp", "mlp64")]  # fmt: skip
 HONEST += ["branch-scripted-ort", "loop-scripted-ort", "conv_bn-dynamo-ort", "mlp-dynamo-ort"]
+HONEST += ["square_image-manual-tf", "oblong_image-manual-tf", "square_kernel-manual-tf",
+           "last_step-torchscript-ort"]  # fmt: skip
 
 #: Of a model whose entry lists its inputs in another order than ``forward`` does.
 REORDERED = ["masked-torchscript-ort", "masked-dynamo-ort", "masked-traced_in_train-ort"]
@@ -46,6 +48,18 @@ REORDERED += ["masked_by_name-dynamo-ort", "masked_by_name-traced_in_train-ort"]
 
 #: An artefact that is no ONNX file.
 UNSIGNED = "mlp-unsigned-tf"
+
+#: Cells whose fault lies behind what a manifest undoes, and the kind that each must be given.
+UNDONE = {
+    "square_image-turned_output-tf": "layout-permuted",
+    "oblong_image-turned_output-tf": "shape",
+    "square_kernel-kernel_as_it_was-tf": "unexplained",
+    "last_step-gates_unchanged-ort": "unexplained",
+}
+
+#: Cells whose artefact does not take the sizes that its manifest declares dynamic, and what their
+#: column ``dynamic`` says.
+OTHER_SIZES = {"last_step-fixed_sizes-ort": "failed", "last_step-baked_length-ort": "wrong"}
 
 #: Faults that need a limit of their own, and that limit.
 LIMITS = {
@@ -58,9 +72,9 @@ LIMITS = {
 def run(bench):
     cells = [f"{model}-{fault}-ort" for fault, (model, *_) in FAULTS.items()]
     cells += [f"{model}-torchscript-ort" for model in VOID] + HONEST + REORDERED
-    cells += [UNSIGNED]
-    return bench("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py", "--tier", "full",
-                 *bench.only(*cells))  # fmt: skip
+    cells += [UNSIGNED, *UNDONE, *OTHER_SIZES]
+    return bench("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py",
+                 "--hop", PLANTED / "undone.py", "--tier", "full", *bench.only(*cells))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -75,6 +89,17 @@ def limited(bench):
 def test_a_planted_fault_is_given_its_stage_kind_and_verdict(run, fault):
     model, *wanted = FAULTS[fault]
     assert run.outcome(f"{model}-{fault}-ort") == tuple(wanted), run.rows[f"{model}-{fault}-ort"]
+
+
+@pytest.mark.parametrize("cell", UNDONE)
+def test_what_a_manifest_undoes_hides_no_fault_behind_it(run, cell):
+    assert run.outcome(cell) == ("compare", UNDONE[cell], "investigate"), run.rows[cell]
+
+
+@pytest.mark.parametrize("cell", OTHER_SIZES)
+def test_sizes_that_an_artefact_does_not_take_are_not_taken_for_dynamic(run, cell):
+    assert run.rows[cell]["dynamic"] == OTHER_SIZES[cell], run.rows[cell]
+    assert run.rows["last_step-torchscript-ort"]["dynamic"] == "ok"
 
 
 def test_a_saved_model_without_a_serving_signature_is_an_invalid_artefact(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -14,7 +15,7 @@ import pytest
 
 from switchyard.runner import plugin
 from switchyard.tables.reading import read_about, read_cells, read_figures
-from switchyard.vocabulary import Cell
+from switchyard.vocabulary import Cell, NotUsable
 
 PLANTED = Path(__file__).parent / "planted"
 TINY = ("--zoo", PLANTED / "tiny.py")
@@ -87,6 +88,8 @@ def test_a_zoo_file_that_fails_is_named_with_its_line_and_the_rest_runs(bench, t
     broken.write_text("import torch\n\nraise RuntimeError('half a thought')\n")
     ended = bench(*TINY, "--zoo", broken, *bench.only(BOTH[0]))
     assert f"{broken}:3" in ended.output and "half a thought" in ended.output
+    (failures,) = read_about(ended.folder)["zoo_failures"].values()
+    assert failures == {"<path>/broken_zoo.py": "RuntimeError: half a thought"}
     assert ended.outcome(BOTH[0])[2] == "excellent"
     assert ended.status == FAILED
 
@@ -97,6 +100,25 @@ def test_a_zoo_file_without_a_model_is_a_failure_and_said(bench, tmp_path):
     ended = bench("--zoo", empty)
     assert ended.status == FAILED and not ended.results.exists()
     assert f"{empty} (torch2.13-tf2.21): no model is declared in it" in ended.output, ended.output
+
+
+class Unusable(NotUsable):
+    pass
+
+
+@pytest.mark.parametrize("error, said", [
+    (Unusable("no such pin"), "no such pin"),
+    (OSError(errno.ENOSPC, "No space left on device"), "set SWITCHYARD_CACHE"),
+])  # fmt: skip
+def test_what_a_run_cannot_begin_with_is_a_usage_error(monkeypatch, error, said):
+    def run(config, progress):
+        raise error
+
+    monkeypatch.setattr(plugin, "Run", run)
+    stash = pytest.Stash()
+    stash[plugin.PROGRESS] = None
+    with pytest.raises(pytest.UsageError, match=said):
+        plugin._run(types.SimpleNamespace(stash=stash))
 
 
 # --- selection
@@ -124,6 +146,50 @@ def test_a_parameter_called_cell_of_somebody_elses_test_is_left_alone():
     items = [theirs, stand_in]
     plugin.pytest_collection_modifyitems(types.SimpleNamespace(stash=stash, hook=hook), items)
     assert items == [theirs] and deselected == [stand_in]
+
+
+def test_a_plan_of_what_would_be_set_up_leaves_no_run(bench):
+    ended = bench(*TINY, "--setup-plan", *bench.only(BOTH[0]), files=["bench/"])
+    assert ended.status == 0 and not ended.results.exists(), ended.output
+
+
+@pytest.mark.parametrize("option", [
+    "", "collectonly", "setupplan", "showfixtures", "show_fixtures_per_test",
+])  # fmt: skip
+def test_what_only_shows_what_there_is_begins_no_run(option):
+    begun, stash, item = [], pytest.Stash(), types.SimpleNamespace(stash=pytest.Stash())
+    cell = Cell("s", "cpu", "float32", "m", "torch-eager")
+    planned = types.SimpleNamespace(cell=cell)
+    item.stash[plugin.PLANNED] = plugin.Parameter(0, planned, "accuracy")
+    stash[plugin.RUN] = types.SimpleNamespace(
+        planned=[], begin=lambda *given, **more: begun.append(given)
+    )
+    config = types.SimpleNamespace(stash=stash, getoption=lambda name: name == option,
+                                   add_cleanup=lambda what: what())  # fmt: skip
+    plugin.pytest_collection_finish(types.SimpleNamespace(config=config, items=[item]))
+    assert begun == ([] if option else [([planned],)])
+
+
+@pytest.mark.parametrize("only, skip, left", [
+    (False, False, ["accuracy", "latency"]),
+    (True, False, ["latency"]),
+    (False, True, ["accuracy"]),
+])  # fmt: skip
+def test_what_pytest_benchmark_would_skip_is_not_asked_at_all(only, skip, left):
+    def item(suite, *fixtures):
+        callspec = types.SimpleNamespace(params={"cell": plugin.Parameter(0, None, suite)})
+        return types.SimpleNamespace(callspec=callspec, stash=pytest.Stash(), fixturenames=fixtures)
+
+    stash, deselected = pytest.Stash(), []
+    stash[plugin.RUN] = types.SimpleNamespace(planned=[])
+    hook = types.SimpleNamespace(pytest_deselected=lambda items: deselected.extend(items))
+    benchmarks = types.SimpleNamespace(only=only, skip=skip)
+    config = types.SimpleNamespace(stash=stash, hook=hook, _benchmarksession=benchmarks)
+    items = [item("accuracy", "cell"), item("latency", "cell", "replay", "benchmark")]
+    every = list(items)
+    plugin.pytest_collection_modifyitems(config, items)
+    assert [one.stash[plugin.PLANNED].suite for one in items] == left
+    assert [one for one in every if one not in items] == deselected
 
 
 def test_the_stand_ins_of_suites_that_ask_nothing_are_not_counted_as_selected(bench):
@@ -235,6 +301,36 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     assert (ended.folder / "cells.csv").read_bytes() == whole
 
 
+BROKEN = """
+from switchyard.runner import session
+
+
+def measured(self, planned):
+    raise OSError("the disk is full")
+
+
+session.Run.measured = measured
+"""
+
+
+def test_a_cell_whose_question_the_runner_broke_off_is_not_done_and_taken_up_again(bench, tmp_path):
+    (tmp_path / "broken.py").write_text(BROKEN)
+    select = [*TINY, *bench.only(BOTH[0])]
+    files = ["bench/test_accuracy.py", "bench/test_latency.py"]
+    first = bench(*select, "-p", "broken", files=files, PYTHONPATH=str(tmp_path))
+    assert first.status == FAILED and "the disk is full" in first.output
+    row, about = first.rows[BOTH[0]], read_about(first.folder)
+    assert (row["state"], row["verdict"], about["state"]) == (
+        "interrupted", "excellent", "interrupted")  # fmt: skip
+    assert re.search(r"excellent .*<- interrupted", first.output), first.output
+
+    resumed = bench(*select, "--resume", files=files, results=first.results)
+    assert resumed.status == 0, resumed.output
+    again = resumed.rows[BOTH[0]]
+    assert again["state"] == "done" and float(again["latency_median_ms"]) > 0
+    assert again["stage_seconds"] == row["stage_seconds"]  # nobody asks twice in the same time
+
+
 def test_ctrl_c_during_a_conversion_ends_at_once_and_blames_nobody(bench):
     process = bench.start("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py", "--route",
                           "hangs-ort", "--model", "mlp", "--stage-timeout", "3000")  # fmt: skip
@@ -265,7 +361,7 @@ def test_a_cells_line_names_its_set_where_the_run_is_of_several():
     cell = Cell("torch2.9-tf2.20", "cpu", "float32", "fft", "dynamo-ort")
     planned = types.SimpleNamespace(cell=cell, label="fft")
     row = {"verdict": "excellent", "kind": None, "mse": None, "latency_median_ms": 2.0,
-           "memory_model_data_mib": None, "expected": None}  # fmt: skip
+           "memory_model_data_mib": None, "expected": None, "state": "done"}  # fmt: skip
     assert plugin._line(row, planned, several_sets=False).startswith("fft-dynamo-ort ")
     assert plugin._line(row, planned, several_sets=True).split()[:3] == [
         "torch2.9-tf2.20", "fft-dynamo-ort", "excellent"]  # fmt: skip

@@ -15,7 +15,7 @@ from switchyard.compare import bands, silent, statistics
 from switchyard.compare.rendering import Terminal
 from switchyard.hops import Refusal
 from switchyard.hops.manual import SignatureMismatch, in_dtype
-from switchyard.runner import asked, options, summary
+from switchyard.runner import again, options
 from switchyard.runner.plan import NothingUsable, Planned, Zoo, plan
 from switchyard.runner.precisions import precisions_of
 from switchyard.vocabulary import CAST, Cell, cast_to, verdict_of_failure
@@ -71,7 +71,7 @@ def test_what_is_named_is_what_runs():
     "given, said", [("flaot16", "did you mean.*float16"), ("tf32", "--gpu --tf32")]
 )
 def test_an_unknown_precision_is_refused_with_the_nearest(given, said):
-    values = {"--accept": False, "--reason": "", "--precision": [given]}
+    values = {"--accept": False, "--reason": "", "--zoo": [], "--precision": [given]}
     config = types.SimpleNamespace(
         getoption=lambda name: values.get(name), option=types.SimpleNamespace()
     )
@@ -83,12 +83,12 @@ def test_the_command_that_runs_a_cell_again_names_its_precision():
     cell = Cell("s", "cpu", "bfloat16", "one", "dynamo-ort")
     planned = Planned(cell, ROUTES["dynamo-ort"], described())
     assert planned.cast == "bfloat16" and planned.label == "one[bfloat16]"
-    assert asked.run_again(planned, "s").endswith("--precision bfloat16")
+    assert "--precision bfloat16" in again.command(cell)
     row = {"model": "one", "route": "dynamo-ort", "device": "cpu", "precision": "bfloat16",
            "version_set": "s"}  # fmt: skip
-    assert "--precision bfloat16" in summary.run_again(row)
+    assert again.of_row(row) == again.command(cell)
     own = dataclasses.replace(planned, cell=dataclasses.replace(cell, precision="tf32"))
-    assert own.cast == "" and "--precision" not in asked.run_again(own, "s")
+    assert own.cast == "" and "--precision" not in again.command(own.cell)
 
 
 def entry(**inputs):

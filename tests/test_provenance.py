@@ -63,6 +63,19 @@ def test_provenance_names_neither_host_nor_folders_nor_secrets(collected, tmp_pa
     assert collected["environment_variables"]["TF_XLA_FLAGS"] == "--dump_to=<path>/xla"
 
 
+@pytest.mark.parametrize("given, said", [
+    ("GPU-8f2e1c7a-0b1d-4a53-9d6b-6b2f5a7c1e90", "GPU-<uuid>"),
+    ("GPU-8f2e,1", "GPU-<uuid>,1"),
+    ("MIG-GPU-8f2e1c7a-0b1d-4a53/1/0", "MIG-GPU-<uuid>"),
+    ("MIG-8f2e1c7a-0b1d-4a53", "MIG-<uuid>"),
+    ("0,1", "0,1"),
+])  # fmt: skip
+def test_a_card_is_not_named_by_what_no_other_machine_has(given, said):
+    assert provenance.environment_variables({"CUDA_VISIBLE_DEVICES": given}) == {
+        "CUDA_VISIBLE_DEVICES": said
+    }
+
+
 def test_published_leaves_what_is_no_path():
     text = "pytest bench/ -k a/b 2/3 https://pypi.org/simple/x torch==2.13.0+cpu"
     assert provenance.published(text) == text

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 import types
 from pathlib import Path
 
 import pytest
 from run_folders import STARTED, new_run
 
-from switchyard.runner import resuming
+from switchyard.routes import Route
+from switchyard.runner import resuming, sources
+from switchyard.runner.plan import Planned
+from switchyard.runner.session import Run
+from switchyard.runner.staging import PROJECT
+from switchyard.runner.yard import Made
+from switchyard.runtimes import builtin
 from switchyard.tables import reading
 from switchyard.tables.journal import replay
-from switchyard.vocabulary import Cell
+from switchyard.vocabulary import Cell, Outcome
 
 DEFAULTS = {"tier": "quick", "model": [], "route": [], "precision": [], "zoo": [], "hop": [],
             "launches": 1, "stage-timeout": 300.0, "memory-limit": 8192.0, "gpu": False,
@@ -27,9 +34,11 @@ def asked(sets=("s",), **given):
     return resuming.asked_for(config, sets)
 
 
-def begin(run, options=None, given={}, command=BEGAN, resumed=False, whole=True):
+def begin(run, options=None, given={}, command=BEGAN, resumed=False, whole=True, measures=True):
     options = options or asked()
-    return resuming.record_beginning(run, SOURCES, options, given, command, resumed, whole)
+    return resuming.record_beginning(
+        run, SOURCES, options, given, command, resumed, whole, measures
+    )
 
 
 @pytest.fixture
@@ -157,6 +166,108 @@ def test_a_run_is_whole_only_if_each_sitting_asked_every_question(tmp_path, bega
         said = begin(run, command=command, resumed=resumed, whole=whole)
     run._journal.close()
     assert said is (began and goes_on)
+
+
+@pytest.mark.parametrize("began", [True, False])
+def test_to_go_on_with_what_is_done_takes_nothing_from_a_run(tmp_path, began):
+    run = new_run(tmp_path, STARTED, version_sets=["s", "t"])
+    options = asked(["s", "t"], launches=2)
+    begin(run, options, whole=began)
+    said = begin(run, options, command="again -k x", resumed=True, whole=False, measures=False)
+    run._journal.close()
+    about = reading.read_about(run.path)
+    assert said is about["every_question"] is began
+    assert about["sets_in_turn"] is True and about["resumed_by"] == ["again -k x"]
+
+
+def a_sitting(results, cells, resume=None, whole=True):
+    """A run of ``cells``, begun with no other options."""
+    run = Run.__new__(Run)
+    given = {"--results": str(results), "--resume": resume, "--launches": 2, "--tier": "smoke",
+             "--device": None, "--gpu": False, "--tf32": False, "--record-memory": False,
+             "--jobs": 1, "--stage-timeout": 300.0, "--memory-limit": 8192.0,
+             "--expectations": None}  # fmt: skip
+    run.config = types.SimpleNamespace(getoption=lambda name: given.get(name, []))
+    run.sets, run.zoos, run.hop_files, run.device = ["s", "t"], {}, [], "cpu"
+    run.runtimes = builtin()
+    run.started, run.staged, run.card = STARTED, types.SimpleNamespace(path=results), None
+    run.crew = types.SimpleNamespace(known=list, other_runs=lambda: 0)
+    run.yard = run.measurements = types.SimpleNamespace(close=lambda: None)
+    run.progress = types.SimpleNamespace(begin=lambda total, folder: None)
+    run._recorded, run._measures = 0, True
+    route = Route("torch-eager", (), "torch-eager", "quick")
+    run.begin([Planned(cell, route, {"family": "f"}) for cell in cells], whole)
+    return run
+
+
+CELLS = [Cell(version_set, "cpu", "float32", "m", "torch-eager") for version_set in "st"]
+
+
+@pytest.mark.parametrize("done, ended, whole", [
+    (2, True, True),
+    (2, False, True),  # Ctrl-C over what is replayed
+    (1, True, False),
+])  # fmt: skip
+def test_a_whole_run_stays_one_when_a_part_of_it_is_replayed(tmp_path, done, ended, whole):
+    first = a_sitting(tmp_path, CELLS)
+    for cell in CELLS[:done]:
+        first.folder.update(cell, verdict="failed")
+        first.done(cell)
+    first.end(whole=True)
+    assert reading.read_about(first.folder.path)["whole"] is whole
+    second = a_sitting(tmp_path, CELLS[:1], resume="newest", whole=False)
+    second.end(whole=ended)
+    about = reading.read_about(first.folder.path)
+    assert (about["whole"], about["sets_in_turn"], about["resumed"]) == (whole, True, 1)
+
+
+def test_a_run_that_is_gone_on_with_in_part_is_whole_no_more(tmp_path):
+    first = a_sitting(tmp_path, CELLS)
+    first.done(CELLS[0])
+    first.end(whole=True)
+    second = a_sitting(tmp_path, CELLS[1:], resume="newest", whole=False)
+    second.done(CELLS[1])
+    second.end(whole=True)
+    about = reading.read_about(first.folder.path)
+    assert (about["state"], about["whole"], about["sets_in_turn"]) == ("done", False, False)
+
+
+def test_a_verdict_is_written_down_behind_all_that_goes_with_it(tmp_path):
+    """What has one is not asked again where a run that was killed goes on."""
+    run = a_sitting(tmp_path, CELLS)
+    (one,) = (one for one in run.selected if one.cell == CELLS[0])
+    figures = [{"condition": probe, "metric": "mse", "value": 1e-9} for probe in ("fresh", "zeros")]
+    made = Made(record={"fields": {"mse": 1e-9}, "figures": figures},
+                outcome=Outcome("compare", "excellent"))  # fmt: skip
+    run.yard.unhosted = lambda planned: None
+    run.expectations = {"s": types.SimpleNamespace(exists=False)}
+    run.progress.answered = lambda: None
+    run._keep_artefact = lambda planned, made: entered.append("artefact")
+    run.folder.figure = lambda cell, condition, *more: entered.append(condition)
+    run.folder.update = lambda cell, **fields: entered.append(fields["verdict"])
+    entered = []
+    run._enter(one, made)
+    assert entered == ["fresh", "zeros", "artefact", "excellent"]
+
+
+def test_a_run_is_made_from_the_runners_code_as_well(tmp_path):
+    assert a_sitting(tmp_path, CELLS).folder.about["sources"]["measuring"] == sources.measuring()
+
+
+@pytest.mark.parametrize("module", sources.MEASURING)
+def test_code_of_the_runners_that_makes_a_column_is_a_source_of_its_runs(
+    tmp_path, monkeypatch, module
+):
+    before = sources.measuring()
+    files = {one: f"switchyard/{one.replace('.', '/')}.py" for one in sources.MEASURING}
+    for file in files.values():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(PROJECT / file, tmp_path / file)
+    monkeypatch.setattr(sources, "PROJECT", tmp_path)
+    assert sources.measuring() == before
+    with open(tmp_path / files[module], "a") as file:
+        file.write("# edited\n")
+    assert sources.measuring() != before
 
 
 def test_a_baseline_that_nobody_asked_for_and_that_was_not_timed_starts_its_launches_over(tmp_path):

@@ -11,7 +11,6 @@ from switchyard.runner.rows import (
     finite,
     latency_columns,
     memory_columns,
-    outcome_columns,
 )
 from switchyard.vocabulary import Cell, Outcome
 
@@ -27,18 +26,6 @@ def table(tmp_path: pathlib.Path, outcome=None, exists=True) -> Expectations:
     if exists:
         found.write()
     return found
-
-
-def test_a_path_of_this_machine_is_not_in_the_message():
-    outcome = Outcome(
-        "load", "failed", "invalid-graph", message="Load /some/where/model.onnx failed"
-    )
-    assert outcome_columns(outcome)["message"] == "Load model.onnx failed"
-
-
-def test_of_a_node_that_is_called_like_a_path_the_last_part_stays():
-    outcome = Outcome("load", "failed", "load-rejected", message="node '/layers/layers.0/Gemm': no")
-    assert outcome_columns(outcome)["message"] == "node 'Gemm': no"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ card and processes that answer from a script. No figure here was measured."""
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import math
 import pathlib
 import types
@@ -21,10 +20,11 @@ from switchyard.runner.arrangements import (
     REVERSED,
     TENSORFLOW,
     TORCH,
+    UNDISTURBED,
     Arrangement,
 )
 from switchyard.runner.nvml import Sample
-from switchyard.runner.standby import Ended
+from switchyard.runner.standby import Ended, MeasuredProcess
 from switchyard.worker.sharing import Tenant, Tenants
 
 
@@ -71,6 +71,24 @@ def test_the_table_keeps_what_is_not_of_a_cell_that_is_tried_again(tmp_path):
         table.add({"unheard": 1})
 
 
+class Process(MeasuredProcess):
+    """One that answers by a function, and writes down what it was asked."""
+
+    def __init__(self, answer, log, variables):
+        self.log, self.variables, self._answers = log, variables, answer
+        self.asked, self.closed = [], False
+
+    def ask(self, do, **job):
+        self.asked.append((do, job))
+        reply = self._answers(self, do, job)
+        if isinstance(reply, Exception):
+            raise reply
+        return {"ok": True, **reply}
+
+    def close(self):
+        self.closed = True
+
+
 class Script:
     """Processes by what a function answers to their frames."""
 
@@ -78,20 +96,9 @@ class Script:
         self.answer, self.made = answer, []
 
     def __call__(self, environment, variables, log, limits, module):
-        process = types.SimpleNamespace(asked=[], closed=False, log=log, variables=variables)
-
-        def ask(do, **job):
-            process.asked.append((do, job))
-            reply = self.answer(process, do, job)
-            if isinstance(reply, Exception):
-                raise reply
-            return {"ok": True, **reply}
-
-        process.ask = ask
-        process.close = lambda: setattr(process, "closed", True)
-        self.made.append(process)
+        self.made.append(Process(self.answer, log, variables))
         assert module == sharing.MODULE
-        return process
+        return self.made[-1]
 
 
 FIGURES = {TORCH: {"reserved_peak_mib": 400, "slack": 0.25}, TENSORFLOW: {"peak_mib": 100}}
@@ -141,6 +148,7 @@ def tried(tmp_path, monkeypatch):
         assert all(process.closed for process in script.made)
         return {row["arrangement"]: row for row in rows}, script.made
 
+    attempt.judged = lambda: sharing.judged(run, planned)  # by what was last tried
     return attempt
 
 
@@ -218,7 +226,7 @@ def test_one_that_runs_out_of_memory_is_a_row_and_the_next_is_tried(tried):
 
 
 @pytest.mark.parametrize("end", [
-    {"ok": False, "outcome": {"kind": "device-oom", "message": "at loading"}},
+    {"ok": False, "outcome": {"kind": "device-oom", "message": "at loading", "detail": ""}},
     Ended("crash", "the measured process ended with status -6"),
 ])  # fmt: skip
 def test_one_that_cannot_even_enter_is_a_row_and_what_it_needs_stays_unknown(tried, end):
@@ -303,24 +311,45 @@ def test_what_stops_a_turn_is_told_and_not_raised():
     assert reply["seconds"] == [] and reply["outcome"]["message"].endswith("no room")
 
 
-def rows_of(**turns):
-    """As ``sharing.csv`` has them: all texts, empty where there is no cap."""
-    return [{"arrangement": name.replace("_", " "), "cap": "1.0" if "cap" in name else "",
-             "turns_asked": "20", "turns_done": done, "message": "no room"}
-            for name, done in turns.items()]  # fmt: skip
+def rows_of(turns):
+    """As ``sharing.csv`` has them: all texts."""
+    why = {"20": {"kind": "", "message": ""}}
+    return [
+        {"arrangement": one.name, "turns_asked": "20", "turns_done": done,
+         **why.get(done, {"kind": "device-oom", "message": "no room"})}
+        for one, done in turns.items()
+    ]  # fmt: skip
 
 
-def test_the_suite_fails_for_a_framework_that_does_not_run_alone_and_for_no_cap():
-    path = pathlib.Path(__file__).parents[1] / "bench" / "test_sharing.py"
-    spec = importlib.util.spec_from_file_location("the_suite", path)
-    suite = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(suite)
+def test_every_framework_must_run_with_the_card_to_itself_and_need_not_where_it_is_capped():
+    everywhere = dict.fromkeys(ARRANGEMENTS, "0")
+    well_alone = {**everywhere, **dict.fromkeys(UNDISTURBED, "20")}
+    assert {one.tenants for one in UNDISTURBED} == {(TORCH,), (TENSORFLOW,)}
+    assert arrangements.stopped_undisturbed(rows_of(well_alone)) == {}
+    one = ALONE[1]
+    for done in ("3", "9"):  # as a text 9 is more than 20
+        stopped = arrangements.stopped_undisturbed(rows_of({**well_alone, one: done}))
+        assert stopped == {one: f"did {done} of 20 turns: device-oom: no room"}
+    assert arrangements.stopped_undisturbed([]) == dict.fromkeys(UNDISTURBED, "was not tried")
 
-    def ask(**turns):
-        suite.test_sharing(types.SimpleNamespace(shared=lambda: rows_of(**turns)))
 
-    ask(alone_tf="20", alone_tf_cap="0")
-    with pytest.raises(AssertionError, match="alone tf: no room"):
-        ask(alone_tf="3", alone_tf_cap="20")
-    with pytest.raises(AssertionError):  # nothing was asked at all
-        ask(alone_tf_cap="20")
+def test_what_stopped_one_that_was_alone_leads_to_its_log(tried):
+    def torch_alone_dies(process, do, job):
+        process.log.write_text("the last words of torch\n")
+        reply = well(process, do, job)
+        if do == "turns" and list(process.tenants) == [TORCH]:
+            return Ended("crash", "status -11 in /some/where/x.py")
+        return reply
+
+    rows, _ = tried(torch_alone_dies)
+    assert rows["1-process"]["turns_done"] == "20"
+    stopped = tried.judged()
+    assert stopped.message == "alone torch-eager did 0 of 20 turns: crash: status -11 in x.py"
+    place, said = stopped.detail.splitlines()
+    assert said == "the last words of torch"
+    assert place.endswith("sharing-tiny-manual-tf-alone-torch-eager-0.log")
+
+
+def test_where_all_run_alone_nothing_has_stopped(tried):
+    tried(well)
+    assert tried.judged() is None

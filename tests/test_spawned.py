@@ -158,8 +158,9 @@ def test_open_devices_are_read_from_the_descriptors(tmp_path):
     assert open_devices(str(tmp_path / "nowhere")) == []
 
 
-def test_only_what_is_asked_on_a_device_waits_for_each_launch():
-    assert device_variables({"do": "ask", "device": "cuda"}) == {"CUDA_LAUNCH_BLOCKING": "1"}
+def test_only_what_profiles_its_nodes_on_a_device_waits_for_each_launch():
+    for runtime, set_ in (("ort", {"CUDA_LAUNCH_BLOCKING": "1"}), ("torch-compile", {})):
+        assert device_variables({"do": "ask", "device": "cuda", "runtime": runtime}) == set_
     assert device_variables({"do": "lacks", "device": "cuda"}) == {}
-    for job_ in ({"do": "convert"}, {"do": "ask", "device": "cpu"}):
+    for job_ in ({"do": "convert"}, {"do": "ask", "device": "cpu", "runtime": "ort"}):
         assert device_variables(job_) == {"CUDA_VISIBLE_DEVICES": "-1"}

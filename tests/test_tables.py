@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
+import resource
 import signal
 import subprocess
 import sys
@@ -243,6 +245,31 @@ def test_a_journal_cut_anywhere_in_its_last_line_still_reads(run, cut):
     path.write_bytes(path.read_bytes()[:-cut])
     replayed = journal.replay(run.path)
     assert cell("a") in replayed.ledger.done() and cell("b") not in replayed.ledger.done()
+
+
+@contextlib.contextmanager
+def room(path, size):
+    """Room for ``size`` more bytes behind what ``path`` holds, as on a disk that fills up: what is
+    written beyond is written in part, and then not at all."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("size", [1, 40])
+def test_a_disk_that_is_full_for_a_moment_costs_one_entry_and_no_other(run, size):
+    finish(run, "a")
+    whole = (run.path / "journal.jsonl").read_bytes()
+    with room(run.path / "journal.jsonl", size), pytest.raises(OSError):
+        run.update(cell("b"), verdict="excellent")
+    assert (run.path / "journal.jsonl").read_bytes() == whole
+    assert run.row(cell("b"))["verdict"] is None
+    finish(run, "c")
+    run._journal.close()
+    assert journal.replay(run.path).ledger.done() == {cell("a"), cell("c")}
 
 
 def test_a_damaged_line_in_the_middle_is_not_passed_over(run):

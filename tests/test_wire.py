@@ -38,6 +38,14 @@ def test_a_broken_frame_says_how_it_is_broken(data, said):
         received(data)
 
 
+def test_one_frame_is_one_message_and_nothing_else_is():
+    frame = wire.pack({"a": 1})
+    assert wire.unpack(frame) == wire.unpack(bytearray(frame)) == {"a": 1}
+    for wrong in (b"", frame[:3], frame[:-1], frame + b" ", frame + frame):
+        with pytest.raises(wire.BrokenFrame, match=f"{len(wrong)} bytes"):
+            wire.unpack(wrong)
+
+
 def test_a_truncated_tensor_file_is_refused(tmp_path):
     path = tmp_path / "x.tensors"
     wire.save_tensors(path, {"x": numpy.arange(6.0), "scalar": numpy.float32(2)})

@@ -6,6 +6,7 @@ The interpreter is the runner's own and nothing is preloaded.
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import os
 import signal
 import subprocess
@@ -17,7 +18,14 @@ import pytest
 from live_workers import AMPLE, FAKE, gone, job, server_pid, until
 
 from switchyard.runner.variables import environment_variables
-from switchyard.runner.workers import Limits, ServerLost, Worker, kill_tree, private_mib
+from switchyard.runner.workers import (
+    Limits,
+    ServerLost,
+    Worker,
+    kill_tree,
+    private_mib,
+    with_log,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,6 +58,7 @@ def test_a_server_that_never_comes_to_fork_is_ended_and_not_the_runner(worker, t
     limits = Limits(seconds=0.5, memory_mib=4096)
     finished = worker.run({"do": "nothing"}, "run", limits, tmp_path / "logs" / "child.log")
     assert (finished.outcome.kind, finished.outcome.stage) == ("timeout", "run")
+    assert "server.log" in finished.outcome.detail  # its own is empty, whatever happened
     assert until(lambda: not worker.alive)
 
 
@@ -62,6 +71,7 @@ def test_an_exception_in_a_job_is_its_result_with_file_and_line(ask, tmp_path):
 @pytest.mark.parametrize("ending, kind, said", [
     ("import ctypes; ctypes.string_at(0)", "crash", "SIGSEGV"),
     ("import os; os.abort()", "crash", "SIGABRT"),
+    ("import os; os.kill(os.getpid(), 9)", "host-oom", "most likely by the kernel for memory"),
     ("import os; os._exit(0)", "no-result", "exit 0"),
     ("import os; os._exit(3)", "no-result", "exit 3"),
     ("raise SystemExit(0)", "no-result", "with no result"),
@@ -70,8 +80,77 @@ def test_an_end_without_a_result_is_named(ask, worker, ending, kind, said):
     finished = ask(f"print('my last words', flush=True)\n{ending}\n")
     assert (finished.outcome.kind, finished.outcome.verdict) == (kind, "failed")
     assert said in finished.outcome.message
-    assert "my last words" in finished.outcome.detail
+    assert "child.log\nmy last words" in finished.outcome.detail
     assert worker.alive and ask("").result["ok"]
+
+
+@pytest.mark.parametrize("limits, kind", [
+    (Limits(seconds=10, memory_mib=4096), "timeout"),
+    (Limits(seconds=120, memory_mib=300), "host-oom"),
+])  # fmt: skip
+def test_one_that_was_stopped_leads_to_its_log_and_says_what_it_was_doing(
+    ask, tmp_path, limits, kind
+):
+    code = f"""
+        import signal
+        print("folding constants")  # into a buffer, if there is one
+        held = b"x" * (400 << 20) if {kind == "host-oom"} else b""
+        signal.pause()
+        """
+    outcome = ask(code, limits).outcome
+    assert outcome.kind == kind
+    log = tmp_path / "logs" / "child.log"
+    assert outcome.detail == f"its log: {log}\nfolding constants"
+    assert str(log) not in outcome.message
+
+
+def test_an_empty_log_is_called_empty_and_of_a_long_one_the_end_is_shown(tmp_path):
+    log = tmp_path / "log"
+    assert with_log(log, "what is known") == "what is known"
+    log.touch()
+    assert with_log(log) == f"its log is empty: {log}"
+    assert with_log(log, "what is known") == "what is known"
+    log.write_text("".join(f"line {number}\n" for number in range(1000)))
+    lines = with_log(log).splitlines()
+    assert lines[0] == f"its log: {log}" and lines[-1] == "line 999" and len(lines) == 21
+    assert with_log(log, "what is known") == f"its log: {log}\nwhat is known"
+    log.write_text("x" * 100_000)
+    assert len(with_log(log)) < 10_000
+
+
+def test_an_error_in_a_job_leads_to_what_its_tool_wrote(crew, tmp_path):
+    def detail(code):
+        finished = crew.do("fake", "core", job(tmp_path, code), "import")
+        return finished.result["outcome"]["detail"]
+
+    assert detail("raise ValueError('no')").startswith("Traceback")
+    said = detail("print('a warning before it')\nraise ValueError('no')").splitlines()
+    place = said[0].partition("its log: ")[2]
+    assert said[1].startswith("Traceback") and said[-1] == "ValueError: no"
+    assert Path(place).read_text().strip() == "a warning before it"
+
+
+def test_what_kills_its_server_leads_to_its_own_log_and_the_servers(crew, tmp_path):
+    code = """
+        import os, signal
+        print("going down")
+        os.write(os.open(f"/proc/{os.getppid()}/fd/2", os.O_WRONLY | os.O_APPEND), b"and I too")
+        os.kill(os.getppid(), signal.SIGKILL)
+        signal.pause()
+        """
+    outcome = crew.do("fake", "core", job(tmp_path, code), "import").outcome
+    assert outcome.kind == "crash"
+    assert "-describe-" in outcome.detail and "\ngoing down\n" in outcome.detail
+    assert "worker-fake-core.log" in outcome.detail and outcome.detail.endswith("and I too")
+
+
+def test_a_worker_that_does_not_start_leads_to_its_log(crew, tmp_path, monkeypatch):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho no such interpreter >&2\nexit 1\n")
+    broken.chmod(0o755)
+    monkeypatch.setitem(vars(FAKE), "python", str(broken))
+    outcome = crew.do("fake", "core", job(tmp_path, ""), "import").outcome
+    assert outcome.detail.endswith("worker-fake-core.log\nno such interpreter")
 
 
 def test_garbage_on_stdout_and_stderr_is_no_part_of_a_result(ask):
@@ -281,6 +360,10 @@ def test_what_a_child_shares_with_its_server_is_told_from_its_own_by_the_exact_c
     try:
         child = int(server.stdout.readline())
         assert private_mib(child, exact=False) > 200 > 50 > private_mib(child, exact=True)
+        assert Limits(60, 200).overstepped(child, math.inf) is None
+        assert Limits(60, 0.01).overstepped(child, math.inf)[0] == "host-oom"
+        assert Limits(60, 0.01).overstepped(None, math.inf) is None
+        assert Limits(60, 200).overstepped(child, 0.0)[0] == "timeout"
     finally:
         kill_tree(server.pid)
         server.wait()

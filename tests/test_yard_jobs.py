@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
+import os
 import pathlib
 import types
 
@@ -22,10 +24,11 @@ from switchyard.vocabulary import COSTS, Cell, Outcome
 
 
 class Crew:
-    """Takes every job down, and answers it as if all had gone well."""
+    """Takes every job down, and answers it as if all had gone well, or raises what ``full`` says
+    that it is full for."""
 
-    def __init__(self, cache):
-        self.cache, self.card, self.jobs = cache, None, []
+    def __init__(self, cache, full=lambda job: False):
+        self.cache, self.card, self.jobs, self._full = cache, None, [], full
         self.staged = types.SimpleNamespace(machinery="", digests={})
 
     def environment(self, version_set, name):
@@ -36,6 +39,8 @@ class Crew:
 
     def do(self, version_set, name, job, stage):
         self.jobs.append(job)
+        if self._full(job):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         answer = Outcome(stage="compare", verdict="excellent").as_dict()
         facts = {"facts": {}, "convert_seconds": 0.0, "artefact_bytes": 0, "outcome": answer,
                  "sources": {}}  # fmt: skip
@@ -45,13 +50,16 @@ class Crew:
         pass
 
 
+MODEL = {"sources": {}, "file": "zoo.py", "inputs": {}, "classifier": False,
+         "precision": "float32", "sizes": {}}  # fmt: skip
+
+
 def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
     known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
-    model = {"sources": {}, "file": "zoo.py", "inputs": {}, "classifier": False, "precision": "float32", "sizes": {}}
     yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None)
     try:
         yard.prepare([
-            Planned(Cell("set", "cpu", "float32", "m", name), named(name, known, runs), model)
+            Planned(Cell("set", "cpu", "float32", "m", name), named(name, known, runs), MODEL)
             for name in ("dynamo-ort", "torch-compile")
         ])  # fmt: skip
     finally:
@@ -60,6 +68,67 @@ def test_a_job_names_what_its_converter_and_its_runtime_import_late(tmp_path):
     assert asked["dynamo"] == known["dynamo"].preloads != ()
     assert asked["torch-compile"] == runs["torch-compile"].preloads != ()
     assert crew.jobs[0]["do"] == "reference" and len(crew.jobs) == 4
+
+
+def prepared(crew, answered=lambda planned, made: None):
+    """Two models down two prefixes; a yard that has prepared them, and them by name."""
+    known, runs = hops.builtin(), runtimes.builtin()
+    cells = {
+        f"{model} {name}": Planned(Cell("set", "cpu", "float32", model, name),
+                                   named(name, known, runs), MODEL)
+        for model in "mn" for name in ("dynamo-ort", "dynamo-onnxslim-ort", "torch-compile")
+    }  # fmt: skip
+    yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None, answered)
+    try:
+        yard.prepare(list(cells.values()))
+    finally:
+        yard.close()
+    return yard, cells
+
+
+def raising(yard, cells):
+    """The names of those whose answer raises that the disk is full; the others' is good."""
+    found = []
+    for name, planned in cells.items():
+        try:
+            assert yard.answer(planned).outcome.verdict == "excellent"
+        except OSError:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("job, told", [
+    ({"do": "reference", "model": "m"},
+     ["m dynamo-ort", "m dynamo-onnxslim-ort", "m torch-compile"]),
+    ({"do": "convert", "model": "m", "hop": "dynamo"}, ["m dynamo-ort", "m dynamo-onnxslim-ort"]),
+    ({"do": "convert", "model": "m", "hop": "onnxslim"}, ["m dynamo-onnxslim-ort"]),
+    ({"do": "ask", "model": "n", "runtime": "torch-compile"}, ["n torch-compile"]),
+])  # fmt: skip
+def test_what_the_runner_raises_is_for_those_alone_that_wait_for_it(tmp_path, job, told):
+    crew = Crew(tmp_path, full=lambda asked: job.items() <= asked.items())
+    yard, cells = prepared(crew)
+    asked = len(crew.jobs)
+    assert raising(yard, cells) == told
+    assert len(crew.jobs) == asked  # all were answered or given up, and none is tried again
+
+
+def test_a_row_that_cannot_be_written_is_no_other_cells_affair(tmp_path):
+    def answered(planned, made):
+        if planned.cell.short == "m-dynamo-ort":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    assert raising(*prepared(Crew(tmp_path), answered)) == ["m dynamo-ort"]
+
+
+def test_what_is_asked_before_anything_is_made_is_no_other_cells_affair_either(
+    tmp_path, monkeypatch
+):
+    def unhosted(self, planned):
+        if planned.cell.route == "torch-compile":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(yard.Hosting, "__call__", unhosted)
+    assert raising(*prepared(Crew(tmp_path))) == ["m torch-compile", "n torch-compile"]
 
 
 def test_what_a_route_costs_most_is_started_first():
@@ -106,8 +175,7 @@ def test_what_is_made_of_an_artefact_is_made_anew_where_that_was_built_from_othe
     known, runs = hops.builtin(), runtimes.builtin()
     yard = Yard(Crew(tmp_path), known, runs, [], 2, lambda text: lambda: None)
     route = named("manual-tf2onnx-ort", known, runs)
-    planned = Planned(Cell("set", "cpu", "float32", "m", route.name), route,
-                      {"file": "zoo.py", "inputs": {}, "precision": "float32", "sizes": {}})  # fmt: skip
+    planned = Planned(Cell("set", "cpu", "float32", "m", route.name), route, MODEL)
     keys = []
     yard._make = lambda key, *others: keys.append(key)
     for digest in ("as it was", "edited", "edited"):

@@ -8,28 +8,41 @@ from __future__ import annotations
 import shlex
 from typing import Any, Mapping
 
-from switchyard.vocabulary import Cell
+from switchyard.runner.defaults import DEFAULT_SET, MEMORY_LIMIT_MIB, STAGE_TIMEOUT_SECONDS
+from switchyard.tables import schema
+from switchyard.vocabulary import CAST, Cell
 
 #: Options without which the cell would be another one, or be expected to do something else.
 _REPEATED = ("zoo", "hop")
 
+#: Options with which it may end otherwise, and what they are where nobody gave them.
+_LIMITS = {"stage-timeout": STAGE_TIMEOUT_SECONDS, "memory-limit": MEMORY_LIMIT_MIB}
 
-def command(cell: Cell, cast: str, default_set: str, options: Mapping[str, Any]) -> str:
-    """``options`` are a run's, by name without dashes; ``cast`` is the dtype that the model is
-    cast to, "" where it stays."""
+
+def command(cell: Cell, options: Mapping[str, Any] = {}) -> str:
+    """``options`` are those of the cell's run, by name without dashes."""
     words = ["pytest", "bench/", "--model", cell.model, "--route", cell.route]
     if cell.device != "cpu":
         device = options.get("device")
         words += ["--device", device] if device else ["--gpu"]
     if cell.precision == "tf32":
         words.append("--tf32")
-    if cast:
-        words += ["--precision", cast]
-    if cell.version_set != default_set:
+    if cell.precision in CAST:  # named, also a model of that precision has just this cell
+        words += ["--precision", cell.precision]
+    if cell.version_set != DEFAULT_SET:
         words += ["--version-set", cell.version_set]
     for name in _REPEATED:
         for value in options.get(name) or ():
             words += [f"--{name}", str(value)]
     if options.get("expectations") is not None:
         words += ["--expectations", str(options["expectations"])]
+    for name, default in _LIMITS.items():
+        given = options.get(name)
+        if given is not None and given != default:
+            words += [f"--{name}", str(given).removesuffix(".0")]
     return shlex.join(words)
+
+
+def of_row(row: Mapping[str, Any], options: Mapping[str, Any] = {}) -> str:
+    """The same of the cell that a table's row is of."""
+    return command(schema.cell_of(row), options)

@@ -12,6 +12,7 @@ import math
 import pathlib
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
+from switchyard.tables.schema import without_paths
 from switchyard.tables.writing import guarded, unguarded
 
 TORCH, TENSORFLOW = "torch-eager", "tf"
@@ -82,6 +83,9 @@ ARRANGEMENTS: Tuple[Arrangement, ...] = (
     *(Arrangement(processes=2, cap=cap) for cap in CAPS),
 )
 
+#: Those of one framework with the whole card to itself: what has to run.
+UNDISTURBED = tuple(one for one in ARRANGEMENTS if len(one.tenants) == 1 and one.cap is None)
+
 #: Turns that a tenant is asked for.
 TURNS = 20
 
@@ -139,6 +143,24 @@ def variables(arrangement: Arrangement) -> Dict[str, str]:
     return {"PYTORCH_ALLOC_CONF": told, "PYTORCH_CUDA_ALLOC_CONF": told}
 
 
+def stopped_undisturbed(
+    rows: Sequence[Mapping[str, str]], asked: Sequence[Arrangement] = ARRANGEMENTS
+) -> Dict[Arrangement, str]:
+    """Those of ``UNDISTURBED`` among ``asked`` that did not do all their turns -> why; ``rows`` are
+    a cell's, as ``SharingTable`` has them. One on a card capped at what suffices is not among them: it
+    may take a multiple of that."""
+    by_name = {row["arrangement"]: row for row in rows}
+    found = {}
+    for one in (one for one in asked if one in UNDISTURBED):
+        row = by_name.get(one.name)
+        if row is None:
+            found[one] = "was not tried"
+        elif int(row["turns_done"]) < int(row["turns_asked"]):
+            done = f"did {row['turns_done']} of {row['turns_asked']} turns"
+            found[one] = ": ".join(filter(None, (done, row["kind"], row["message"])))
+    return found
+
+
 class SharingTable:
     """``sharing.csv`` in a run's folder: a row an arrangement and cell, there as soon as it has
     ended."""
@@ -148,6 +170,8 @@ class SharingTable:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Raises ValueError for a column that the table does not have."""
+        if row.get("message"):
+            row = {**row, "message": without_paths(row["message"])}
         self._write([row], "a" if self.path.exists() else "w")
 
     def rows(self, **wanted: str) -> List[Dict[str, str]]:

@@ -6,12 +6,12 @@ a different one fails with what was expected, what happened, and how to run it a
 
 from __future__ import annotations
 
-from typing import Any, List, Mapping, Optional
+from typing import List, Mapping, Optional
 
 import pytest
 
 from switchyard.runner import again, options, sharing, training
-from switchyard.runner.expectations import AsExpected, Expectation
+from switchyard.runner.expectations import NEVER_EXPECTED, AsExpected, Expectation
 from switchyard.runner.plan import Planned
 from switchyard.vocabulary import (
     KINDS,
@@ -42,18 +42,12 @@ def asks(suite: str, planned: Planned) -> bool:
     return applies is None or applies(planned)
 
 
-def run_again(planned: Planned, default_set: str, given: Mapping[str, Any] = {}) -> str:
-    """The command that runs one cell alone; ``given`` are the run's options."""
-    return again.command(planned.cell, planned.cast, default_set, given)
-
-
 class CellUnderTest:
     """What the fixture ``cell`` is."""
 
-    def __init__(self, run, planned: Planned, suite: str):
+    def __init__(self, run, planned: Planned):
         self._run = run
         self._planned = planned
-        self._suite = suite
 
     @property
     def name(self) -> str:
@@ -65,11 +59,11 @@ class CellUnderTest:
 
     def converts(self) -> None:
         """The model can be built and referred to, and every hop of its route succeeds."""
-        self._judge(self._outcome())
+        self._judge(self._outcome(), "conversion")
 
     def answers_as_torch_does(self) -> None:
         """The artefact loads, runs on every probe, and agrees with torch eager."""
-        self._judge(self._outcome())
+        self._judge(self._outcome(), "accuracy")
 
     def durations(self) -> List[float]:
         """Every timed call of every launch, in seconds. Skips where there is nothing to time,
@@ -85,7 +79,7 @@ class CellUnderTest:
         return [duration for one in launches for duration in one.durations]
 
     def memory(self) -> dict:
-        """The memory columns of the cell's row, MiB."""
+        """The memory columns of the cell's row, MiB. Fails where they cannot be true."""
         self._only_after_accuracy()
         resumed = self._resumed("memory_steady_mib")
         if not resumed:
@@ -93,10 +87,14 @@ class CellUnderTest:
         row = self._run.folder.row(self._planned.cell)
         if resumed and row["memory_steady_mib"] is None:
             pytest.skip(_NOT_MEASURED)
-        return {name: row[name] for name in row if name.startswith("memory_")}
+        held = {name: row[name] for name in row if name.startswith("memory_")}
+        if untrue := _untrue(held):
+            self._fail(f"was measured wrongly: {untrue}")
+        return held
 
-    def trained(self) -> dict:
-        """The columns of training of the cell's row."""
+    def trains_as_torch_does(self) -> dict:
+        """The columns of training of the cell's row. Fails where running statistics move otherwise
+        than momentum and Keras's biased variance explain."""
         self._only_after_accuracy()
         if not self._resumed(*training.COLUMNS):
             failed = training.train(self._run, self._planned)
@@ -106,12 +104,18 @@ class CellUnderTest:
         found = {name: row[name] for name in row if name.startswith("running_")}
         if None in found.values():
             pytest.skip(_NOT_MEASURED)
+        unexplained = found["running_unexplained_100"]
+        if not unexplained < training.UNEXPLAINED:
+            self._fail(f"trains otherwise: {unexplained:.2g} after 100 steps is unexplained")
         return found
 
-    def shared(self) -> List[dict]:
-        """A row of texts for every arrangement of torch and TensorFlow on the card."""
+    def shares_the_card(self) -> None:
+        """torch and TensorFlow each run with the card to themselves; how they share it is a row of
+        ``sharing.csv`` an arrangement, whatever comes of it."""
         self._only_after_accuracy()
-        return sharing.share(self._run, self._planned)
+        stopped = sharing.judged(self._run, self._planned)
+        if stopped is not None:
+            self._fail(f"does not run alone: {stopped.message}", stopped)
 
     def _outcome(self) -> Outcome:
         return self._run.answer(self._planned)
@@ -140,31 +144,35 @@ class CellUnderTest:
     def _measured_well(self, launches) -> None:
         failed = next((one.outcome for one in launches if one.outcome is not None), None)
         if failed is not None:
-            self._fail(f"could not be measured: {failed.kind}: {failed.message}")
+            self._fail(f"could not be measured: {failed.kind}: {failed.message}", failed)
+        broken = (one.device.broke for one in launches if one.device is not None)
+        if broke := next(filter(None, broken), None):
+            self._fail(f"could not be measured to the end: {': '.join(broke)}")
 
-    def _judge(self, outcome: Outcome) -> None:
-        """Pass, raise AsExpected, skip or fail: what this suite has to say of ``outcome``."""
+    def _judge(self, outcome: Outcome, suite: str) -> None:
+        """Pass, raise AsExpected, skip or fail: what ``suite`` has to say of ``outcome``."""
         wanted = self._expectation()
         known = self._run.expectations_of(self._planned.cell).exists
         owner = SUITE_OF_STAGE[stage_base(outcome.stage)]
-        passed_here = outcome.verdict in PASSING or _beyond(outcome, self._suite)
-        if not passed_here and owner != self._suite:
+        passed_here = outcome.verdict in PASSING or _beyond(outcome, suite)
+        if not passed_here and owner != suite:
             pytest.skip(f"stopped before: {_said(outcome)}")
         if outcome.kind and KINDS[outcome.kind] == "harness":
-            self._fail(f"{_said(outcome)}\n{outcome.detail}")
+            self._fail(_said(outcome), outcome)
         if not known:
-            if not passed_here and self._planned.cell.device != "cpu" and _of_the_card(outcome):
+            on_card = self._planned.cell.device != "cpu"
+            if not passed_here and (on_card and _of_the_card(outcome) or _unmade(outcome)):
                 self._fail(f"{_said(outcome)}, which no expectation can cover", outcome)
             if not passed_here:
                 pytest.skip(f"recorded: {_said(outcome)} (this set has no expectations)")
             return
-        if wanted is None or wanted.suite != self._suite:
+        if wanted is None or wanted.suite != suite:
             if not passed_here:
                 self._fail(_said(outcome), outcome, wanted)
             return
         if wanted.met_by(outcome):
             raise AsExpected(f"{wanted}: {wanted.reason}")
-        if passed_here and owner == self._suite:
+        if passed_here and owner == suite:
             # An unexpected success: the item's strict xfail mark turns it into a failure.
             return
         if passed_here:
@@ -177,8 +185,8 @@ class CellUnderTest:
             lines.append(f"expected: {wanted} because {wanted.reason}")
         if outcome is not None and outcome.detail:
             lines.append(outcome.detail.strip())
-        given = options.recorded(self._run.config)
-        lines.append(f"again, alone: {run_again(self._planned, options.DEFAULT_SET, given)}")
+        command = again.command(self._planned.cell, options.recorded(self._run.config))
+        lines.append(f"again, alone: {command}")
         pytest.fail("\n".join(lines), pytrace=False)
 
 
@@ -192,6 +200,21 @@ def _of_the_card(outcome: Outcome) -> bool:
     """Whether the card, its driver or the process on it is at fault, and not what was converted:
     a run in which that is merely recorded would be green with every cell dead."""
     return KINDS.get(outcome.kind) == "process" or outcome.kind in _NO_CARD
+
+
+def _unmade(outcome: Outcome) -> bool:
+    """Whether an environment could not be made for a reason of this time and machine: as above."""
+    return outcome.stage == "resolve" and outcome.kind in NEVER_EXPECTED
+
+
+def _untrue(held: Mapping[str, Optional[float]]) -> str:
+    """What in the memory of a process cannot be true, MiB, or empty."""
+    steady, peak = held["memory_steady_mib"], held["memory_peak_mib"]
+    if not steady > 0:
+        return f"it held {steady:g} MiB"
+    if peak is not None and peak < steady:  # some sandboxes' kernels do not say
+        return f"it held {steady:g} MiB at the end, and {peak:g} at its peak"
+    return ""
 
 
 def _said(outcome: Outcome) -> str:

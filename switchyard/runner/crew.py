@@ -16,7 +16,15 @@ from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
 from switchyard.runner.scratch import VARIABLE, Scratch
 from switchyard.runner.variables import environment_variables
-from switchyard.runner.workers import Finished, Limits, ServerLost, Worker, WorkerFailed
+from switchyard.runner.workers import (
+    Finished,
+    Limits,
+    ServerLost,
+    Worker,
+    WorkerFailed,
+    process_outcome,
+    with_log,
+)
 from switchyard.vocabulary import Outcome, signature_of
 
 
@@ -79,11 +87,10 @@ class Crew:
                         raise Closed("the run has ended") from error
                     self._say(str(error))
                     line = str(error).splitlines()[0]
-                    hosted = not isinstance(error, environments.NotDeclared)
                     self._failed[key] = Outcome(
                         stage="resolve",
                         verdict="unavailable",
-                        kind="unsatisfiable-pins" if hosted else "missing-dependency",
+                        kind=error.kind,
                         message=line,
                         signature=signature_of(line),
                         detail=str(error),
@@ -165,13 +172,7 @@ class Crew:
                 return self._begun(version_set, name, job, stage)
             except ServerLost as error:
                 message = f"{error}, and again when it ran alone"
-                outcome = Outcome(
-                    stage=stage,
-                    verdict="failed",
-                    kind="crash",
-                    message=message,
-                    signature=signature_of(message),
-                )
+                outcome = process_outcome(stage, "crash", message, error.detail)
                 return Finished(None, outcome, 0.0)
 
     def _begun(self, version_set, name, job, stage) -> Finished:
@@ -197,6 +198,9 @@ class Crew:
         self._say_touched(worker, version_set, name)
         if finished.result is not None and finished.result["ok"]:
             log.unlink(missing_ok=True)
+        elif finished.result is not None:
+            said = finished.result["outcome"]
+            said["detail"] = with_log(log, said["detail"])
         return finished
 
     def _say_touched(self, worker: Worker, version_set: str, name: str) -> None:
@@ -228,4 +232,5 @@ def _unstarted(error: WorkerFailed) -> Outcome:
         kind="missing-dependency",
         message=str(error),
         signature="the worker did not start",
+        detail=error.detail,
     )

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import pathlib
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Sequence, Set
 
 from models_zoo.entry import NO_FAMILIES
+from switchyard.runner import options
 from switchyard.runner.artefacts import ArtefactStore, key_of
+from switchyard.runner.options import BUILTIN
 from switchyard.runner.plan import Zoo
 from switchyard.runner.staging import Staged, shown
-from switchyard.vocabulary import Outcome
-
-BUILTIN = "builtin"
+from switchyard.vocabulary import NotUsable, Outcome
 
 
-class ZooFileMissing(Exception):
+class ZooFileMissing(NotUsable):
     """A ``--zoo`` path at which no file lies."""
 
 
@@ -60,8 +60,10 @@ def describe(
             content=hashlib.sha256(file.read_bytes()).hexdigest(),
         )
         with store.alone(key):
-            record = store.find(key)
-            if record is None:
+            found = store.find(key)
+            if found is not None:
+                record = found.record
+            else:
                 record = ask({"do": "describe", "file": str(file)}, file)
                 if record["ok"]:
                     record["sources"] = relative(record["sources"])
@@ -98,6 +100,14 @@ def describe(
             description["sources"] = record["sources"]
             models[name] = description
     return Zoo(models, errors)
+
+
+def own_models(zoo: Zoo, staged: Staged) -> Set[str]:
+    """The models that are not of the built-in zoo, which may have one of the same name."""
+    builtin = {str(file) for file in zoo_files([BUILTIN], staged)}
+    return {name for name, model in zoo.models.items()
+            if model["file"] not in builtin and options.is_own(model["file"])}  # fmt: skip
+
 
 
 def relative(sources: Dict[str, str]) -> Dict[str, str]:

@@ -7,7 +7,6 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from switchyard.runner.launches import Launch
 from switchyard.runner.on_device import OnDevice
-from switchyard.runner.rows import without_paths
 
 #: Column -> (point, figure): the median over launches. External fragmentation is read after
 #: the varied shapes, which are what tears free memory to pieces.
@@ -57,7 +56,7 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
     found["gpu_foreign_processes"] = max(counted) if counted else None
     found["gpu_samples_retaken"] = sum(one.retaken for one in good)
     messages = dict.fromkeys(words for one in good for words in one.messages)
-    found["gpu_message"] = without_paths("; ".join(messages))[:500]
+    found["gpu_message"] = "; ".join(messages)
     noisy = next((one.noisy for one in good if one.noisy), "")
     broke = next((one.broke for one in good if one.broke), ())
     if broke:

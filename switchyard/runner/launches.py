@@ -17,7 +17,8 @@ from typing import Any, Dict, List, Mapping, Optional
 from switchyard.runner.nvml import Card
 from switchyard.runner.on_device import OnDevice, Watch
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
-from switchyard.vocabulary import Outcome, signature_of
+from switchyard.runner.workers import process_outcome
+from switchyard.vocabulary import Outcome
 
 #: Seconds of calls that a launch times after its warm-up.
 BUDGET_SECONDS = 0.4
@@ -67,33 +68,18 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
         else:
             watch.warmed_up()
             found.durations = watch.sample_set(count, _burst)
-        found.memory["after_runs"] = _answer(process, do="memory")["memory"]
+        found.memory["after_runs"] = process.demand(do="memory")["memory"]
         if watch is not None:
             watch.others(count, found.facts["series"])
     except Ended as ended:
-        kind, message = ended.args
-        found.outcome = Outcome(
-            stage="measure",
-            verdict="failed",
-            kind=kind,
-            message=message,
-            signature=signature_of(message),
-        )
+        found.outcome = process_outcome("measure", *ended.args, ended.detail)
     finally:
         process.close()
     return found
 
 
-def _answer(process: MeasuredProcess, **job: Any) -> Dict[str, Any]:
-    reply = process.ask(**job)
-    if not reply["ok"]:
-        outcome = reply["outcome"]
-        raise Ended(outcome["kind"], outcome["message"])
-    return reply
-
-
 def _burst(process: MeasuredProcess, count: int) -> List[float]:
-    return _answer(process, do="burst", n=count)["durations_s"]
+    return process.demand(do="burst", n=count)["durations_s"]
 
 
 def _warm(process: MeasuredProcess, first_seconds: float) -> float:

@@ -11,7 +11,7 @@ from switchyard.runner.launches import Launch, launch
 from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned
 from switchyard.runner.standby import Key, MeasuredProcess, Standby
-from switchyard.vocabulary import PASSING, Cell, Outcome
+from switchyard.vocabulary import Cell, Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -54,7 +54,7 @@ class Measurements:
         """Whether it is to be launched, and was not yet."""
         if planned.cell in self._launches or self._run.measured_before(planned):
             return False
-        return self._run.answer(planned).verdict in PASSING
+        return self._run.passed(planned)
 
     def _launch_in_rounds(self, group: Sequence[Planned]) -> None:
         """Each cell once, then each once more, the other way round, so that no set always comes
@@ -171,7 +171,7 @@ class Measurements:
             base = rows.latency_columns(found)
         elif run.measured_before(native):
             base = run.folder.row(native.cell)
-        elif run.answer(native).verdict not in PASSING:
+        elif not run.passed(native):
             return {}
         else:
             base = rows.latency_columns(run.measured(native))

@@ -12,6 +12,8 @@ import os
 import warnings
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
+from switchyard.vocabulary import NotUsable
+
 _MIB = 1024 * 1024
 
 #: Bits of the clocks event (once: throttle) reasons that mean a clock held down (nvml.h).
@@ -40,7 +42,7 @@ VIOLATIONS: Tuple[Tuple[int, str], ...] = (
 EXCLUSIVE = (1, 3)
 
 
-class NoDevice(Exception):
+class NoDevice(NotUsable):
     """``--gpu`` was asked for and there is no card to use; the message says what was looked
     for, what was found, and what to do."""
 
@@ -103,8 +105,10 @@ class Card:
                 return None
 
         def throttle() -> Tuple[str, ...]:
-            ask = getattr(nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-            bits = (ask or nvml.nvmlDeviceGetCurrentClocksThrottleReasons)(board)
+            # The older name where package or driver (before R535) does not know the newer one.
+            bits = asked(lambda: nvml.nvmlDeviceGetCurrentClocksEventReasons(board))
+            if bits is None:
+                bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(board)
             return tuple(name for bit, name in THROTTLE_REASONS if bits & bit)
 
         def violations() -> Dict[str, Tuple[float, float]]:

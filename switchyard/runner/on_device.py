@@ -186,7 +186,8 @@ class Watch:
         found.retaken += seen.retaken
         if durations and seen.noisy:
             found.throttle = tuple(dict.fromkeys((*found.throttle, *seen.throttle)))
-            found.foreign = max(found.foreign or 0, seen.foreign or 0)
+            known = [count for count in (found.foreign, seen.foreign) if count is not None]
+            found.foreign = max(known, default=None)
             noisy = [found.noisy] if found.noisy else []
             found.noisy = "; ".join([*noisy, f"{name}: {seen.noisy}"])
         return reply

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import re
+import sys
 import tempfile
 from typing import Any, Dict, List, Optional
 
 import psutil
 import pytest
 
+from switchyard.runner import environments
+from switchyard.runner.defaults import DEFAULT_SET, MEMORY_LIMIT_MIB, STAGE_TIMEOUT_SECONDS
 from switchyard.runner.staging import PROJECT
+from switchyard.tables import provenance
 from switchyard.vocabulary import CAST, TIERS, UnknownName
 
-DEFAULT_SET = "torch2.13-tf2.21"
+#: What ``--zoo`` calls the zoo of Switchyard's own.
+BUILTIN = "builtin"
 
 #: What ``--precision`` takes.
 OWN_OR_CAST = ("float32", *CAST)
@@ -24,9 +30,14 @@ _MIB_A_JOB = 4096
 
 
 def default_jobs() -> int:
-    """A job a core, as far as memory reaches."""
+    """A job a core, as far as memory reaches; of those that a container may use."""
     memory = psutil.virtual_memory().total // (1024 * 1024)
-    return max(1, min(len(os.sched_getaffinity(0)), memory // _MIB_A_JOB))
+    memory = min(memory, provenance.cgroup_memory_mib() or memory)
+    # not every system has it, and that a run needs one that does is for ``check`` to say
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    cores = min(cores, int(provenance.cgroup_cores() or cores))
+    return max(1, min(cores, memory // _MIB_A_JOB))
 
 
 def _positive(kind):
@@ -68,10 +79,12 @@ def add(parser: pytest.Parser) -> None:
     option("--precision", action="append", default=[], metavar="NAME",
            help=f"only cells of this precision: {', '.join(OWN_OR_CAST)}; repeatable; float32 "
            "models are cast to it (default: each model's own, and some others)")  # fmt: skip
-    option("--stage-timeout", type=_positive(float), default=300.0, metavar="SECONDS",
-           help="wall time one stage of one cell may take (default: 300)")  # fmt: skip
-    option("--memory-limit", type=_positive(float), default=8192.0, metavar="MIB",
-           help="private memory one stage of one cell may hold (default: 8192)")  # fmt: skip
+    option("--stage-timeout", type=_positive(float), default=STAGE_TIMEOUT_SECONDS,
+           metavar="SECONDS", help="wall time one stage of one cell may take "
+           f"(default: {STAGE_TIMEOUT_SECONDS:g})")  # fmt: skip
+    option("--memory-limit", type=_positive(float), default=MEMORY_LIMIT_MIB, metavar="MIB",
+           help="private memory one stage of one cell may hold "
+           f"(default: {MEMORY_LIMIT_MIB:g})")  # fmt: skip
     option("--jobs", type=_positive(int), default=default_jobs(), metavar="N",
            help=f"conversions side by side (default here: {default_jobs()}); measuring is "
            "always alone")  # fmt: skip
@@ -145,10 +158,23 @@ def expectations_folder(config: pytest.Config) -> pathlib.Path:
     return pathlib.Path(given) if given is not None else PROJECT / "bench" / "expectations"
 
 
+def is_own(zoo: str) -> bool:
+    """Whether what ``--zoo`` names is neither the built-in zoo nor a family of it."""
+    return zoo != BUILTIN and pathlib.Path(zoo).resolve().parent != PROJECT / "models_zoo"
+
+
 def check(config: pytest.Config, args: List[str]) -> None:
     """Refuse what contradicts itself. Raises pytest.UsageError."""
+    if sys.platform != "linux":
+        raise pytest.UsageError("a run needs Linux, and the version sets that on x86-64")
     if config.getoption("--accept") and not config.getoption("--reason").strip():
         raise pytest.UsageError("--accept needs --reason TEXT: no expectation without a reason")
+    own = [name for name in config.getoption("--zoo") if is_own(name)]
+    if config.getoption("--accept") and own and config.getoption("--expectations") is None:
+        raise pytest.UsageError(
+            f"--accept of {own[0]} needs --expectations DIR: bench/expectations/ is of the built-in "
+            "zoo, which may have models of the same names"
+        )
     if config.getoption("--reason") and not config.getoption("--accept"):
         raise pytest.UsageError("--reason does nothing without --accept")
     for option, what in (("--record-memory", "records"), ("--tf32", "is a mode of")):
@@ -166,7 +192,7 @@ def check(config: pytest.Config, args: List[str]) -> None:
         )
     for option in ("--zoo", "--hop"):
         for name in config.getoption(option):
-            if name != "builtin" and not pathlib.Path(name).is_file():
+            if name != BUILTIN and not pathlib.Path(name).is_file():
                 raise pytest.UsageError(f"{option} {name}: there is no such file")
     _check_expectations(config)
     if config.getoption("--resume") is None and not config.option.collectonly:
@@ -191,6 +217,22 @@ def unwritable(folder: pathlib.Path, error: OSError) -> pytest.UsageError:
     """The usage error that a folder of results is in which no run's folder can be made."""
     reason = "this is no folder" if os.path.isfile(folder) else error.strerror or error
     return pytest.UsageError(f"--results {folder}: a run's folder cannot be made there: {reason}")
+
+
+def is_of_cache(error: OSError) -> bool:
+    """Whether it says that the cache cannot be used: a disk that is full, or one of its paths."""
+    if error.filename is None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    root, path = environments.cache_root(), pathlib.Path(os.fsdecode(error.filename))
+    return path.is_relative_to(root) or root.is_relative_to(path)
+
+
+def unusable_cache(error: OSError) -> pytest.UsageError:
+    """The usage error that a cache is in which nothing can be made."""
+    return pytest.UsageError(
+        f"the cache {environments.cache_root()} cannot be used: {error}; make room in it and let "
+        "it be written, or set SWITCHYARD_CACHE to another folder"
+    )
 
 
 def _check_expectations(config: pytest.Config) -> None:

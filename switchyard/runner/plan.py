@@ -8,7 +8,15 @@ from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Seq
 from switchyard import routes as routes_
 from switchyard.runner.precisions import precisions_of
 from switchyard.runner.staging import shown
-from switchyard.vocabulary import Cell, Outcome, UnknownName, cast_to, in_tier, signature_of
+from switchyard.vocabulary import (
+    Cell,
+    NotUsable,
+    Outcome,
+    UnknownName,
+    cast_to,
+    in_tier,
+    signature_of,
+)
 
 #: Runtimes before which TensorFlow's preprocessing stands, and torch's own.
 FED_PICTURES = (routes_.NATIVE, "tf", "litert")
@@ -28,7 +36,7 @@ class Zoo:
     unusable: Optional[Outcome] = None
 
 
-class NothingUsable(Exception):
+class NothingUsable(NotUsable):
     """What was asked for cannot be had of any version set of the run; the message has the reason:
     none could be installed, or what its zoo files could not import."""
 

@@ -15,17 +15,14 @@ import pytest
 
 from switchyard.runner import options
 from switchyard.runner.asked import SUITES, TIMED, CellUnderTest, asks
-from switchyard.runner.derived import BadPin
-from switchyard.runner.describing import ZooFileMissing
-from switchyard.runner.expectations import AsExpected, BadExpectations
-from switchyard.runner.nvml import NoDevice
-from switchyard.runner.plan import NothingUsable, Planned
+from switchyard.runner.expectations import AsExpected
+from switchyard.runner.plan import Planned
 from switchyard.runner.progress import Progress
-from switchyard.runner.session import BadHopFile, Run
+from switchyard.runner.remaining import Remaining
+from switchyard.runner.session import Run
 from switchyard.runner.staging import PROJECT
 from switchyard.runner.summary import write_summary
-from switchyard.runner.workers import WorkerFailed
-from switchyard.vocabulary import Cell, UnknownName
+from switchyard.vocabulary import NotUsable
 
 RUN = pytest.StashKey[Run]()
 PROGRESS = pytest.StashKey[Progress]()
@@ -63,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "suite(name): which question a bench file asks")
     config.stash[PROGRESS] = Progress(config)
     if _asks_for_bench(config):
+        if config.getoption("--benchmark-only", None) is None:
+            raise pytest.UsageError(
+                "bench/ needs pytest-benchmark: leave out what keeps it from being loaded "
+                "(-p no:benchmark), or install it"
+            )
         options.check(config, config.args)
 
 
@@ -81,11 +83,12 @@ def _run(config: pytest.Config) -> Run:
     if run is None:
         try:
             run = Run(config, config.stash[PROGRESS])
-        except (
-            UnknownName, BadPin, ZooFileMissing, BadHopFile, BadExpectations, WorkerFailed,
-            NothingUsable, NoDevice,
-        ) as error:  # fmt: skip
+        except NotUsable as error:
             raise pytest.UsageError(str(error)) from error
+        except OSError as error:
+            if options.is_of_cache(error):
+                raise options.unusable_cache(error) from error
+            raise
         config.stash[RUN] = run
     return run
 
@@ -129,17 +132,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
     run = config.stash.get(RUN, None)
     if run is None:
         return
-    stand_ins = []
+    left_out = []
     for item in list(items):
         parameter = getattr(item, "callspec", None) and item.callspec.params.get("cell")
         if isinstance(parameter, Parameter):
             item.stash[PLANNED] = parameter
+            if _skipped_as_a_benchmark(config, item):
+                left_out.append(item)
         elif parameter is not None and item.get_closest_marker("suite"):
             # pytest's stand-in for a suite that asks nothing of this plan
-            items.remove(item)
-            stand_ins.append(item)
-    if stand_ins:  # pytest has counted them
-        config.hook.pytest_deselected(items=stand_ins)
+            left_out.append(item)
+    if left_out:  # pytest has counted them
+        gone = set(map(id, left_out))
+        items[:] = [item for item in items if id(item) not in gone]
+        config.hook.pytest_deselected(items=left_out)
 
     suites = {suite: place for place, suite in enumerate(SUITES)}
     last = (len(run.planned), 0)
@@ -151,24 +157,31 @@ def pytest_collection_modifyitems(config: pytest.Config, items: List[pytest.Item
     items.sort(key=place)
 
 
+def _skipped_as_a_benchmark(config: pytest.Config, item: pytest.Item) -> bool:
+    """Whether ``--benchmark-only`` or ``--benchmark-skip`` leaves it out: better not selected at
+    all than skipped once its cell has been planned, or even measured."""
+    benchmarks = config._benchmarksession
+    return benchmarks.skip if "benchmark" in item.fixturenames else benchmarks.only
+
+
+#: Options with which pytest only shows what there is, or what it would do.
+_SHOWING = ("collectonly", "setupplan", "showfixtures", "show_fixtures_per_test")
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Plan what the selection left, once nothing more can be deselected."""
     run = session.config.stash.get(RUN, None)
-    if run is None or session.config.option.collectonly:
+    if run is None or any(session.config.getoption(name) for name in _SHOWING):
         return
-    cells, timed = {}, set()
-    for item in session.items:
-        parameter = item.stash.get(PLANNED, None)
-        if parameter is not None:
-            cells.setdefault(parameter.planned.cell, parameter.planned)
-            if parameter.suite in TIMED:
-                timed.add(parameter.planned.cell)
+    found = [item.stash[PLANNED] for item in session.items if PLANNED in item.stash]
+    cells = {one.planned.cell: one.planned for one in found}
+    timed = {one.planned.cell for one in found if one.suite in TIMED}
     if cells:
-        counts = _count_items(session.items)
+        remaining = Remaining(one.planned.cell for one in found)
         every = sum(asks(suite, planned) for planned in run.planned for suite in SUITES)
         _end_as_by_ctrl_c(session.config)
-        run.begin(list(cells.values()), whole=sum(counts.values()) == every, timed=timed)
-        session.config.stash[REMAINING] = counts
+        run.begin(list(cells.values()), whole=remaining.total == every, timed=timed)
+        session.config.stash[REMAINING] = remaining
         _spare_the_screen(session.config, len(cells))
 
 
@@ -184,7 +197,7 @@ def _end_as_by_ctrl_c(config: pytest.Config) -> None:
         config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
 
 
-REMAINING = pytest.StashKey[Dict[Cell, int]]()
+REMAINING = pytest.StashKey[Remaining]()
 
 #: Cells from which on pytest-benchmark's own table is left out unless it is asked for.
 _MANY_CELLS = 40
@@ -198,21 +211,10 @@ def _spare_the_screen(config: pytest.Config, cells: int) -> None:
         benchmarks.quiet = True
 
 
-def _count_items(items) -> Dict[Cell, int]:
-    counts: Dict[Cell, int] = {}
-    for item in items:
-        parameter = item.stash.get(PLANNED, None)
-        if parameter is not None:
-            cell = parameter.planned.cell
-            counts[cell] = counts.get(cell, 0) + 1
-    return counts
-
-
 @pytest.fixture
 def cell(request: pytest.FixtureRequest) -> CellUnderTest:
     """The cell this item asks about."""
-    parameter = request.param
-    return CellUnderTest(request.config.stash[RUN], parameter.planned, parameter.suite)
+    return CellUnderTest(request.config.stash[RUN], request.param.planned)
 
 
 class _Replay:
@@ -244,24 +246,20 @@ def replay(cell: CellUnderTest, request: pytest.FixtureRequest) -> _Replay:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo):
     report = yield
-    if report.when == "teardown":
-        _count_down(item)
+    parameter = item.stash.get(PLANNED, None)
+    remaining = item.config.stash.get(REMAINING, None)
+    if parameter is not None and remaining is not None:
+        cell = parameter.planned.cell
+        if remaining.heard(cell, call):
+            _end_cell(item.config, parameter.planned, remaining.answered(cell))
     return report
 
 
-def _count_down(item: pytest.Item) -> None:
-    """Once a cell's last item has ended its row is done."""
-    parameter = item.stash.get(PLANNED, None)
-    remaining = item.config.stash.get(REMAINING, None)
-    if parameter is None or remaining is None:
-        return
-    run, planned = item.config.stash[RUN], parameter.planned
-    remaining[planned.cell] -= 1
-    if remaining[planned.cell] == 0:
-        run.done(planned.cell)
-        item.config.stash[PROGRESS].cell_done(
-            _line(run.folder.row(planned.cell), planned, several_sets=len(run.sets) > 1)
-        )
+def _end_cell(config: pytest.Config, planned: Planned, answered: bool) -> None:
+    run = config.stash[RUN]
+    run.ended(planned.cell, answered)
+    row = run.folder.row(planned.cell)
+    config.stash[PROGRESS].cell_done(_line(row, planned, several_sets=len(run.sets) > 1))
 
 
 def _line(row: Dict[str, Any], planned: Planned, several_sets: bool) -> str:
@@ -279,7 +277,9 @@ def _line(row: Dict[str, Any], planned: Planned, several_sets: bool) -> str:
         parts.append(f"{row['latency_median_ms']:.3g} ms")
     if row["memory_model_data_mib"] is not None:
         parts.append(f"{row['memory_model_data_mib']:.0f} MiB")
-    if row["expected"] in ("new", "changed"):
+    if row["state"] == "interrupted":
+        parts.append("<- interrupted")
+    elif row["expected"] in ("new", "changed"):
         parts.append(f"<- {row['expected']}")
     return "  ".join(parts)
 
@@ -310,6 +310,7 @@ def pytest_runtestloop(session: pytest.Session) -> Optional[bool]:
     return None
 
 
+@pytest.hookimpl(optionalhook=True)  # not there where pytest-benchmark is not
 def pytest_benchmark_update_machine_info(config, machine_info) -> None:
     """The environment under test stands in pytest-benchmark's own JSON as well."""
     run = config.stash.get(RUN, None)

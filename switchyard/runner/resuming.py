@@ -167,18 +167,22 @@ def record_beginning(
     command: str,
     resumed: bool,
     whole: bool,
+    measures: bool = True,
 ) -> bool:
     """Keep, before anything runs, what a later ``--resume`` is held to, and the command. The
     commands that went on with a run stand beside the one that began it, in ``resumed_by``.
 
-    Whether the run asks every question of every cell, which ``whole`` says of this sitting.
+    Whether the run asks every question of every cell, which ``whole`` says of this sitting; one
+    that ``measures`` nothing, since all that it selects is done, takes nothing from what was.
     """
     command = provenance.published(command, PROJECT)
     if resumed:
         earlier = folder.about.get("resumed_by", [])
         # What a narrower beginning left out of the cells that it did is not made up for.
-        whole = whole and folder.about.get("every_question", True)
-        parts = {"resumed_by": [*earlier, command], "sets_in_turn": False}
+        whole = (whole or not measures) and folder.about.get("every_question", True)
+        parts = {"resumed_by": [*earlier, command]}
+        if measures:
+            parts["sets_in_turn"] = False
     else:
         given = provenance.published_all(given, PROJECT)
         in_turn = len(asked["version-set"]) > 1 and asked["launches"] > 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import statistics as stdlib_statistics
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
@@ -12,27 +11,13 @@ from switchyard.runner.expectations import Expectations
 from switchyard.runner.launches import Launch
 from switchyard.vocabulary import PASSING, Cell, Outcome
 
-#: An absolute path, its last part in a group.
-_PATH = re.compile(r"(?<![\w.:/])(?:/[\w.+@-]+)+/([\w.+@-]+)")
-
 
 def outcome_columns(outcome: Outcome) -> Dict[str, Optional[str]]:
-    """Stage, kind, verdict and the error; what is empty is not there.
-
-    Tables are published: of a path on this machine only the file's name stands in the message.
-    """
-    columns = {
+    """Stage, kind, verdict and the error; what is empty is not there."""
+    return {
         name: getattr(outcome, name) or None
         for name in ("stage", "verdict", "kind", "operator", "message", "signature")
     }
-    if columns["message"]:
-        columns["message"] = without_paths(columns["message"])
-    return columns
-
-
-def without_paths(text: str) -> str:
-    """``text`` with only the last part of each absolute path."""
-    return _PATH.sub(r"\1", text)
 
 
 def expectation_columns(table: Expectations, cell: Cell, outcome: Outcome) -> Dict[str, str]:

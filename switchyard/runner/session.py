@@ -9,7 +9,6 @@ import pathlib
 import shlex
 import shutil
 import sys
-import traceback
 from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
 
 import pytest
@@ -21,6 +20,7 @@ from switchyard.runner import (
     cuda_driver,
     describing,
     environments,
+    hop_files,
     nvml,
     options,
     resuming,
@@ -42,35 +42,15 @@ from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
 from switchyard.tables.writing import RunFolder
-from switchyard.vocabulary import Cell, Outcome
+from switchyard.vocabulary import PASSING, Cell, Outcome
 
 #: Cells that are converted ahead of the one that is asked for, per job.
 AHEAD = 24
 
 
-class BadHopFile(Exception):
-    """A ``--hop`` file that cannot be used: ``FILE:LINE`` and why."""
-
-
 def _command() -> List[str]:
     """How this session was started."""
     return ["pytest", *sys.argv[1:]]
-
-
-def _known_hops(files: Sequence[pathlib.Path]) -> Dict[str, Any]:
-    try:
-        return hops_.known(files)
-    except hops_.BadHop as error:
-        raise BadHopFile(f"--hop {error.where}: {error}") from error
-    except Exception as error:
-        if isinstance(error, SyntaxError) and error.filename:
-            raise BadHopFile(
-                f"--hop {error.filename}:{error.lineno}: {type(error).__name__}: {error.msg}"
-            ) from error
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if frame.filename in {str(file) for file in files}]
-        where = f"{own[-1].filename}:{own[-1].lineno}" if own else ", ".join(map(str, files))
-        raise BadHopFile(f"--hop {where}: {type(error).__name__}: {error}") from error
 
 
 class Run:
@@ -92,7 +72,7 @@ class Run:
             cuda_driver.check(self.card)
         self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
-        self.hops = _known_hops(self.hop_files)
+        self.hops = hop_files.known(self.hop_files)
         self.runtimes = runtimes_.builtin()
         requires: Dict[str, List[str]] = {}
         for one in [*self.hops.values(), *self.runtimes.values()]:
@@ -135,6 +115,9 @@ class Run:
             )
             for name in self.sets
         }
+        if config.getoption("--expectations") is None:  # the committed ones, of the built-in zoo
+            for name, zoo in self.zoos.items():
+                self.expectations[name].forget(describing.own_models(zoo, self.staged))
         self.folder: Optional[RunFolder] = None
         self.selected: List[Planned] = []
         self.resumed: frozenset = frozenset()
@@ -143,7 +126,7 @@ class Run:
         self._place: Dict[Cell, int] = {}
         self._prepared: set = set()
         self._unasked: set = set()
-        self._whole = False
+        self._whole, self._measures = False, True
         self._recorded = 0
         self._beside = 0
 
@@ -202,7 +185,9 @@ class Run:
             self.folder = resuming.reopen(
                 given, results, sources, asked_for, functools.partial(sources_.lock_of, self)
             )
-            resuming.reopen_untimed(self.folder, self._unasked)
+            self._measures = not asked <= self.folder.done
+            if self._measures:
+                resuming.reopen_untimed(self.folder, self._unasked)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
@@ -214,7 +199,12 @@ class Run:
             shlex.join(_command()),
             resumed=given is not None,
             whole=whole,
+            measures=self._measures,
         )
+        unused = {name: {staging.shown(file): outcome.message
+                         for file, (outcome, _) in zoo.errors.items()}
+                  for name, zoo in self.zoos.items() if zoo.errors}  # fmt: skip
+        self.folder.record(zoo_failures=provenance.published_all(unused, staging.PROJECT))
         self._whole = whole and not any(
             self.config.getoption(name) for name in ("--model", "--route", "--zoo", "--precision")
         )
@@ -258,6 +248,12 @@ class Run:
         self._prepare(planned)
         return self.yard.answer(planned).outcome
 
+    def passed(self, planned: Planned) -> bool:
+        """Whether its answers were good; where none could be had, which is for its own items to
+        raise, they were not."""
+        self._prepare(planned)
+        return planned.cell not in self.yard.errors and self.answer(planned).verdict in PASSING
+
     def _prepare(self, planned: Planned) -> None:
         """Convert whole models ahead, side by side, so that measuring can then be alone."""
         if planned.cell in self._prepared or planned.cell in self._answered:
@@ -277,8 +273,9 @@ class Run:
                     wanted.insert(0, one)
         for one in wanted:
             self.folder.state(one.cell, "running")
-        self.yard.prepare(wanted)
+        # Before anything of them is done: none that is done is ever set to running again.
         self._prepared.update(one.cell for one in wanted)
+        self.yard.prepare(wanted)
 
     def _enter(self, planned: Planned, made: Made) -> None:
         """The row of a cell, as far as it is known after ``compare``; as soon as it is, so that
@@ -301,6 +298,10 @@ class Run:
         else:
             if hops:
                 fields["convert_seconds"] = seconds
+        for figure in made.record.get("figures", []):
+            self.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
+        self._keep_artefact(planned, made)
+        # Last: where a run goes on, what has a verdict is not asked again.
         self.folder.update(
             cell,
             **rows.outcome_columns(made.outcome),
@@ -310,9 +311,6 @@ class Run:
             harness_seconds=made.overhead,
             **rows.finite(fields),
         )
-        for figure in made.record.get("figures", []):
-            self.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
-        self._keep_artefact(planned, made)
         self._record_environments()
         if cell in self._unasked:  # a baseline that no item asks about has its row all the same
             self.done(cell)
@@ -373,6 +371,13 @@ class Run:
     def done(self, cell: Cell) -> None:
         self.folder.state(cell, "done")
 
+    def ended(self, cell: Cell, answered: bool) -> None:
+        """Its last item has ended. It is done if all were ``answered``, else interrupted, to be
+        taken up where the run goes on; what was done earlier stays so."""
+        if cell not in self.resumed:
+            learnt = answered and self.folder.row(cell)["verdict"]
+            self.folder.state(cell, "done" if learnt else "interrupted")
+
     def end(self, whole: bool) -> None:
         """Close everything; cells that were under way become ``interrupted``."""
         self.measurements.close()
@@ -395,4 +400,4 @@ class Run:
         about["other_runs"] = self._beside
         if self.card is not None:
             about["card"] = self.card.about()
-        self.folder.close(whole=whole and self._whole, **about)
+        self.folder.close(whole=(whole or not self._measures) and self._whole, **about)

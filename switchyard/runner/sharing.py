@@ -6,6 +6,7 @@ run out of memory is what it is for.
 
 from __future__ import annotations
 
+import pathlib
 import statistics
 from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
@@ -21,8 +22,9 @@ from switchyard.runner.arrangements import (
     Arrangement,
 )
 from switchyard.runner.plan import Planned
-from switchyard.runner.rows import without_paths
 from switchyard.runner.standby import Ended, MeasuredProcess
+from switchyard.runner.workers import with_log
+from switchyard.vocabulary import Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -41,6 +43,17 @@ def applies(planned: Planned) -> bool:
         and "sharing" in tags
         and cell.precision == "float32"
     )
+
+
+def judged(run: Run, planned: Planned) -> Optional[Outcome]:
+    """Try every arrangement; what stopped a framework that had the whole card to itself, or None.
+    What else stops one is a finding."""
+    stopped = arrangements.stopped_undisturbed(share(run, planned), ARRANGEMENTS)
+    if not stopped:
+        return None
+    message = "; ".join(f"{one.name} {why}" for one, why in stopped.items())
+    logs = [with_log(_log(run, planned, one, 0)) for one in stopped]
+    return Outcome("measure", "failed", message=message, detail="\n".join(filter(None, logs)))
 
 
 def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
@@ -111,20 +124,20 @@ def _tried(
             jobs = {t: _job(run, planned, t, arrangement, limits)
                     for t in arrangement.of_process(number)}  # fmt: skip
             short = arrangement.cap is not None or not arrangement.growth
-            _ok(process.ask(do="enter", tenants=jobs, short=short))
+            process.demand(do="enter", tenants=jobs, short=short)
         seconds, stopped = _turns(processes, arrangement)
         row["turns_done"] = len(seconds)
         if seconds:
             row["turn_median_ms"] = statistics.median(seconds) * 1e3
-        device = [_ok(process.ask(do="memory"))["device"] for process in processes]
+        device = [process.demand(do="memory")["device"] for process in processes]
         row.update(arrangements.said(device))
         after = run.card.sample().used_mib
         row["card_mib"] = None if None in (before, after) else after - before
         if stopped:
-            row.update(kind=stopped["kind"], message=without_paths(stopped["message"]))
+            row.update(kind=stopped["kind"], message=stopped["message"])
     except Ended as ended:
         kind, message = ended.args
-        row.update(kind=kind, message=without_paths(message))
+        row.update(kind=kind, message=message)
     finally:
         for process in processes:
             process.close()
@@ -134,11 +147,15 @@ def _tried(
 def _process(
     run: Run, planned: Planned, arrangement: Arrangement, number: int
 ) -> MeasuredProcess:
-    crew, words = run.crew, arrangement.name.replace(" ", "-")
+    crew, log = run.crew, _log(run, planned, arrangement, number)
     environment = crew.environment(planned.cell.version_set, "core")
-    log = crew.logs / f"sharing-{planned.cell.short}-{words}-{number}.log"
     settings = {**crew.variables(environment), **arrangements.variables(arrangement)}
     return MeasuredProcess(environment, settings, log, crew.limits, MODULE)
+
+
+def _log(run: Run, planned: Planned, arrangement: Arrangement, number: int) -> pathlib.Path:
+    words = arrangement.name.replace(" ", "-")
+    return run.crew.logs / f"sharing-{planned.cell.short}-{words}-{number}.log"
 
 
 def _job(
@@ -161,20 +178,13 @@ def _turns(processes: List[MeasuredProcess], arrangement: Arrangement):
     """Seconds of the turns that all tenants finished, and what stopped the rest, or None. Two
     processes take turns as two services behind one request do."""
     if len(processes) == 1:
-        reply = _ok(processes[0].ask(do="turns", n=TURNS, between=arrangement.between))
+        reply = processes[0].demand(do="turns", n=TURNS, between=arrangement.between)
         return reply["seconds"], reply["outcome"]
     finished: List[float] = []
     for _ in range(TURNS):
-        replies = [_ok(one.ask(do="turns", n=1, between=arrangement.between)) for one in processes]
+        replies = [one.demand(do="turns", n=1, between=arrangement.between) for one in processes]
         stopped = next((reply["outcome"] for reply in replies if reply["outcome"]), None)
         if stopped:
             return finished, stopped
         finished.append(sum(reply["seconds"][0] for reply in replies))
     return finished, None
-
-
-def _ok(reply: Dict[str, Any]) -> Dict[str, Any]:
-    if not reply["ok"]:
-        outcome = reply["outcome"]
-        raise Ended(outcome["kind"], outcome["message"])
-    return reply

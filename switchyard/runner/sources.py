@@ -8,9 +8,24 @@ from typing import TYPE_CHECKING, Any, Dict
 
 from switchyard.runner import environments, version_sets
 from switchyard.runner.artefacts import key_of
+from switchyard.runner.staging import PROJECT
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
+
+#: The runner's own code that decides what the columns of a row mean, by module: a worker's is
+#: staged.
+MEASURING = (
+    "compare.statistics",
+    "runner.arrangements",
+    "runner.device_rows",
+    "runner.launches",
+    "runner.measurements",
+    "runner.on_device",
+    "runner.rows",
+    "runner.sharing",
+    "runner.training",
+)
 
 #: What of a card decides how a cell fares.
 CARD = ("name", "memory_mib", "driver")
@@ -20,6 +35,7 @@ def of(run: Run) -> Dict[str, Any]:
     """All that is known when the run begins; side environments are not, see ``lock_of``."""
     found: Dict[str, Any] = {
         "staged": run.staged.path.name,
+        "measuring": measuring(),
         "zoo": key_of(
             digests=sorted(
                 digest
@@ -38,6 +54,15 @@ def of(run: Run) -> Dict[str, Any]:
         about = run.card.about()
         found["card"] = {name: about[name] for name in CARD}
     return found
+
+
+def measuring() -> str:
+    """The hash of ``MEASURING``."""
+    found = hashlib.sha256()
+    for module in MEASURING:
+        path = PROJECT / "switchyard" / f"{module.replace('.', '/')}.py"
+        found.update(path.read_bytes())
+    return found.hexdigest()
 
 
 def lock_of(run: Run, version_set: str, environment: str) -> str:

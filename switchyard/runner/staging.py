@@ -15,6 +15,8 @@ import shutil
 import tempfile
 from typing import Dict
 
+from switchyard.tables.writing import replace_atomically
+
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 
 #: Of the package ``switchyard``: what a worker may import.
@@ -93,7 +95,8 @@ def _digest(digests: Dict[str, str]) -> str:
 
 
 def stage(cache: pathlib.Path) -> Staged:
-    """Copy the worker side into the cache, unless these very files are there already."""
+    """Copy the worker side into the cache, unless these very files are there already: as they are,
+    not as their folder's name says, since whatever clears old files away takes single ones."""
     sources = _sources()
     contents = {name: file.read_bytes() for name, file in sources.items()}
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
@@ -108,6 +111,11 @@ def stage(cache: pathlib.Path) -> Staged:
             os.rename(building, target)
         except OSError:  # another run staged the same files first
             shutil.rmtree(building)
+    for name, data in contents.items():
+        file = target / name
+        if not file.is_file() or file.read_bytes() != data:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            replace_atomically(file, data)
     return Staged(target, digests)
 
 

@@ -16,11 +16,16 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from switchyard import wire
-from switchyard.runner.workers import LAST_SECONDS, Limits, kill_tree, private_mib
+from switchyard.runner.workers import LAST_SECONDS, Limits, kill_session, kill_tree, with_log
 
 
 class Ended(Exception):
-    """A measured process is over before its time; ``args`` are kind and message."""
+    """A measured process is over before its time, or could not do what was demanded of it;
+    ``args`` are kind and message, ``detail`` is of ``workers.with_log``."""
+
+    def __init__(self, kind: str, message: str, detail: str = ""):
+        super().__init__(kind, message)
+        self.detail = detail
 
 
 class MeasuredProcess:
@@ -56,7 +61,18 @@ class MeasuredProcess:
 
     @property
     def alive(self) -> bool:
-        return self._popen.poll() is None
+        return self._status(0) is None
+
+    def _status(self, patience: float) -> Optional[int]:
+        """How it ended, or None where it has not in ``patience`` seconds. Its session ends as soon
+        as it is reaped: later its number may be another's."""
+        if self._popen.returncode is None:
+            try:
+                self._popen.wait(patience)
+            except subprocess.TimeoutExpired:
+                return None
+            kill_session(self.pid)
+        return self._popen.returncode
 
     def begin(self) -> None:
         """From now on the stage's time counts."""
@@ -67,6 +83,14 @@ class MeasuredProcess:
         self.send(**job)
         return self.answer()
 
+    def demand(self, **job: Any) -> Dict[str, Any]:
+        """As ``ask``. Raises Ended also where the answer is an error."""
+        reply = self.ask(**job)
+        if not reply["ok"]:
+            said = reply["outcome"]
+            raise Ended(said["kind"], said["message"], said["detail"])
+        return reply
+
     def send(self, **job: Any) -> None:
         """One frame there; ``answer`` waits for the one back. Raises what ended it before: the
         answer to an earlier frame, come late, would be taken for this one's."""
@@ -75,7 +99,7 @@ class MeasuredProcess:
         try:
             wire.send(self._write, job)
         except BrokenPipeError:
-            raise Ended("crash", self._how_it_ended()) from None
+            raise self._gone() from None
 
     def answer(self) -> Dict[str, Any]:
         try:
@@ -86,39 +110,31 @@ class MeasuredProcess:
 
     def _answered(self) -> Dict[str, Any]:
         while not select.select([self._read], [], [], 0.1)[0]:
-            if time.monotonic() > self._deadline:
-                raise Ended(
-                    "timeout", f"no end after {self._limits.seconds:g} s (--stage-timeout)"
-                )
-            held = private_mib(self._popen.pid, exact=False)
-            if held > self._limits.memory_mib:
-                raise Ended(
-                    "host-oom",
-                    f"{held:.0f} MiB of private memory where {self._limits.memory_mib:g} are "
-                    "allowed (--memory-limit)",
-                )
+            passed = self._limits.overstepped(self.pid, self._deadline)
+            if passed is not None:
+                raise Ended(*passed, with_log(self.log))
         try:
             reply = wire.receive(self._read)
         except wire.BrokenFrame:
             reply = None
         if reply is None:
-            raise Ended("crash", self._how_it_ended())
+            raise self._gone()
+        if not reply["ok"]:
+            reply["outcome"]["detail"] = with_log(self.log, reply["outcome"]["detail"])
         return reply
 
-    def _how_it_ended(self) -> str:
-        try:
-            return f"the measured process ended with status {self._popen.wait(timeout=5)}"
-        except subprocess.TimeoutExpired:
-            return "the measured process closed its pipe"
+    def _gone(self) -> Ended:
+        status = self._status(5)
+        how = "closed its pipe" if status is None else f"ended with status {status}"
+        how = f"the measured process {how}"
+        return Ended("crash", how, with_log(self.log))
 
     def close(self) -> None:
         os.close(self._write)
         os.close(self._read)
-        kill_tree(self._popen.pid)
-        try:
-            self._popen.wait(timeout=LAST_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass  # in the driver, where no signal reaches it; its cell has its outcome
+        if self._popen.returncode is None:
+            kill_tree(self.pid)
+            self._status(LAST_SECONDS)  # one in the driver stays; its cell has its outcome
 
 
 @dataclasses.dataclass

@@ -8,16 +8,13 @@ import pathlib
 import shlex
 import sys
 import textwrap
-from typing import Any, Dict, List, Mapping, Optional
+from typing import Dict, List, Optional
 
 from switchyard import routes as routes_
 from switchyard.runner import again
-from switchyard.runner.describing import BUILTIN
-from switchyard.runner.options import DEFAULT_SET, recorded
+from switchyard.runner.options import BUILTIN, recorded
 from switchyard.runner.plan import import_failures, union
 from switchyard.runner.staging import shown
-from switchyard.tables import schema
-from switchyard.vocabulary import CAST
 
 #: Of a matrix of thousands of cells only the run's folder is of use on a screen.
 _STYLES = {
@@ -43,14 +40,6 @@ def _terminal(reporter):
         unicode="utf" in encoding,
         paint=lambda text, style: reporter._tw.markup(text, **_STYLES.get(style, {})),
     )
-
-
-def run_again(row: Mapping[str, Any], given: Mapping[str, Any] = {}) -> str:
-    """The command that runs one row's cell alone; ``given`` are the options of its run, as
-    ``run.json`` has them."""
-    cell = schema.cell_of(row)
-    cast = cell.precision if cell.precision in CAST else ""
-    return again.command(cell, cast, DEFAULT_SET, given)
 
 
 def _write_import_failures(reporter, zoos) -> None:
@@ -102,7 +91,7 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     lines += bands.band_notes(rows, terminal)
     for line in lines:
         reporter.write_line(line)
-    alone = functools.partial(run_again, given=recorded(run.config))
+    alone = functools.partial(again.of_row, options=recorded(run.config))
     differing = rendering.changes(rows, terminal, command=alone)
     if differing:
         reporter.write_line("")

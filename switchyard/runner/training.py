@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from switchyard.runner.session import Run
 
 
+#: The least of ``running_unexplained_100`` that is a difference, and no rounding.
+UNEXPLAINED = 1e-3
+
 #: What it fills.
 COLUMNS = tuple(name for name in schema.NAMES if name.startswith("running_"))
 

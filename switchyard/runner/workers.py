@@ -16,13 +16,13 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import psutil
 
 from switchyard import wire
 from switchyard.runner import scratch
-from switchyard.vocabulary import Outcome, signature_of
+from switchyard.vocabulary import NotUsable, Outcome, signature_of
 
 #: Seconds between two looks at a child's memory.
 POLL_SECONDS = 0.1
@@ -37,18 +37,26 @@ LAST_SECONDS = 60
 
 _MAX_MESSAGE = 1 << 20
 
+#: Lines and characters of a log's end that an outcome's detail has.
+_LOG_LINES, _LOG_CHARACTERS = 20, 6000
 
-class WorkerFailed(Exception):
-    """A fork server that did not come up; ``log`` is where it wrote why."""
+
+class WorkerFailed(NotUsable):
+    """A fork server that did not come up; ``detail`` is what it wrote of why."""
+
+    def __init__(self, message: str, detail: str = ""):
+        super().__init__(message)
+        self.detail = detail
 
 
 class ServerLost(Exception):
     """The fork server died while a job was in it. Whose fault that is, one job alone tells;
-    not that of a job that had not ``begun``."""
+    not that of a job that had not ``begun``. ``detail`` is what job and server wrote."""
 
-    def __init__(self, message: str, begun: bool):
+    def __init__(self, message: str, begun: bool, detail: str = ""):
         super().__init__(message)
         self.begun = begun
+        self.detail = detail
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,19 @@ class Limits:
 
     seconds: float
     memory_mib: float
+
+    def overstepped(self, pid: Optional[int], deadline: float) -> Optional[Tuple[str, str]]:
+        """Kind and message of the limit that the processes from ``pid`` down are over, or None.
+        ``deadline`` is by ``time.monotonic``; without a ``pid`` time alone is looked at."""
+        if time.monotonic() >= deadline:
+            return "timeout", f"no end after {self.seconds:g} s (--stage-timeout)"
+        if pid is None or private_mib(pid, exact=False) <= self.memory_mib:
+            return None
+        held = private_mib(pid, exact=True)
+        if held <= self.memory_mib:
+            return None
+        allowed = f"where {self.memory_mib:g} are allowed (--memory-limit)"
+        return "host-oom", f"{held:.0f} MiB of private memory {allowed}"
 
 
 @dataclasses.dataclass
@@ -126,9 +147,10 @@ class Worker:
             ours.close()
             raise WorkerFailed(
                 f"the worker of {self.environment.version_set} ({self.environment.name}) did not "
-                f"start; it wrote to {self.log}"
+                f"start; it wrote to {self.log}",
+                with_log(self.log),
             )
-        hello = wire.parse(body[4:])
+        hello = wire.unpack(body)
         self.imports = hello["imports"]
         self.touched = hello["touched"]
         self._control = ours
@@ -148,7 +170,7 @@ class Worker:
                 body = b""
             if not body:
                 break
-            event = wire.parse(body[4:])
+            event = wire.unpack(body)
             child = self._children.get(event["id"])
             if child is None:
                 continue
@@ -180,7 +202,7 @@ class Worker:
         child = _Child()
         with self._lock:
             if not self.alive:
-                raise ServerLost(f"the fork server ended before {stage} began", begun=False)
+                raise self._lost_before(stage)
             self._count += 1
             identity = str(self._count)
             self._children[identity] = child
@@ -194,8 +216,7 @@ class Worker:
                 socket.send_fds(self._control, [message], [write, log_descriptor])
             except OSError as error:
                 self._lost = True
-                message = f"the fork server ended before {stage} began"
-                raise ServerLost(message, begun=False) from error
+                raise self._lost_before(stage) from error
             finally:
                 os.close(write)
                 os.close(log_descriptor)
@@ -204,6 +225,10 @@ class Worker:
             os.close(read)
             with self._lock:
                 self._children.pop(identity, None)
+
+    def _lost_before(self, stage: str) -> ServerLost:
+        message = f"the fork server ended before {stage} began"
+        return ServerLost(message, begun=False, detail=with_log(self.log))
 
     def _supervise(self, child, read, stage, limits, log, started) -> Finished:
         received = bytearray()
@@ -229,8 +254,10 @@ class Worker:
             if child.exit is not None and not select.select([read], [], [], 0.05)[0]:
                 break
             if stopped is None:
-                stopped = self._overstepped(child.pid, stage, limits, deadline)
-                if stopped is not None:
+                passed = limits.overstepped(child.pid, deadline)
+                if passed is not None:
+                    told = self.log if child.pid is None else log
+                    stopped = process_outcome(stage, *passed, with_log(told))
                     if child.pid is None:
                         self._process.kill()  # it never came to fork: its imports hang, say
                     else:
@@ -244,28 +271,14 @@ class Worker:
         seconds = time.monotonic() - started
         if stopped is not None:
             return Finished(None, stopped, seconds)
-        result = _whole_frame(received)
-        if result is not None:
-            return Finished(result, None, seconds)
+        try:
+            return Finished(wire.unpack(received), None, seconds)
+        except wire.BrokenFrame:  # none, or the beginning of one
+            pass
         if child.exit.get("lost"):
-            raise ServerLost(f"the fork server died during {stage}", begun=True)
+            written = f"{with_log(log)}\n{with_log(self.log)}"
+            raise ServerLost(f"the fork server died during {stage}", begun=True, detail=written)
         return Finished(None, _ended_silently(child.exit["status"], stage, log), seconds)
-
-    def _overstepped(self, pid, stage, limits: Limits, deadline) -> Optional[Outcome]:
-        if time.monotonic() >= deadline:
-            message = f"no end after {limits.seconds:g} s (--stage-timeout)"
-            return _process_outcome(stage, "timeout", message)
-        if pid is None:
-            return None
-        if private_mib(pid, exact=False) > limits.memory_mib:
-            held = private_mib(pid, exact=True)
-            if held > limits.memory_mib:
-                message = (
-                    f"{held:.0f} MiB of private memory where {limits.memory_mib:g} are allowed "
-                    "(--memory-limit)"
-                )
-                return _process_outcome(stage, "host-oom", message)
-        return None
 
     def close(self) -> None:
         """End the server; it takes its children along."""
@@ -284,20 +297,8 @@ class Worker:
                 self._process.wait()
 
 
-def _whole_frame(received: bytearray) -> Optional[Dict[str, Any]]:
-    """The one frame a child sent, or None if it is not whole."""
-    if len(received) < 4:
-        return None
-    length = int.from_bytes(received[:4], "big")
-    if len(received) != 4 + length:
-        return None
-    try:
-        return wire.parse(bytes(received[4:]))
-    except wire.BrokenFrame:
-        return None
-
-
-def _process_outcome(stage: str, kind: str, message: str, detail: str = "") -> Outcome:
+def process_outcome(stage: str, kind: str, message: str, detail: str) -> Outcome:
+    """What became of a process that could not say so itself; ``detail`` is of ``with_log``."""
     return Outcome(
         stage=stage,
         verdict="failed",
@@ -308,22 +309,30 @@ def _process_outcome(stage: str, kind: str, message: str, detail: str = "") -> O
     )
 
 
-def _tail(log: pathlib.Path, lines: int = 20) -> str:
+def with_log(log: pathlib.Path, detail: str = "") -> str:
+    """Where a process's log lies, before ``detail`` or, without one, before the log's last lines,
+    which tell what it was doing. For an outcome's detail, which stands in no table."""
     try:
-        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+        written = log.read_text(errors="replace").strip()
     except OSError:
-        return ""
+        return detail
+    if not written:
+        return detail or f"its log is empty: {log}"
+    last = written[-_LOG_CHARACTERS:].splitlines()[-_LOG_LINES:]
+    return "\n".join([f"its log: {log}", *([detail] if detail else last)])
 
 
 def _ended_silently(status: int, stage: str, log: pathlib.Path) -> Outcome:
-    """A child that ended without a result: by a signal, or by an exit."""
-    detail = _tail(log)
+    """A child that ended without a result: by a signal, or by an exit. One that is killed here
+    has its outcome from who killed it."""
+    detail = with_log(log)
+    if status == -signal.SIGKILL:
+        message = "killed from outside, most likely by the kernel for memory"
+        return process_outcome(stage, "host-oom", message, detail)
     if status < 0:
         name = signal.Signals(-status).name
-        return _process_outcome(stage, "crash", f"the process was ended by {name}", detail)
-    if status == 0:
-        return _process_outcome(stage, "no-result", "exit 0 with no result", detail)
-    return _process_outcome(stage, "no-result", f"exit {status} with no result", detail)
+        return process_outcome(stage, "crash", f"the process was ended by {name}", detail)
+    return process_outcome(stage, "no-result", f"exit {status} with no result", detail)
 
 
 def _tree(pid: int) -> List[psutil.Process]:

@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import threading
 import time
-from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
@@ -21,7 +21,7 @@ from switchyard.runner.hosting import Hosting
 from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
 from switchyard.runner.staging import PROJECT
-from switchyard.vocabulary import COSTS, Outcome
+from switchyard.vocabulary import COSTS, Cell, Outcome
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
 _MIB_ON_A_CARD = 8192
@@ -46,15 +46,24 @@ class Made:
 
 @dataclasses.dataclass
 class _Work:
-    """One thing to make or ask, and what can only come ``after`` it."""
+    """One thing to make or ask, and what can only come ``after`` it; ``cell`` is the one whose
+    answer it is, the last of what is done for it."""
 
     do: Callable[[], Any]
     tier: str = COSTS[0]
+    cell: Optional[Cell] = None
     after: List[_Work] = dataclasses.field(default_factory=list)
 
     def dearest_first(self) -> List[_Work]:
         """So that at the end of a batch no long one is left to run alone."""
         return sorted(self.after, key=lambda work: -COSTS.index(work.tier))
+
+    def cells(self) -> Iterator[Cell]:
+        """Those that wait for it."""
+        if self.cell is not None:
+            yield self.cell
+        for work in self.after:
+            yield from work.cells()
 
 
 class Yard:
@@ -75,10 +84,14 @@ class Yard:
         self.hops = hops
         self.runtimes = runtimes
         self._hop_files = [str(path) for path in hop_files]
-        self._store = ArtefactStore(crew.cache / "artefacts", crew.staged.digests)
+        self._ended = threading.Event()
+        root = crew.cache / "artefacts"
+        self._store = ArtefactStore(root, crew.staged.digests, self._ended)
         self._watch = watch
         self._answered = answered
         self._once = Once()
+        #: Of cells that no answer could be had of, what went wrong in the runner itself.
+        self.errors: Dict[Cell, Exception] = {}
         self.unhosted = Hosting(crew, runtimes)
         # Contexts side by side must not be what fills the card.
         card = crew.card
@@ -90,7 +103,11 @@ class Yard:
 
     def prepare(self, cells: Sequence[Planned]) -> None:
         """Convert and ask ``cells`` side by side, each as soon as what it stands on is there, and
-        wait for all of them. No thread sits waiting for a prefix that another is making."""
+        wait for all of them. No thread sits waiting for a prefix that another is making.
+
+        An exception (a disk that is full) is not raised here, where it would be whoever asks first
+        that is to blame, but to whoever asks for an answer that waited for what raised it.
+        """
         under_way = {self._pool.submit(work.do): work for work in self._work(cells)}
         while under_way:
             ended, _ = concurrent.futures.wait(
@@ -98,6 +115,10 @@ class Yard:
             )
             for future in ended:
                 work = under_way.pop(future)
+                error = future.exception()
+                if isinstance(error, Exception):
+                    self.errors.update(dict.fromkeys(work.cells(), error))
+                    continue
                 future.result()
                 for next_ in work.dearest_first():
                     under_way[self._pool.submit(next_.do)] = next_
@@ -107,8 +128,13 @@ class Yard:
         found: Dict[Hashable, _Work] = {}
         roots: List[_Work] = []
         for planned in cells:
-            if self.unhosted(planned) is not None:  # nothing is made for it
-                roots.append(_Work(lambda p=planned: self.answer(p)))
+            try:
+                unhosted = self.unhosted(planned)
+            except Exception as error:
+                self.errors[planned.cell] = error
+                continue
+            if unhosted is not None:  # nothing is made for it
+                roots.append(_Work(lambda p=planned: self.answer(p), cell=planned.cell))
                 continue
             model = (planned.cell.version_set, planned.cell.model, planned.cast)
             before = found.get(model)
@@ -129,7 +155,7 @@ class Yard:
                     before.after.append(found[key])
                 before = found[key]
             tier = self.runtimes[planned.route.runtime].tier
-            before.after.append(_Work(lambda p=planned: self.answer(p), tier))
+            before.after.append(_Work(lambda p=planned: self.answer(p), tier, planned.cell))
         return roots
 
     def reference(self, planned: Planned) -> Made:
@@ -173,7 +199,10 @@ class Yard:
         return made
 
     def answer(self, planned: Planned) -> Made:
-        """What the converted model answered, judged: ``record`` has the row's columns."""
+        """What the converted model answered, judged: ``record`` has the row's columns. Raises what
+        kept ``prepare`` from it."""
+        if planned.cell in self.errors:
+            raise self.errors[planned.cell]
 
         def compute() -> Made:
             made = self._make_answer(planned)
@@ -284,13 +313,14 @@ class Yard:
         """Find or make one entry of the store."""
         began = time.monotonic()
         with self._store.alone(key):
-            record = self._store.find(key)
-            if record is not None:
+            entry = self._store.find(key)
+            if entry is not None:
+                folder, record = entry
                 overhead = time.monotonic() - began
                 if not record["ok"]:
                     outcome = Outcome.from_dict(record["outcome"])
                     return Made(key, None, record, outcome, 0.0, overhead, True)
-                return Made(key, self._store.folder(key), record, None, 0.0, overhead, True)
+                return Made(key, folder, record, None, 0.0, overhead, True)
             if requires:
                 missing = self.crew.lacks(version_set, environment, requires)
                 if missing is not None:
@@ -374,5 +404,6 @@ class Yard:
         return Made(artefact.key, artefact.folder, result, outcome, own, overhead)
 
     def close(self) -> None:
+        self._ended.set()
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.crew.close()

@@ -97,6 +97,13 @@ def figures(stats: Mapping[str, Any], snapshot: Any) -> Dict[str, Optional[float
     return found
 
 
+def share_of_card(limit_mib: float, total: int) -> float:
+    """The share of a card of ``total`` bytes that torch makes ``limit_mib`` or a byte more of: it
+    multiplies the share out again and drops what is no whole byte, and with a byte less than a
+    limit the last segment of a process that needs all of it would not fit in."""
+    return min(1.0, (limit_mib * _MIB + 1) / total)
+
+
 def placed(module: Any, target: Target) -> Any:
     """``module`` on the device, in place. Raises what starting CUDA raises, with its reason.
 
@@ -106,8 +113,8 @@ def placed(module: Any, target: Target) -> Any:
 
     torch.cuda.init()
     if target.memory_limit_mib is not None:
-        total = torch.cuda.mem_get_info()[1]
-        torch.cuda.set_per_process_memory_fraction(min(1.0, target.memory_limit_mib * _MIB / total))
+        share = share_of_card(target.memory_limit_mib, torch.cuda.mem_get_info()[1])
+        torch.cuda.set_per_process_memory_fraction(share)
     torch.backends.cuda.matmul.allow_tf32 = target.tf32
     torch.backends.cudnn.allow_tf32 = target.tf32
     module = module.to(DEVICE)

@@ -2,7 +2,8 @@
 
 The journal is the truth of a run; ``cells.csv`` and the parquet files are made from it.
 A killed process loses nothing that was finished: each entry is one ``write`` of a whole
-line. Only the last line can be torn, and it is left out when read, and reported.
+line, taken back where it fails. Only the last line can be torn, and it is left out when read, and
+reported.
 
 Entries::
 
@@ -20,7 +21,6 @@ from __future__ import annotations
 
 import array
 import dataclasses
-import fcntl
 import json
 import os
 from pathlib import Path
@@ -164,6 +164,8 @@ class Journal:
     """
 
     def __init__(self, folder: Path):
+        import fcntl  # on Unix alone, and tables are read elsewhere too
+
         self.path = Path(folder) / JOURNAL_NAME
         self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -175,15 +177,22 @@ class Journal:
             ) from None
 
     def cut(self, intact_bytes: int) -> None:
-        """Drop everything after ``intact_bytes`` (what ``replay`` found whole)."""
+        """Drop everything after the first ``intact_bytes``."""
         os.ftruncate(self._descriptor, intact_bytes)
 
     def append(self, entry: Mapping[str, Any]) -> None:
-        """Write one entry; when this returns, a kill of this process cannot lose it."""
+        """Write one entry; when this returns, a kill of this process cannot lose it. Raises
+        OSError where it cannot be written (the disk is full): then nothing of it stands."""
         line = json.dumps(entry, separators=(",", ":"), ensure_ascii=False).encode() + b"\n"
+        began = os.fstat(self._descriptor).st_size
         view = memoryview(line)
-        while view:
-            view = view[os.write(self._descriptor, view) :]
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except BaseException:
+            # Else the next entry were glued to the half of this one, and no line could be read.
+            self.cut(began)
+            raise
 
     def sync(self) -> None:
         """Make what was written survive a power cut as well."""

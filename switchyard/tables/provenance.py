@@ -1,7 +1,8 @@
 """Where a table came from: machine, packages, source, options.
 
-Tables are published, so neither the host's name nor anybody's paths are recorded: every
-text that goes out passes ``published``. What cannot be found out is absent, never guessed.
+Tables are published, so neither the host's name nor anybody's paths are recorded: every text of
+``run.json`` passes ``published``, as every message in ``cells.csv`` loses its paths where
+``schema.checked`` takes it in. What cannot be found out is absent, never guessed.
 """
 
 from __future__ import annotations
@@ -54,6 +55,9 @@ ENVIRONMENT_PREFIXES = (
     "LD_PRELOAD",
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY", re.IGNORECASE)
+
+#: As CUDA_VISIBLE_DEVICES may name a card, or a part of one: no other machine has one of that name.
+_CARD_UUID = re.compile(r"\b(GPU|MIG)-[0-9A-Fa-f-]{4,}(/\d+)*")
 
 #: Seconds git may take; a repository on a slow disk must not hold a run up.
 GIT_TIMEOUT_S = 10.0
@@ -141,9 +145,9 @@ def _utc(moment: datetime.datetime) -> str:
 
 
 def environment_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """Those of ``ENVIRONMENT_PREFIXES``, none whose name smells of a secret."""
+    """Those of ``ENVIRONMENT_PREFIXES``, none whose name smells of a secret, and no card's UUID."""
     return {
-        name: value
+        name: _CARD_UUID.sub(r"\1-<uuid>", value)
         for name, value in sorted(environment.items())
         if name.startswith(ENVIRONMENT_PREFIXES) and not _SECRET.search(name)
     }
@@ -173,9 +177,9 @@ def machine() -> dict[str, Any]:
         "cpu": _cpu_model(),
         "cores_logical": os.cpu_count(),
         "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "cores_of_cgroup": _cgroup_cores(),
+        "cores_of_cgroup": cgroup_cores(),
         "ram_mib": _ram_mib(),
-        "ram_of_cgroup_mib": _cgroup_memory_mib(),
+        "ram_of_cgroup_mib": cgroup_memory_mib(),
         "load_average_1min": _load(),
         "system": platform.system(),
         "kernel": platform.release(),
@@ -221,13 +225,14 @@ def _ram_mib() -> int | None:
         return None
 
 
-def _cgroup_cores() -> float | None:
+def cgroup_cores() -> float | None:
     """What a container may use of the cores; None where nothing limits it."""
     quota, _, period = (_first_line("/sys/fs/cgroup/cpu.max") or "max").partition(" ")
     return round(int(quota) / int(period), 2) if quota.isdigit() and period.isdigit() else None
 
 
-def _cgroup_memory_mib() -> int | None:
+def cgroup_memory_mib() -> int | None:
+    """What a container may use of the memory, MiB; None where nothing limits it."""
     limit = _first_line("/sys/fs/cgroup/memory.max") or "max"
     return int(limit) // 2**20 if limit.isdigit() else None
 

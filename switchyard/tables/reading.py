@@ -28,6 +28,7 @@ MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     2: lambda frame: frame,
     3: lambda frame: frame,  # 4 added CUDA graphs
     4: lambda frame: frame,  # 5 added memory without the pages of program files
+    5: lambda frame: frame,  # 6 added why another size does not work
 }
 
 

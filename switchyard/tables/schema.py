@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -35,6 +35,7 @@ class Column:
     """One column: ``dtype`` is ``text``, ``float`` or ``integer``; empty is 'not measured'.
 
     ``values`` closes the list of what a text column may hold (empty is always allowed).
+    ``message``: it holds what some tool said, which may name files of this machine.
     """
 
     name: str
@@ -42,10 +43,15 @@ class Column:
     description: str
     unit: str = ""
     values: tuple[str, ...] = ()
+    message: bool = False
 
 
 def _text(name: str, description: str, values: tuple[str, ...] = ()) -> Column:
     return Column(name, "text", description, "", values)
+
+
+def _message(name: str, description: str) -> Column:
+    return Column(name, "text", description, message=True)
 
 
 def _float(name: str, description: str, unit: str = "") -> Column:
@@ -75,7 +81,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("kind", "what went wrong, empty for a passing cell", _ALL_KINDS),
     _text("verdict", "empty while nothing has judged the cell", vocabulary.VERDICTS),
     _text("operator", "the operator that stopped the cell, where there is one"),
-    _text("message", "first line of the error"),
+    _message("message", "first line of the error"),
     _text("signature", "the message without paths, addresses, numbers and temporary names"),
     _text("expected", "how the outcome stands to the recorded expectation", EXPECTED),
     _text("expected_outcome", "stage, kind and verdict recorded; empty where a pass is expected"),
@@ -92,12 +98,13 @@ COLUMNS: tuple[Column, ...] = (
     _float("nmse", "mse over the reference's variance; empty where that is negligible"),
     _float("max_abs_err", "largest absolute difference of one element"),
     _float("cosine", "cosine similarity of the flattened outputs"),
-    _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, 0 to 1"),
+    _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, integers equal, 0 to 1"),
     _float("top1_agreement", "samples with the same best class, 0 to 1; classifiers only"),
     _float("error_vs_fp64", "RMSE(route, fp64) / RMSE(torch in the cell's precision, fp64)"),
     _float("band_scale", "what the bands of mse and nmse were multiplied by for the dtype"),
     _text("worst_probe", "the probe that decided the verdict"),
     _text("dynamic", "whether another size works where declared", vocabulary.DYNAMIC),
+    _message("dynamic_message", "why it does not, or why it could not be found out"),
     _text("layout_basis", "what undoing a change of layout rested on", vocabulary.LAYOUT_BASES),
     _float("task_accuracy", "share of the task answered right by this route, 0 to 1"),
     _float("task_accuracy_native", "the same by torch eager, 0 to 1"),
@@ -140,7 +147,7 @@ COLUMNS: tuple[Column, ...] = (
     _integer("nodes_on_cpu", "executed nodes on the CPU of a session on the device"),
     _float("share_on_cpu", "time in nodes on the CPU over that in all, by ONNX Runtime's profile"),
     _text("placement_kind", "cpu-fallback where a part ran on the CPU", ("cpu-fallback",)),
-    _text("placement_message", "what ran on the CPU, or why it could not be found out"),
+    _message("placement_message", "what ran on the CPU, or why it could not be found out"),
     # latency
     _float("latency_median_ms", "median over launches of the launch medians", "ms"),
     _float("latency_p10_ms", "10% quantile of the calls of all launches", "ms"),
@@ -190,9 +197,9 @@ COLUMNS: tuple[Column, ...] = (
     _float("gpu_internal_fragmentation", "1 - requested / allocated"),
     _float("gpu_leak_bytes", "slope of what tensors hold over further calls, a call", "bytes"),
     _float("gpu_kept_mib", "held by tensors once the model was released", "MiB"),
-    _text("gpu_message", "why a column of the device is empty"),
+    _message("gpu_message", "why a column of the device is empty"),
     _text("measure_kind", "why measuring failed; accuracy columns stay", _ALL_KINDS),
-    _text("measure_message", "first line of the error that stopped measuring"),
+    _message("measure_message", "first line of the error that stopped measuring"),
     # what the cell cost
     _float(
         "harness_seconds",
@@ -211,6 +218,12 @@ MEASURED: tuple[str, ...] = NAMES[
     NAMES.index("latency_median_ms") : NAMES.index("measure_message") + 1
 ]
 
+#: Characters of a message that are kept: a tool may answer with pages.
+MESSAGE_LENGTH = 500
+
+#: An absolute path, its last part in a group; a file's URL is one, the address of a site is not.
+_PATH = re.compile(r"(?:file://|(?<![\w./]))(?:/[\w.+@-]+)+/([\w.+@-]+)")
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")
 _ESCAPE_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -225,11 +238,17 @@ def one_line(text: str) -> str:
     return _CONTROL.sub(" ", _ESCAPE_SEQUENCE.sub("", text)).strip()
 
 
+def without_paths(text: str) -> str:
+    """``text`` with only the last part of each absolute path: tables are published."""
+    return _PATH.sub(r"\1", text)
+
+
 def checked(column_name: str, value: Any) -> Any:
     """The value as the column holds it, or an exception that names the column.
 
     None, NaN and the empty text all become None: a field that was not measured is empty.
-    (A NaN in an output has a verdict and a kind; its error has no value.)
+    (A NaN in an output has a verdict and a kind; its error has no value.) A message is cut, and
+    of a path in it only the file's name stays.
     Raises UnknownName for a column or closed-list value nobody knows, TypeError for a
     value of another type.
     """
@@ -243,6 +262,8 @@ def checked(column_name: str, value: Any) -> Any:
         if not isinstance(value, str):
             raise TypeError(f"column {column_name} holds text, not {given}")
         value = one_line(value)
+        if column.message:  # scrubbed before it is cut: half a path would end in a folder's name
+            value = without_paths(value)[:MESSAGE_LENGTH]
         if not value:
             return None
         if column.values and value not in column.values:

@@ -72,8 +72,9 @@ def run_name(
 
 
 def replace_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.writing")
+    """Write ``content`` to ``path`` so that a reader sees the old file or the new one; of two
+    processes that write at once the last prevails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
     temporary.write_bytes(content)
     os.replace(temporary, path)
 

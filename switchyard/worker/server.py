@@ -114,9 +114,10 @@ def device_variables(job: Mapping[str, Any]) -> Dict[str, str]:
     """What a job's process has to have in its environment before CUDA could be started."""
     if job.get("device", "cpu") == "cpu":  # what is made on the CPU cannot even see the card
         return {"CUDA_VISIBLE_DEVICES": "-1"}
-    if job["do"] == "ask":
+    if job["do"] == "ask" and job["runtime"].startswith("ort"):
         # Nothing is timed there but whose nodes take how long (``placement``): a node on the device
-        # then takes until it is done, not until it is launched.
+        # then takes until it is done, not until it is launched. torch.compile chooses between
+        # kernels by timing them, and what it chooses there is what will be measured.
         return {"CUDA_LAUNCH_BLOCKING": "1"}
     return {}
 
@@ -181,7 +182,7 @@ class Server:
         body, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, 2)
         if not body:
             return False
-        message = wire.parse(body[4:])
+        message = wire.unpack(body)
         result, log = descriptors
         self._preload(message["job"].get("preloads", ()))
         touched = open_devices() if message["job"].get("device", "cpu") != "cpu" else []
