@@ -15,6 +15,8 @@ from models_zoo import Tensor, model
 IMAGE = Tensor("batch", 3, 32, 24)
 ANY_SIZE = Tensor("batch", 3, "height", "width")
 SIZES = {"height": (32, 40), "width": (24, 20)}
+SIGNAL = Tensor("batch", 5, "length")
+LENGTHS = {"length": (26, 33)}
 
 
 def conv_bn(inside, outside, kernel=3, stride=1, groups=1, activation=nn.ReLU):
@@ -23,6 +25,15 @@ def conv_bn(inside, outside, kernel=3, stride=1, groups=1, activation=nn.ReLU):
         nn.BatchNorm2d(outside),
         activation(),
     )
+
+
+def he_initialised(net):
+    """He et al., 2015, equation 10. Without a norm between them layers as their constructors
+    leave them pass on less and less: of vgg's answer one part in 70 hung on its image."""
+    for layer in net.modules():
+        if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return net
 
 
 class BasicBlock(nn.Module):
@@ -58,8 +69,9 @@ class ResNet(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-# The net everybody converts first: 20 BatchNorms deep, so a wrong epsilon adds up. The
-# padded max pool of the stem must pad with -inf, not with 0.
+# The net everybody converts first: 20 BatchNorms deep, so a wrong epsilon adds up. The stem's
+# padded max pool stands behind a ReLU, where 0 pads as well as -inf; max_pool_ceil tells them
+# apart.
 @model(
     image=Tensor("batch", 3, 64, 48),
     exercises=("conv2d", "batch_norm", "max_pool2d", "adaptive_avg_pool2d"),
@@ -84,7 +96,8 @@ def vgg():
         ]
 
     layers = [*stage(3, 7), *stage(7, 11), *stage(11, 13), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(13 * 4 * 3, 37), nn.ReLU(), nn.Linear(37, 9))
+    layers += [nn.Linear(13 * 4 * 3, 37), nn.ReLU(), nn.Linear(37, 9)]
+    return he_initialised(nn.Sequential(*layers))
 
 
 class InvertedResidual(nn.Module):
@@ -104,8 +117,15 @@ class InvertedResidual(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-# Depthwise convolutions and the clipped ReLU6, under which a small shift can vanish.
-@model(input=IMAGE, exercises=("depthwise_conv2d", "relu6", "mean"), tier="smoke", classifier=True)
+# Depthwise convolutions and the clipped ReLU6, under which a small shift can vanish. The probe
+# brings values above 6 whatever weights are drawn; below, ReLU6 might be any ReLU.
+@model(
+    input=IMAGE,
+    exercises=("depthwise_conv2d", "relu6", "mean"),
+    probes={"saturated": {"input": Tensor("batch", 3, 32, 24, range=(-12.0, 12.0))}},
+    tier="smoke",
+    classifier=True,
+)
 def mobilenet_v2():
     return nn.Sequential(
         conv_bn(3, 6, 3, 2, activation=nn.ReLU6),
@@ -192,7 +212,7 @@ def unet():
 # Bottleneck through linear layers: the way back up starts from a reshape.
 @model(input=IMAGE, exercises=("conv2d", "unflatten", "conv_transpose2d", "sigmoid"))
 def autoencoder():
-    return nn.Sequential(
+    layers = nn.Sequential(
         nn.Conv2d(3, 7, 3, stride=2, padding=1),
         nn.ReLU(),
         nn.Conv2d(7, 11, 3, stride=2, padding=1),
@@ -206,6 +226,7 @@ def autoencoder():
         nn.ConvTranspose2d(7, 3, 4, stride=2, padding=1),
         nn.Sigmoid(),
     )
+    return he_initialised(layers)
 
 
 class PreActivationBlock(nn.Module):
@@ -248,6 +269,28 @@ def grouped_conv():
 @model(input=Tensor("batch", 5, 32, 24), exercises=("depthwise_conv2d",))
 def depthwise_conv():
     return nn.Conv2d(5, 10, (3, 5), padding=(1, 2), groups=5)
+
+
+# Holes of another size down than across, padded so that the image keeps its size: exchanged,
+# with the padding, they change no shape. TensorFlow moves pixels into the batch for it.
+@model(input=Tensor("batch", 5, 16, 12), exercises=("conv2d", "dilation"))
+def dilated_conv():
+    return nn.Conv2d(5, 7, 3, padding=(2, 3), dilation=(2, 3))
+
+
+# A signal's channels stand in the middle of three dimensions. TensorFlow's SAME pads as torch
+# does here where the length is even; where it is odd, SAME gives one value more.
+@model(input=SIGNAL, sizes=LENGTHS, exercises=("conv1d", "stride"))
+def conv1d():
+    return nn.Conv1d(5, 7, 4, stride=2, padding=1)
+
+
+# The padding is said in a word and worked out from the dilation: 9 zeros, 4 before and 5
+# behind. ONNX has a word for it too, SAME_UPPER, which ONNX Runtime takes at a dilation of 1
+# alone.
+@model(input=SIGNAL, sizes=LENGTHS, exercises=("conv1d", "dilation", "padding"))
+def conv1d_same():
+    return nn.Conv1d(5, 7, 4, padding="same", dilation=3)
 
 
 # Output padding adds rows at one side only, and they are not zero.

@@ -92,7 +92,15 @@ def resize_bicubic():
     return Resize(size=(23, 19), mode="bicubic", align_corners=False)
 
 
-# One pixel out of many: with corners aligned the step is a division by zero.
+# The corners' pixels keep their places, so that the step is 15/22 down and 11/18 across; with
+# the flag lost it is 16/23 and 12/19, and the shape the same.
+@model(image=IMAGE, exercises=("bilinear", "align_corners"))
+def resize_bilinear_aligned():
+    return Resize(size=(23, 19), mode="bilinear", align_corners=True)
+
+
+# One pixel out of many is the middle of them. With corners aligned the step is a division by
+# zero, for which everybody writes 0; whoever takes that step here too answers with the first.
 @model(image=IMAGE, exercises=("bilinear",))
 def resize_to_one_pixel():
     return Resize(size=(1, 1), mode="bilinear", align_corners=False)

@@ -27,6 +27,13 @@ def grid_sample():
     return GridSample(mode="bilinear", align_corners=False)
 
 
+# -1 and 1 are the centres of the outermost pixels here and their outer edges above; without
+# the flag every place moves a little.
+@model(image=IMAGE, grid=GRID, exercises=("grid_sample", "align_corners"))
+def grid_sample_aligned():
+    return GridSample(mode="bilinear", align_corners=True)
+
+
 class VolumeSample(nn.Module):
     def forward(self, volume, grid):
         return F.grid_sample(volume, grid, mode="bilinear", align_corners=False)

@@ -16,6 +16,7 @@ from models_zoo.twins.weights import (
     norm,
     parameter,
 )
+from models_zoo.twins.weights import conv1d as conv1d_row
 
 
 def convolve(x, filters, kernel=3, stride=1, name=None, bias=False):
@@ -259,6 +260,38 @@ def depthwise_conv():
     image = keras.Input((32, 24, 5), name="input")
     x = layers.DepthwiseConv2D((3, 5), padding="same", depth_multiplier=2, name="conv")(image)
     return keras.Model(image, x), [depthwise_conv2d("", "conv")]
+
+
+# Without a stride "same" pads both sides by what the dilation needs, as torch's model says.
+@twin("dilated_conv", channels_last=("input", "output"))
+def dilated_conv():
+    import keras
+    from keras import layers
+
+    image = keras.Input((16, 12, 5), name="input")
+    x = layers.Conv2D(7, 3, padding="same", dilation_rate=(2, 3), name="conv")(image)
+    return keras.Model(image, x), [conv2d("", "conv")]
+
+
+@twin("conv1d", channels_last=("input", "output"))
+def conv1d():
+    import keras
+    from keras import layers
+
+    signal = keras.Input((None, 5), name="input")
+    x = layers.Conv1D(7, 4, strides=2, name="conv")(layers.ZeroPadding1D(1)(signal))
+    return keras.Model(signal, x), [conv1d_row("", "conv")]
+
+
+# Of an odd number of zeros both put the larger half behind.
+@twin("conv1d_same", channels_last=("input", "output"))
+def conv1d_same():
+    import keras
+    from keras import layers
+
+    signal = keras.Input((None, 5), name="input")
+    x = layers.Conv1D(7, 4, padding="same", dilation_rate=3, name="conv")(signal)
+    return keras.Model(signal, x), [conv1d_row("", "conv")]
 
 
 @twin("conv_transpose_output_padding", channels_last=("input", "output"))

@@ -91,6 +91,14 @@ def node_dropped(graph):
     del node.input[1:], node.attribute[:]
 
 
+def clips_lost(graph):
+    """Each clipped activation has no upper end."""
+    for node in graph.node:
+        if node.op_type == "Clip":
+            node.op_type = "Relu"
+            del node.input[1:], node.attribute[:]
+
+
 def node_turned(graph):
     """The first subtraction or division the other way round."""
     node = next(n for n in graph.node if n.op_type in ("Sub", "Div"))
@@ -105,6 +113,8 @@ def attribute_changed(graph):
             "Softmax": ("axis", -2),
             "GRU": ("linear_before_reset", 0),
             "InstanceNormalization": ("epsilon", 1e-2),
+            "Resize": ("coordinate_transformation_mode", "half_pixel"),
+            "GridSample": ("align_corners", 0),
         }.items():
             if node.op_type == name:
                 kept = [each for each in node.attribute if each.name != value[0]]
@@ -150,6 +160,7 @@ HOPS = tuple(
         gammas_lost,
         gammas_exchanged,
         node_dropped,
+        clips_lost,
         node_turned,
         attribute_changed,
         output_dropped,

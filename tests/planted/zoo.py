@@ -4,6 +4,8 @@ import torch
 from torch import nn
 
 from models_zoo import Tensor, model
+from models_zoo.twins import twin
+from models_zoo.twins.weights import conv2d, linear
 
 IMAGE = Tensor("batch", 3, 8, 6)
 
@@ -17,8 +19,8 @@ class ConvBn(nn.Module):
         self.conv2, self.bn2 = nn.Conv2d(8, 5, 3), nn.BatchNorm2d(5)
         self.head = nn.Linear(5, 4)
         for bn in (self.bn1, self.bn2):
-            # Both above zero: swapped, a mean below would be a NaN, which anybody sees.
-            bn.trained = True
+            # Not the initial ones, so that they stay. Both above zero: swapped, a mean below would
+            # be a NaN, which anybody sees.
             nn.init.uniform_(bn.running_mean, 0.2, 0.4)
             nn.init.uniform_(bn.running_var, 0.5, 2.0)
             nn.init.uniform_(bn.weight, 0.5, 1.5)
@@ -158,3 +160,64 @@ def nan_reference():
 @model(x=Tensor("batch", 6))
 def restless_reference():
     return Restless()
+
+
+# Faults behind what the harness undoes are planted in these (undone.py), two with their twins.
+
+
+class LastStep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(6, 4, batch_first=True)
+
+    def forward(self, sequence):
+        return self.lstm(sequence)[0][:, -1]
+
+
+@model(sequence=Tensor("batch", "length", 6), sizes={"length": (5, 8)})
+def last_step():
+    return LastStep()
+
+
+# Of height and width alike, an exchange of both shows in values alone.
+@model(input=Tensor("batch", 3, 8, 8))
+def square_image():
+    return nn.Conv2d(3, 5, 3, bias=False)
+
+
+@model(input=IMAGE)
+def oblong_image():
+    return nn.Conv2d(3, 5, 3, bias=False)
+
+
+def convolved(height, width):
+    import keras
+    from keras import layers
+
+    image = keras.Input((height, width, 3), name="input")
+    x = layers.Conv2D(5, 3, use_bias=False, name="conv")(image)
+    return keras.Model(image, x), [conv2d("", "conv")]
+
+
+@twin("square_image", channels_last=("input", "output"))
+def square_image_of_keras():
+    return convolved(8, 8)
+
+
+@twin("oblong_image", channels_last=("input", "output"))
+def oblong_image_of_keras():
+    return convolved(8, 6)
+
+
+@model(input=Tensor("batch", 6))
+def square_kernel():
+    return nn.Linear(6, 6)
+
+
+@twin("square_kernel")
+def square_kernel_of_keras():
+    import keras
+    from keras import layers
+
+    x = keras.Input((6,), name="input")
+    return keras.Model(x, layers.Dense(6, name="dense")(x)), [linear("", "dense")]
