@@ -369,7 +369,7 @@ def test_a_cells_line_names_its_set_where_the_run_is_of_several():
 
 def test_expectations_that_cannot_be_written_cost_nothing_of_the_run(bench, tmp_path):
     accepted = tmp_path / "accepted"
-    (accepted / "torch2.13-tf2.21-cpu.partial").mkdir(parents=True)  # in the new table's way
+    (accepted / "torch2.13-tf2.21-cpu.csv").mkdir(parents=True)  # in the new table's way
     options = ["--accept", "--reason", "because", "--expectations", str(accepted)]
     ended = bench(*TINY, "--model", "tiny_linear", "--route", "torch-eager", *options)
     assert ended.status == FAILED, ended.output

@@ -58,7 +58,7 @@ def refuses_there():
     return FailsThere(refuse)
 
 
-@model(x=X)
+@model(input=X)
 def not_built_there():
     if served():
         raise ModuleNotFoundError("No module named 'absent_there'", name="absent_there")
