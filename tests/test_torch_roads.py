@@ -17,6 +17,7 @@ from switchyard.runner import environments, locking, version_sets
 from switchyard.runner.crew import Crew
 from switchyard.runner.workers import Limits
 from switchyard.worker import jobs
+from switchyard.worker.arguments import Misnamed
 from switchyard.worker.blame import outcome_of
 
 LITERT, TORCHAX, NOBUCO, KERAS_HUB = (
@@ -73,7 +74,10 @@ def test_inputs_come_in_the_order_of_forwards_parameters():
         pass
 
     assert torch_program.argument_order(forward, ["second", "first"]) == ["first", "second"]
-    assert torch_program.argument_order(forward, ["second", "other"]) == ["second", "other"]
+    with pytest.raises(Misnamed, match="'other'; did you mean third"):
+        torch_program.argument_order(forward, ["second", "other"])
+    by_place = (lambda *inputs: None), (lambda first, second, /: None)
+    assert all(torch_program.argument_order(one, ["b", "a"]) == ["b", "a"] for one in by_place)
     assert torch_program.argument_order(object(), ["b", "a"]) == ["b", "a"]  # a scripted one
 
     def by_keyword(input, *, low=None, high=None, **rest):

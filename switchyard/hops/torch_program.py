@@ -52,7 +52,7 @@ def dynamic_or_fixed(
 def argument_order(forward: Any, paths: Sequence[str]) -> List[str]:
     """The inputs in the order in which exporters flatten them, whatever the order of ``paths``:
     forward's positional arguments, then those it takes by keyword, as ``BuiltModel.arguments``
-    gives them; the order of ``paths`` where forward does not name them."""
+    gives them; the order of ``paths`` where forward names none. Raises Misnamed."""
     args, kwargs = bind(forward, {path: path for path in paths})
     return [*args, *kwargs.values()]
 
