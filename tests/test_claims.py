@@ -88,6 +88,8 @@ def test_what_never_works_holds_for_the_models_looked_at_and_is_refuted_by_one_t
     )
     both = table + [row("grid_sample", "dynamo-ort"), row("grid_sample_volume", "dynamo-ort")]
     assert verdict("grid-sample", both) == "does not hold"
+    aligned = row("grid_sample_aligned", "torchscript11-ort", "refused")
+    assert verdict("grid-sample", [*both, aligned]) == "holds for grid_sample_aligned"
 
 
 @pytest.mark.parametrize("dynamic", ["wrong", "failed", "specialised"])

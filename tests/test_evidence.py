@@ -281,6 +281,19 @@ def test_an_honest_output_that_vanishes_on_a_probe_hides_no_fault_of_another():
     assert found.kind == "layout-permuted", found.why
 
 
+def test_a_probe_on_which_an_exchange_of_axes_changes_nothing_hides_it_on_no_other():
+    def turned(name, exact):
+        return {"y": exact["y"].transpose(0, 2, 3, 1).reshape(exact["y"].shape)}
+
+    def biased(name, x):
+        by_sample = np.arange(len(x), dtype=np.float64).reshape(-1, 1, 1, 1)
+        return {"y": np.broadcast_to(by_sample, x.shape) if name == "zeros" else x}
+
+    probes = cell(turned, biased)
+    assert all(probe.reference["y"].std() > 0 for probe in probes)
+    assert ev.layout_permuted(probes).kind == "layout-permuted"
+
+
 def test_an_honest_output_that_vanishes_on_a_probe_is_no_baked_branch():
     def vanishing(name, x):
         return {"y": 0 * x if name == "other" else x}

@@ -224,7 +224,8 @@ def layout_permuted(probes: Sequence[ProbeOutputs], same_shape: bool = True) -> 
         pairs = [(a, b) for a, b in pairs if a.std() > 0 and a.size == b.size >= 4]
         if not pairs or any(a.shape != pairs[0][0].shape for a, _ in pairs):
             continue
-        if any(same(a, b, dtype) for a, b in pairs):
+        # An exchange shows on no probe of one value along both axes, as zeros behind a bias are.
+        if all(same(a, b, dtype) for a, b in pairs):
             continue
         for seen, axes in _orders(pairs[0][0].shape):
             turned = (a.reshape(seen).transpose(axes).reshape(b.shape) for a, b in pairs)
