@@ -168,9 +168,6 @@ class Manifest:
             },
         )
 
-    def with_facts(self, **facts: Any) -> "Manifest":
-        return dataclasses.replace(self, facts={**self.facts, **facts})
-
 
 @dataclasses.dataclass(frozen=True)
 class Artefact:

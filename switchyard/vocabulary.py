@@ -13,8 +13,6 @@ from typing import Iterable
 
 FORMATS = ("torch", "exported_program", "onnx", "saved_model", "tflite", "keras")
 
-DEVICES = ("cpu", "cuda")
-
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16", "float64")
 
 #: What a float32 model can be cast to for a cell of its own; ``tf32`` is a mode of a device.
@@ -144,8 +142,6 @@ SUITE_OF_STAGE = {
     "measure": "measure",
 }
 
-_NAME = re.compile(r"[a-z0-9_]+\Z")
-
 
 class NotUsable(Exception):
     """What a run was asked for, or is to begin with, cannot be used; the message says why, for the
@@ -165,15 +161,6 @@ class UnknownName(NotUsable, ValueError):
         else:
             hint = f"{len(known)} are known, none of them near"
         super().__init__(f"unknown {what} {given!r}; {hint}")
-        self.given = given
-        self.near = tuple(near)
-
-
-def check_name(what: str, given: str) -> str:
-    """Return ``given`` if it is a legal name (``[a-z0-9_]+``), else raise ValueError."""
-    if not _NAME.match(given):
-        raise ValueError(f"{what} {given!r} is not a legal name: use only a-z, 0-9 and _")
-    return given
 
 
 def by_version(name: str) -> list[tuple[int, str]]:

@@ -31,6 +31,7 @@ CARRIED = "--zoo builtin --zoo 'my zoo.py' --hop 'hop'\"'\"'s.py' --expectations
     ({"device": "cpu", "precision": "float16"}, {}, "--precision float16 --version-set s"),
     ({"device": "cpu"}, {"stage-timeout": 900.0, "memory-limit": 1048576.0},
      "--version-set s --stage-timeout 900 --memory-limit 1048576"),
+    ({"device": "cpu"}, {"threads": 1}, "--version-set s --threads 1"),
     ({"device": "cpu"}, {"stage-timeout": 0.5, "memory-limit": None},
      "--version-set s --stage-timeout 0.5"),
 ])  # fmt: skip

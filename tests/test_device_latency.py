@@ -34,7 +34,7 @@ def call():
     said.append("call")
     time.sleep(LAUNCH)
 
-session = cuda.CudaSession(Model(), torch.nn.Module(), call, Target("cuda"))
+session = cuda.CudaSession(Model(), torch.nn.Module(), call)
 series = session.series({})
 made = list(said)
 first, said[:] = [series["device"](), list(said)], []

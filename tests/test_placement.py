@@ -213,9 +213,9 @@ tf.saved_model.save(module, "saved", signatures=module.__call__)
 loaded = tf.saved_model.load("saved")
 cuda.DEVICE = cuda.HOST
 session = cuda.session_on_gpu(loaded, loaded.signatures["serving_default"],
-                              {"memory_growth": True}, lambda: tf.saved_model.load("saved"))
+                              lambda: tf.saved_model.load("saved"))
 feeds = {"x": numpy.ones((2, 4), numpy.float32)}
-said = {"series": sorted(session.series(feeds)), "facts": session.facts["memory_growth"],
+said = {"series": sorted(session.series(feeds)),
         "placement": session.placement(feeds), "lacks": cuda.lacks()}
 for call in session.series(feeds).values():
     call()
@@ -229,7 +229,7 @@ print(json.dumps(said))
 
 def test_tensorflows_session_is_timed_in_two_series_and_says_where_its_outputs_lie(tmp_path):
     said = said_by(ON_TENSORFLOW, tmp_path)
-    assert said["series"] == ["from_host", "resident"] and said["facts"] is True
+    assert said["series"] == ["from_host", "resident"]
     # The int32 output is on the host by TensorFlow's own rule and says nothing.
     assert said["placement"]["providers"] == "cpu"
     assert said["placement"]["placement_message"] == "on the CPU: some of the outputs"

@@ -22,8 +22,8 @@ from switchyard.tables.journal import replay
 from switchyard.vocabulary import Cell, Outcome
 
 DEFAULTS = {"tier": "quick", "model": [], "route": [], "precision": [], "zoo": [], "hop": [],
-            "launches": 1, "stage-timeout": 300.0, "memory-limit": 8192.0, "gpu": False,
-            "device": None, "tf32": False, "record-memory": False}  # fmt: skip
+            "launches": 1, "threads": None, "stage-timeout": 300.0, "memory-limit": 8192.0,
+            "gpu": False, "device": None, "tf32": False, "record-memory": False}  # fmt: skip
 SOURCES = {"zoo": "ab12"}
 BEGAN = "pytest bench/ --tier smoke"
 
@@ -78,6 +78,7 @@ def resume(path, **given):
     ({"hop": ["h.py"]}, "--hop none, now ./h.py"),
     ({"sets": ["s", "t"]}, "--version-set s, now s and t"),
     ({"launches": 5}, "--launches 1, now 5"),
+    ({"threads": 1}, "--threads not given, now 1"),
     ({"stage_timeout": 20.5}, "--stage-timeout 300, now 20.5"),
     ({"memory_limit": 10.0}, "--memory-limit 8192, now 10"),
     ({"gpu": True}, "--device cpu, now cuda:0"),
@@ -185,7 +186,7 @@ def a_sitting(results, cells, resume=None, whole=True):
     run = Run.__new__(Run)
     given = {"--results": str(results), "--resume": resume, "--launches": 2, "--tier": "smoke",
              "--device": None, "--gpu": False, "--tf32": False, "--record-memory": False,
-             "--jobs": 1, "--stage-timeout": 300.0, "--memory-limit": 8192.0,
+             "--jobs": 1, "--threads": None, "--stage-timeout": 300.0, "--memory-limit": 8192.0,
              "--expectations": None}  # fmt: skip
     run.config = types.SimpleNamespace(getoption=lambda name: given.get(name, []))
     run.sets, run.zoos, run.hop_files, run.device = ["s", "t"], {}, [], "cpu"

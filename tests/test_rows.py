@@ -58,6 +58,12 @@ def test_latency_is_the_median_of_the_launches_medians():
     assert columns["latency_median_ms"] == pytest.approx(3.0)
     assert columns["latency_min_ms"] == pytest.approx(1.0)
     assert (columns["latency_samples"], columns["launches"]) == (6, 2)
+    assert columns["cores_busy"] is None
+
+
+def test_busy_cores_are_the_middle_launchs():
+    launches = [Launch([0.001], cores_busy=busy) for busy in (1.0, 1.9, 1.2)]
+    assert latency_columns(launches)["cores_busy"] == 1.2
 
 
 def test_p99_needs_662_samples():

@@ -1,4 +1,4 @@
-"""Series for which the measured process loads the model once more."""
+"""What a burst says, and series for which the measured process loads the model once more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import types
 import pytest
 
 from switchyard import runtimes
-from switchyard.worker import loading
+from switchyard.worker import loading, measuring
 from switchyard.worker.measuring import WARM_CALLS, Measured
 
 
@@ -25,6 +25,26 @@ def measured(monkeypatch):
         return process
 
     return measured
+
+
+def test_a_burst_says_how_many_cores_it_kept_busy(measured, monkeypatch):
+    """The service behind a hybrid's session counts with it: three processor seconds in two."""
+    seen, said = [], iter([1.0, 4.0])
+
+    def cpu_seconds(companions):
+        seen.append(companions)
+        return next(said)
+
+    clock = iter([10.0, 12.0])
+    monkeypatch.setattr(measuring, "cpu_seconds", cpu_seconds)
+    monkeypatch.setattr(measuring.time, "perf_counter", lambda: next(clock))
+    process = measured(())
+    session = types.SimpleNamespace(companions=(77,))
+    process._loaded = types.SimpleNamespace(session=session)
+    process._series = {"device": iter([0.25, 0.5]).__next__}
+    said_of_it = process.burst({"series": "device", "n": 2})
+    assert said_of_it == {"durations_s": [0.25, 0.5], "cores_busy": 1.5}
+    assert seen == [(77,), (77,)]
 
 
 def test_between_events_a_call_says_itself_how_long_it_took(measured):

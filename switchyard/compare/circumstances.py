@@ -49,7 +49,18 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
         cards = [_cards(about) for about in (before, after)]
         if cards[0] != cards[1]:
             found.append(f"GPU {cards[0] or 'none'} against {cards[1] or 'none'}")
-    return "other hardware: " + ", ".join(found) if found else ""
+    hardware = "other hardware: " + ", ".join(found) if found else ""
+    return "; ".join(filter(None, (hardware, _other_threads(before, after))))
+
+
+def _other_threads(before: About | None, after: About | None) -> str:
+    """What both runs were told of ``--threads``, where it differs: that changes how long the same
+    code takes, and what it holds, as other cores do."""
+    given = [((about or {}).get("options") or {}).get("threads") for about in (before, after)]
+    if given[0] == given[1]:
+        return ""
+    old, new = ("each framework's own choice" if one is None else one for one in given)
+    return f"other threads: {old} against {new}"
 
 
 def in_turn(before: About | None, after: About | None) -> bool:

@@ -15,8 +15,13 @@ from switchyard.vocabulary import CAST, Cell
 #: Options without which the cell would be another one, or be expected to do something else.
 _REPEATED = ("zoo", "hop")
 
-#: Options with which it may end otherwise, and what they are where nobody gave them.
-_LIMITS = {"stage-timeout": STAGE_TIMEOUT_SECONDS, "memory-limit": MEMORY_LIMIT_MIB}
+#: Options with which it may end otherwise, or take another time, and what they are where nobody
+#: gave them.
+_LIMITS = {
+    "stage-timeout": STAGE_TIMEOUT_SECONDS,
+    "memory-limit": MEMORY_LIMIT_MIB,
+    "threads": None,
+}
 
 
 def command(cell: Cell, options: Mapping[str, Any] = {}) -> str:

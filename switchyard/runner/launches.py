@@ -32,13 +32,15 @@ WARM_SECONDS, WARM_CALLS = 0.25, 50
 
 @dataclasses.dataclass
 class Launch:
-    """One launch: durations in seconds, memory points in MiB, or the outcome that ended it."""
+    """One launch: durations in seconds and the cores that were busy with them, memory points in
+    MiB, or the outcome that ended it."""
 
     durations: List[float] = dataclasses.field(default_factory=list)
     memory: Dict[str, Mapping[str, Optional[float]]] = dataclasses.field(default_factory=dict)
     facts: Dict[str, Any] = dataclasses.field(default_factory=dict)
     outcome: Optional[Outcome] = None
     device: Optional[OnDevice] = None
+    cores_busy: Optional[float] = None
 
 
 def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) -> Launch:
@@ -63,11 +65,17 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
             found.device = watch.found
         typical = _warm(process, found.facts["first_call_seconds"])
         count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(typical, 1e-7))))
+
+        def sample_set(process: MeasuredProcess, count: int) -> List[float]:
+            reply = process.demand(do="burst", n=count)
+            found.cores_busy = reply["cores_busy"]
+            return reply["durations_s"]
+
         if watch is None:
-            found.durations = _burst(process, count)
+            found.durations = sample_set(process, count)
         else:
             watch.warmed_up()
-            found.durations = watch.sample_set(count, _burst)
+            found.durations = watch.sample_set(count, sample_set)
         found.memory["after_runs"] = process.demand(do="memory")["memory"]
         if watch is not None:
             watch.others(count, found.facts["series"])

@@ -104,6 +104,7 @@ class Measurements:
             "reference": str(reference.folder),
             "device": cell.device,
             "precision": cell.precision,
+            "threads": self._option("--threads"),
         }
 
     def _fill_columns(self, planned: Planned, found: Sequence[Launch]) -> None:

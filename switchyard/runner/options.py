@@ -90,6 +90,9 @@ def add(parser: pytest.Parser) -> None:
            "always alone")  # fmt: skip
     option("--launches", type=_positive(int), default=1, metavar="N",
            help="fresh processes that time each cell (default: 1)")  # fmt: skip
+    option("--threads", type=_positive(int), default=None, metavar="N",
+           help="threads of the CPU that each framework computes with while it is timed (default: "
+           "as many as it chooses: one for LiteRT, one a core for the others)")  # fmt: skip
     option("--results", default=None, metavar="DIR",
            help="where the run's folder goes (default: results/runs)")  # fmt: skip
     option("--resume", nargs="?", const="newest", default=None, metavar="RUN",
@@ -110,6 +113,7 @@ _RECORDED = (
     "tier",
     "jobs",
     "launches",
+    "threads",
     "stage-timeout",
     "memory-limit",
     "zoo",

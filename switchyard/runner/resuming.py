@@ -75,6 +75,7 @@ def asked_for(config: pytest.Config, sets: Sequence[str]) -> Dict[str, Any]:
         "hop": files("--hop"),
         "version-set": sorted(sets),
         "launches": option("--launches"),
+        "threads": option("--threads"),
         "stage-timeout": option("--stage-timeout"),
         "memory-limit": option("--memory-limit"),
         "device": "cpu" if number is None else f"cuda:{number}",
@@ -132,7 +133,7 @@ def _refuse_other_options(name: str, about: Mapping[str, Any], asked: Mapping[st
 
 def _typed(value: Any) -> str:
     """An option's value in a sentence."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or value is None:
         return "given" if value else "not given"
     if isinstance(value, list):
         return " and ".join(value) or "none"

@@ -58,6 +58,7 @@ def latency_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
     if failed is not None:
         return {"measure_kind": failed.kind, "measure_message": failed.message}
     every = sorted(duration * 1e3 for one in launches for duration in one.durations)
+    busy = [one.cores_busy for one in launches if one.cores_busy is not None]
     medians = [stdlib_statistics.median(one.durations) * 1e3 for one in launches]
     return {
         "latency_median_ms": stdlib_statistics.median(medians),
@@ -66,6 +67,7 @@ def latency_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
         "latency_p99_ms": statistics.p99(every),
         "latency_min_ms": every[0],
         "latency_samples": len(every),
+        "cores_busy": stdlib_statistics.median(busy) if busy else None,
         "launches": len(launches),
     }
 

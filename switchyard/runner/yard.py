@@ -32,7 +32,7 @@ class Made:
     """What a stage left: a folder and facts, or the outcome that stopped it.
 
     ``seconds`` is the stage's own work, by the child's clock; ``overhead`` the rest of the
-    wall time this run spent on it. ``reused``: made by an earlier run.
+    wall time this run spent on it.
     """
 
     key: str = ""
@@ -41,7 +41,6 @@ class Made:
     outcome: Optional[Outcome] = None
     seconds: float = 0.0
     overhead: float = 0.0
-    reused: bool = False
 
 
 @dataclasses.dataclass
@@ -319,8 +318,8 @@ class Yard:
                 overhead = time.monotonic() - began
                 if not record["ok"]:
                     outcome = Outcome.from_dict(record["outcome"])
-                    return Made(key, None, record, outcome, 0.0, overhead, True)
-                return Made(key, folder, record, None, 0.0, overhead, True)
+                    return Made(key, None, record, outcome, 0.0, overhead)
+                return Made(key, folder, record, None, 0.0, overhead)
             if requires:
                 missing = self.crew.lacks(version_set, environment, requires)
                 if missing is not None:

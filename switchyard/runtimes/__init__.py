@@ -36,12 +36,15 @@ if TYPE_CHECKING:
 class Target:
     """What a model is loaded for: ``cpu`` or ``cuda`` (the one device that the process sees),
     whether float32 may be computed in TF32 there, the MiB that this framework may take of the
-    device (None: all), and whether it takes them as it needs them (TensorFlow alone asks)."""
+    device (None: all), whether it takes them as it needs them (TensorFlow alone asks), and the
+    threads of the CPU that an operator may compute with (None: as many as the framework chooses).
+    """
 
     device: str = "cpu"
     tf32: bool = False
     memory_limit_mib: Optional[float] = None
     memory_growth: bool = True
+    threads: Optional[int] = None
 
     @classmethod
     def of_job(cls, job: Mapping[str, Any]) -> "Target":
@@ -50,6 +53,7 @@ class Target:
             job.get("precision") == "tf32",
             job.get("memory_limit_mib"),
             job.get("memory_growth", True),
+            job.get("threads"),
         )
 
 
@@ -95,10 +99,9 @@ def native_words(limit: int = 4000) -> str:
 
 
 class Session:
-    """One loaded model. ``facts`` goes into the row (providers, threads). ``companions`` are the
-    processes that it lives in beside this one: their memory is the model's too."""
+    """One loaded model. ``companions`` are the processes that it lives in beside this one: their
+    memory is the model's too, and their time."""
 
-    facts: Dict[str, Any] = {}
     companions: Tuple[int, ...] = ()
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:

@@ -48,7 +48,7 @@ class NotServed(ServiceFailed):
 class TorchService:
     """The process that holds the model, and the line to it. Ends with this object."""
 
-    def __init__(self, recipe: Recipe):
+    def __init__(self, recipe: Recipe, threads: Optional[int] = None):
         """Raises NotServed, ServiceEnded where it ended before it could say why, and
         ModuleNotFoundError where there is no gRPC."""
         try:
@@ -59,7 +59,7 @@ class TorchService:
         folder = tempfile.mkdtemp(prefix="switchyard-")  # nobody else's: mode 0700
         try:
             socket = os.path.join(folder, "torch")
-            self._process, self.facts = _started(recipe, socket)
+            self._process = _started(recipe, socket, threads)
             self._end = weakref.finalize(self, _end, self._process)
             self._connect(socket)
         finally:
@@ -88,12 +88,13 @@ class TorchService:
             raise ServiceFailed(error.details() or str(error.code())) from None
 
 
-def _started(recipe: Recipe, socket: str):
-    """The process once it listens, and its facts."""
+def _started(recipe: Recipe, socket: str, threads: Optional[int]) -> subprocess.Popen:
+    """The process once it listens."""
     ready, theirs = os.pipe()
     command = [sys.executable, "-m", torch_service.__name__]
     command += ["--file", recipe.file, "--model", recipe.model, "--precision", recipe.precision]
     command += ["--socket", socket, "--ready", str(theirs)]
+    command += [] if threads is None else ["--threads", str(threads)]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[theirs])
     finally:
@@ -107,7 +108,7 @@ def _started(recipe: Recipe, socket: str):
     if not said["ok"]:
         _end(process)
         raise NotServed(said["outcome"])
-    return process, said["facts"]
+    return process
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -133,11 +134,6 @@ class HybridSession(Session):
         self._function: Optional[Callable[..., Dict[str, Any]]] = None
         self._error: Optional[Exception] = None
         self.companions = (service.pid,)
-        self.facts = {
-            "transport": "gRPC on a Unix socket",
-            "torch_threads": service.facts["threads"],
-            "device": "cpu",
-        }
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         return {name: value.numpy() for name, value in self._call(feeds)().items()}
@@ -202,7 +198,7 @@ class Hybrid(Runtime):
 
     def load(self, artefact: Any, model: Any, target: Target = Target()) -> Session:
         """``model`` is a Recipe. Raises what ``TorchService`` does."""
-        return HybridSession(TorchService(model))
+        return HybridSession(TorchService(model, target.threads))
 
 
 RUNTIMES = (Hybrid(),)

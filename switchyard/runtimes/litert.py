@@ -6,7 +6,6 @@ TensorFlow's own operators linked in and is no runtime apart from it.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
 if TYPE_CHECKING:
@@ -51,13 +50,12 @@ def read_signature(interpreter: Any) -> Dict[str, List[Declared]]:
 
 
 class _LiteRtSession(Session):
-    def __init__(self, interpreter: Any, threads: Optional[int]):
+    def __init__(self, interpreter: Any):
         self._interpreter = interpreter
         sides = tensors(interpreter)
         self._inputs = {name: entry["index"] for name, entry in sides["inputs"].items()}
         self._outputs = {name: entry["index"] for name, entry in sides["outputs"].items()}
         self._shapes: Dict[str, Any] = {}
-        self.facts = {"intra_op_threads": threads}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         self._set(feeds)
@@ -111,9 +109,8 @@ class LiteRt(Runtime):
             from tflite_runtime.interpreter import Interpreter
 
         assert artefact is not None
-        setting = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
-        threads = int(setting) if setting else None
-        interpreter = Interpreter(model_path=str(artefact.file(self.format)), num_threads=threads)
+        path = str(artefact.file(self.format))
+        interpreter = Interpreter(model_path=path, num_threads=target.threads)
         try:
             interpreter.allocate_tensors()
         except RuntimeError as error:
@@ -122,7 +119,7 @@ class LiteRt(Runtime):
             if _lacks_operator(error) or not _has_open_sizes(interpreter):
                 raise
         _refuse_borrowed(interpreter)
-        return _LiteRtSession(interpreter, threads)
+        return _LiteRtSession(interpreter)
 
 
 def _refuse_borrowed(interpreter: Any) -> None:

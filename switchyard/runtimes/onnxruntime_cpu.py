@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
@@ -19,13 +18,11 @@ BFLOAT16 = 16
 
 
 class OrtSession(Session):
-    def __init__(self, session: Any, threads: int):
+    def __init__(self, session: Any):
         self._session = session
         self._names = [output.name for output in session.get_outputs()]
         ends = [*session.get_inputs(), *session.get_outputs()]
         self._bound_alone = any(one.type == "tensor(bfloat16)" for one in ends)
-        # What the session says, not what was asked for or what is available.
-        self.facts = {"providers": list(session.get_providers()), "intra_op_threads": threads}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         if self._bound_alone:  # numpy has no bfloat16, so ``run`` neither takes nor gives it
@@ -93,14 +90,13 @@ def _array(value: Any) -> np.ndarray:
     return tensor.view(torch.int16).numpy().view(dtype_named("bfloat16"))
 
 
-def session_options() -> Any:
-    """Options with the thread count that ``SWITCHYARD_INTRA_OP_THREADS`` asks for."""
+def session_options(target: Target) -> Any:
+    """Options with the target's threads."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
-    if threads:
-        options.intra_op_num_threads = int(threads)
+    if target.threads is not None:
+        options.intra_op_num_threads = target.threads
     return options
 
 
@@ -127,11 +123,11 @@ class OnnxRuntimeCpu(Runtime):
             from switchyard.runtimes import onnxruntime_cuda
 
             return onnxruntime_cuda.load(artefact, target)
-        options = session_options()
+        options = session_options(target)
         session = onnxruntime.InferenceSession(
             str(artefact.file(self.format)), sess_options=options, providers=list(PROVIDERS)
         )
-        return OrtSession(session, options.intra_op_num_threads)
+        return OrtSession(session)
 
 
 RUNTIMES = (OnnxRuntimeCpu(),)

@@ -143,7 +143,7 @@ def _session(
     import onnxruntime
 
     _load_libraries(onnxruntime)
-    settings = session_options()
+    settings = session_options(target)
     for name, setting in options.items():
         setattr(settings, name, setting)
     wanted = _providers(target, provider, engines, more or {})
@@ -193,8 +193,7 @@ class CudaSession(OrtSession):
             weakref.finalize(self, shutil.rmtree, engines, ignore_errors=True)
         self._made_from: Tuple[str, Target, str, str] = (path, target, provider, engines)
         session = _session(*self._made_from)
-        super().__init__(session, 0)
-        self.facts["tf32"] = target.tf32
+        super().__init__(session)
 
     def prepare(self, feeds: Mapping[str, np.ndarray]) -> Callable[[], Any]:
         return self.series(feeds)["resident"]

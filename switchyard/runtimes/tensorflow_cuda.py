@@ -23,7 +23,7 @@ def lacks() -> str:
     return ""
 
 
-def set_up(target: Target) -> Dict[str, Any]:
+def set_up(target: Target) -> None:
     """Before TensorFlow starts: how it takes memory, and TF32.
 
     A limit and growth exclude each other: TensorFlow takes a limit's memory at once.
@@ -51,7 +51,6 @@ def set_up(target: Target) -> Dict[str, Any]:
         logical = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
         tf.config.set_logical_device_configuration(found[0], [logical])
     tf.config.experimental.enable_tensor_float_32_execution(target.tf32)
-    return {"memory_growth": growth, "memory_limit_mib": limit, "tf32": target.tf32}
 
 
 def memory() -> Dict[str, Optional[float]]:
@@ -63,9 +62,7 @@ def memory() -> Dict[str, Optional[float]]:
     return {"allocated_mib": said["current"] / 2**20, "peak_mib": said["peak"] / 2**20}
 
 
-def session_on_gpu(
-    loaded: Any, signature: Any, facts: Mapping[str, Any], reload: Callable[[], Any]
-) -> Any:
+def session_on_gpu(loaded: Any, signature: Any, reload: Callable[[], Any]) -> Any:
     """The SavedModel's session on the GPU. ``reload`` loads it once more, uncalled."""
     from switchyard.runtimes.tensorflow_saved_model import SIGNATURE, TensorFlowSession
 
@@ -119,9 +116,7 @@ def session_on_gpu(
 
             return with_operations(from_devices({"outputs": where}), ran)
 
-    session = GpuSession(loaded, signature)
-    session.facts.update(facts)
-    return session
+    return GpuSession(loaded, signature)
 
 
 def _waiting(tf: Any) -> Callable[[Mapping[str, Any]], None]:

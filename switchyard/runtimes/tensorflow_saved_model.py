@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional
 
@@ -43,14 +42,8 @@ def read_signature(folder: pathlib.Path) -> Dict[str, List[Declared]]:
 
 class TensorFlowSession(Session):
     def __init__(self, loaded: Any, signature: Any):
-        import tensorflow as tf
-
         self._loaded = loaded  # owns the variables; the signature alone lets them go
         self._signature = signature
-        self.facts = {
-            "signature": SIGNATURE,
-            "intra_op_threads": tf.config.threading.get_intra_op_parallelism_threads(),
-        }
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         outputs = self._signature(**self._constants(feeds))
@@ -98,14 +91,13 @@ class TensorFlowSavedModel(Runtime):
         import tensorflow as tf
 
         assert artefact is not None
-        threads = os.environ.get("SWITCHYARD_INTRA_OP_THREADS")
-        if threads and tf.config.threading.get_intra_op_parallelism_threads() != int(threads):
-            tf.config.threading.set_intra_op_parallelism_threads(int(threads))
-        facts: Dict[str, Any] = {}
+        now = tf.config.threading.get_intra_op_parallelism_threads()
+        if target.threads not in (None, now):  # it refuses even the same once it has started
+            tf.config.threading.set_intra_op_parallelism_threads(target.threads)
         if target.device == "cuda":
             from switchyard.runtimes import tensorflow_cuda
 
-            facts = tensorflow_cuda.set_up(target)
+            tensorflow_cuda.set_up(target)
         path = str(artefact.file(self.format))
         loaded = tf.saved_model.load(path)
         if SIGNATURE not in loaded.signatures:
@@ -113,7 +105,7 @@ class TensorFlowSavedModel(Runtime):
             raise ValueError(f"the SavedModel has no signature {SIGNATURE!r}; it has {known}")
         if target.device == "cuda":
             return tensorflow_cuda.session_on_gpu(
-                loaded, loaded.signatures[SIGNATURE], facts, lambda: tf.saved_model.load(path)
+                loaded, loaded.signatures[SIGNATURE], lambda: tf.saved_model.load(path)
             )
         return TensorFlowSession(loaded, loaded.signatures[SIGNATURE])
 

@@ -132,15 +132,8 @@ def _tensors_of(module: Any):
 class CudaSession(Session):
     """Calls the module on the device; every timed call waits for the device."""
 
-    def __init__(self, model, module, call: Callable[..., Any], target: Target):
-        import torch
-
+    def __init__(self, model, module, call: Callable[..., Any]):
         self._model, self._module, self._call = model, module, call
-        self.facts = {
-            "device": torch.cuda.get_device_name(),
-            "cuda": torch.version.cuda,
-            "tf32": target.tf32,
-        }
 
     def _arguments(self, feeds: Mapping[str, np.ndarray]) -> Tuple[tuple, dict]:
         args, kwargs = self._model.arguments(feeds)

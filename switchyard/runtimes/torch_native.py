@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +16,6 @@ class TorchSession(Session):
     def __init__(self, model, call: Callable[..., Any]):
         self._model = model
         self._call = call
-        import torch
-
-        self.facts = {"threads": torch.get_num_threads(), "device": "cpu"}
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         import torch
@@ -42,6 +39,14 @@ class TorchSession(Session):
         return once
 
 
+def settle_threads(threads: Optional[int]) -> None:
+    """For all of this process."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
 class TorchEager(torch_cuda.TorchRuntime):
     name = "torch-eager"
     format = "torch"
@@ -49,9 +54,10 @@ class TorchEager(torch_cuda.TorchRuntime):
     requires = ("torch",)
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
+        settle_threads(target.threads)
         if target.device == "cuda":
             module = torch_cuda.placed(model.module, target)
-            return torch_cuda.CudaSession(model, module, module, target)
+            return torch_cuda.CudaSession(model, module, module)
         return TorchSession(model, model.module)
 
 
@@ -68,9 +74,10 @@ class TorchCompile(torch_cuda.TorchRuntime):
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
+        settle_threads(target.threads)
         if target.device == "cuda":
             module = torch_cuda.placed(model.module, target)
-            return torch_cuda.CudaSession(model, module, compiled(module), target)
+            return torch_cuda.CudaSession(model, module, compiled(module))
         return TorchSession(model, compiled(model.module))
 
 

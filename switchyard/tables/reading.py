@@ -29,6 +29,7 @@ MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     3: lambda frame: frame,  # 4 added CUDA graphs
     4: lambda frame: frame,  # 5 added memory without the pages of program files
     5: lambda frame: frame,  # 6 added why another size does not work
+    6: lambda frame: frame,  # 7 added the cores that timed calls keep busy
 }
 
 

@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -164,6 +164,7 @@ COLUMNS: tuple[Column, ...] = (
         "latency_from_host_median_ms", "as latency_median_ms, inputs in host memory each call", "ms"
     ),
     _float("latency_graph_median_ms", "as latency_median_ms, replayed from a CUDA graph", "ms"),
+    _float("cores_busy", "CPU time over wall time of the timed calls, the median over launches"),
     _integer("launches", "fresh processes that measured"),
     _float("ratio_to_native", "median latency over torch-eager's in this run; below 1 is faster"),
     # memory of a fresh process, each the median over launches

@@ -37,7 +37,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         fields["layout_basis"] = asked.manifest.layout_basis
         fields["opset"] = artefact.manifest.facts.get("opset")
         fields["artefact_bytes"] = artefact.size_bytes
-    result = {"fields": fields, "facts": dict(asked.session.facts), "figures": []}
+    result = {"fields": fields, "figures": []}
     if reference.facts["stochastic"]:
         judged = _judge_spread(asked, reference)
         fields["dynamic"] = ""

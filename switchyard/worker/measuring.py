@@ -1,21 +1,23 @@
 """The measured process: one runtime, one artefact, and one primitive, ``burst(n)``.
 
 Started fresh for each launch with nothing else imported. It answers frames on a private
-pair of descriptors: ``prepare`` and ``load`` with the seconds and the memory they took,
-``burst`` with n durations by its own clock, ``memory`` with what it holds now. It ends when its
-pipe does.
+pair of descriptors: ``prepare`` and ``load`` with the seconds and the memory they took, ``burst``
+with n durations by its own clock and the cores it kept busy, ``memory`` with what it holds now. It
+ends when its pipe does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import gc
 import os
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard import wire
+from switchyard.worker.processor_time import cpu_seconds
 from switchyard.worker.resident import memory_now
 
 _MIB = 1024 * 1024
@@ -48,21 +50,27 @@ OFFERED = {"device": "time between CUDA events", "graph": "CUDA graphs"}
 
 
 def timed(call: Callable[[], Any], n: int, itself: bool = False) -> List[float]:
-    """Seconds of ``n`` calls by ``perf_counter_ns``, collector off meanwhile; ``itself``: the
-    call's own answer is its seconds."""
+    """Seconds of ``n`` calls by ``perf_counter_ns``; ``itself``: the call's own answer is its
+    seconds."""
+    if itself:
+        return [call() for _ in range(n)]
     clock, durations = time.perf_counter_ns, []
+    for _ in range(n):
+        started = clock()
+        call()
+        durations.append(clock() - started)
+    return [ns / 1e9 for ns in durations]
+
+
+@contextlib.contextmanager
+def collector_off() -> Iterator[None]:
+    """Without Python's garbage collector, which has just run."""
     gc.collect()
     gc.disable()
     try:
-        if itself:
-            return [call() for _ in range(n)]
-        for _ in range(n):
-            started = clock()
-            call()
-            durations.append(clock() - started)
+        yield
     finally:
         gc.enable()
-    return [ns / 1e9 for ns in durations]
 
 
 class Measured:
@@ -133,9 +141,14 @@ class Measured:
 
     def burst(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """``n`` durations in seconds, by ``perf_counter_ns``, collector off meanwhile; those of
-        the series ``device`` by the device's own clock."""
-        series = job.get("series", "resident")
-        return {"durations_s": timed(self._series[series], job["n"], itself=series == "device")}
+        the series ``device`` by the device's own clock. And how many cores were busy with them."""
+        series, companions = job.get("series", "resident"), self._loaded.session.companions
+        with collector_off():
+            began, before = time.perf_counter(), cpu_seconds(companions)
+            durations = timed(self._series[series], job["n"], itself=series == "device")
+            busy = cpu_seconds(companions) - before
+            wall = time.perf_counter() - began
+        return {"durations_s": durations, "cores_busy": busy / wall}
 
     def aside(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """``n`` durations of the example in ``series``, which is ``device`` or ``graph``; none
@@ -154,7 +167,8 @@ class Measured:
         except runtimes.NotOffered as reason:
             return {"durations_s": [], "message": str(reason)}
         timed(call, WARM_CALLS)
-        return {"durations_s": timed(call, job["n"], itself=series == "device")}
+        with collector_off():
+            return {"durations_s": timed(call, job["n"], itself=series == "device")}
 
     def memory(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         return {"memory": self._memory()}

@@ -48,16 +48,17 @@ def main() -> None:
     for name in ("file", "model", "precision", "socket"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--ready", type=int, required=True)
+    parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     from switchyard.worker.server import die_with
 
     die_with(os.getppid())
     stage = "build"
     try:
-        import torch
-
+        from switchyard.runtimes.torch_native import settle_threads
         from switchyard.worker.building import build
 
+        settle_threads(options.threads)
         model = build(options.file, options.model, options.precision)
         stage = "load"
         server = listen(model, options.socket)
@@ -66,7 +67,7 @@ def main() -> None:
 
         wire.send(options.ready, {"ok": False, "outcome": outcome_of(error, stage).as_dict()})
         return
-    wire.send(options.ready, {"ok": True, "facts": {"threads": torch.get_num_threads()}})
+    wire.send(options.ready, {"ok": True})
     os.close(options.ready)
     while os.read(0, 1):
         pass
