@@ -72,6 +72,7 @@ def test_what_a_fixed_batch_gave_is_taken(converted):
     said = converted(ConversionFailed("no Erf"), ({"saved_model": "", "model.tflite": ""}, {}))
     assert set(said.files) == {"saved_model", "tflite"} and "not_written" not in said.facts
     assert said.facts["dynamic"] == "specialised"
+    assert said.facts["dynamic_reason"] == "fixed for onnx2tf: batch: no Erf"
 
 
 def test_where_both_attempts_fail_the_last_error_is_raised(converted):

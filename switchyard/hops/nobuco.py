@@ -20,6 +20,7 @@ import re
 from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
+from switchyard.hops.open_sizes import open_or_fixed
 from switchyard.hops.torch_program import by_name
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes.tensorflow_saved_model import read_signature
@@ -61,17 +62,12 @@ class Nobuco(Hop):
         import nobuco  # only now: see switchyard.worker.nobuco_ground
 
         dynamic = any(isinstance(dim, str) for dims in job.dims.values() for dim in dims)
-        facts: Dict[str, Any] = {"dynamic": "declared"}
         path = job.target / SAVED_MODEL
-        try:
-            self._export(nobuco, job, (args, kwargs), tensors, list(outputs), path, dynamic)
-        except Exception as error:
-            if not dynamic or isinstance(error, Refusal):
-                raise
-            facts = {"dynamic": "specialised", "dynamic_reason": f"{type(error).__name__}: {error}"}
-            facts["dynamic_reason"] = facts["dynamic_reason"][:500]
-        if facts["dynamic"] == "specialised":  # outside, since what this raises has another cause
-            self._export(nobuco, job, (args, kwargs), tensors, list(outputs), path, False)
+
+        def export(open_: bool) -> None:
+            self._export(nobuco, job, (args, kwargs), tensors, list(outputs), path, open_)
+
+        _, facts = open_or_fixed(dynamic, export, lambda error: not isinstance(error, Refusal))
         return manifest(job, outputs, read_signature(path), facts)
 
     def _export(self, nobuco: Any, job: Conversion, arguments: Tuple[tuple, Mapping[str, Any]],

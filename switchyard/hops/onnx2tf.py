@@ -53,6 +53,7 @@ from switchyard.hops.onnx_io import (
     symbol_sizes,
     width_change,
 )
+from switchyard.hops.open_sizes import inherited
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes import litert, tensorflow_saved_model
 
@@ -108,15 +109,14 @@ class Onnx2Tf(Hop):
         reasons: Dict[str, str] = {}
         for attempt in attempts:
             fixed = {name: size for name, size in sizes.items() if name != attempt}
-            facts: Dict[str, Any] = {
-                name: source.facts[name] for name in ("dynamic",) if name in source.facts
-            }
+            facts = inherited(source)
             names = {called_so.get(name, name) for name in fixed}
             names.update(source.facts.get("fixed_dims", ()))
             if renamed:
                 facts["renamed"] = renamed
             if names:
                 facts.update(dynamic="specialised", fixed_dims=sorted(names))
+                facts.setdefault("dynamic_reason", f"fixed for onnx2tf: {', '.join(sorted(names))}")
             with tempfile.TemporaryDirectory(prefix="scratch-", dir=job.target) as scratch:
                 folder = pathlib.Path(scratch).resolve()
                 copy = onnx.ModelProto()
@@ -146,7 +146,10 @@ class Onnx2Tf(Hop):
                     shutil.move(str(path), str(job.target / name))
                     read = READERS[format](job.target / name)
                     notes = _notes(source, declares, wanted, called or {}, read)
-                    made[format] = {**notes, "facts": {"onnxsim": written.simplified, **facts}}
+                    own = {"onnxsim": written.simplified, **facts}
+                    if attempt is not attempts[0] and reasons.get(format):
+                        own["dynamic_reason"] += f": {reasons[format]}"
+                    made[format] = {**notes, "facts": own}
             if len(made) == len(FILES):
                 break
         if not made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Union
 
+from switchyard.hops.open_sizes import inherited
 from switchyard.manifest import INTEGERS, Manifest, TensorNote
 
 #: Name, dtype as numpy calls it, and dimensions: an integer, a symbol's name, or None.
@@ -157,10 +158,9 @@ def carried(
     was made dynamic stay, since what was specialised before stays so.
     """
     read = read_back(path)
-    facts: Dict[str, Any] = {"opset": read["opset"], "ir_version": read["ir_version"]}
-    for inherited in ("dynamic", "fixed_dims"):
-        if inherited in source.facts:
-            facts[inherited] = source.facts[inherited]
+    facts: Dict[str, Any] = {
+        "opset": read["opset"], "ir_version": read["ir_version"], **inherited(source)
+    }  # fmt: skip
     inputs, dropped = _carry(source.inputs, read["inputs"], names)
     outputs, missing = _carry(source.outputs, read["outputs"], names)
     if dropped:

@@ -14,11 +14,12 @@ in its 1.10.0:
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List, Mapping, Sequence, Tuple
+from typing import Any, List, Mapping, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop
 from switchyard.hops.channels_last import matched
 from switchyard.hops.onnx_io import Declared, declared, width_change
+from switchyard.hops.open_sizes import inherited
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes.tensorflow_saved_model import read_signature
 
@@ -82,9 +83,7 @@ def manifest(
     source: Manifest, declares: Mapping[str, Any], signature: Mapping[str, List[Declared]]
 ) -> Manifest:
     """The source's notes under the names of the signature, layouts untouched."""
-    facts: Dict[str, Any] = {
-        name: source.facts[name] for name in ("dynamic", "fixed_dims") if name in source.facts
-    }
+    facts = inherited(source)
     inputs, dropped = _carried(source.inputs, declares["inputs"], signature["inputs"])
     outputs, missing = _carried(source.outputs, declares["outputs"], signature["outputs"])
     if dropped:

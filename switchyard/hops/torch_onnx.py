@@ -6,8 +6,10 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.hops.onnx_io import read_back
+from switchyard.hops.open_sizes import open_or_fixed
 from switchyard.hops.torch_program import argument_order, by_name
 from switchyard.manifest import Manifest, TensorNote
+from switchyard.worker.blame import chain
 
 FILE = "model.onnx"
 
@@ -106,18 +108,12 @@ class Dynamo(Hop):
             return _by_dynamo_export(job, torch)
         outputs = _output_paths(job)
         named = _named_dims(job.dims)
-        reason = ""
-        if any(named.values()):
-            try:
-                self._export(job, outputs, torch, named)
-                return _manifest(job, outputs, dynamic="declared")
-            except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-                if not _blames_shapes(error):
-                    raise
-        self._export(job, outputs, torch, None)
-        return _manifest(job, outputs, dynamic="specialised" if reason else "declared",
-                         dynamic_reason=reason[:500])  # fmt: skip
+        _, facts = open_or_fixed(
+            any(named.values()),
+            lambda open_: self._export(job, outputs, torch, named if open_ else None),
+            _blames_shapes,
+        )
+        return _manifest(job, outputs, **facts)
 
     def _export(self, job: Conversion, outputs, torch, named: Optional[dict]) -> None:
         args, kwargs = job.model.arguments(job.example)
@@ -149,7 +145,6 @@ class Dynamo(Hop):
 def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
     """The exporter of 2.1 to 2.4: every dimension dynamic or none, and names of its own.
 
-    What it cannot keep dynamic it says in many ways; that it works with fixed sizes tells.
     Which of the file's tensors is which it says itself, by passing tensors through.
     """
     outputs = _output_paths(job)
@@ -159,15 +154,7 @@ def _by_dynamo_export(job: Conversion, torch: Any) -> Manifest:
         options = torch.onnx.ExportOptions(dynamic_shapes=dynamic)
         return torch.onnx.dynamo_export(job.model.module, *args, export_options=options, **kwargs)
 
-    facts = {"dynamic": "declared"}
-    program = None
-    try:
-        program = export(dynamic=any(_named_dims(job.dims).values()))
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        facts = {"dynamic": "specialised", "dynamic_reason": reason[:500]}
-    if program is None:  # outside, since what this raises has another cause
-        program = export(dynamic=False)
+    program, facts = open_or_fixed(any(_named_dims(job.dims).values()), export)
     path = job.target / FILE
     program.save(str(path))
     found = read_back(path)
@@ -199,12 +186,7 @@ _SHAPES_BLAMED = (
 
 def _blames_shapes(error: BaseException) -> bool:
     """Whether an export failed over a dimension declared dynamic."""
-    seen: Optional[BaseException] = error
-    while seen is not None:
-        if any(words in str(seen) for words in _SHAPES_BLAMED):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    return any(words in str(link) for link in chain(error) for words in _SHAPES_BLAMED)
 
 
 class TorchScript(Hop):

@@ -9,6 +9,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.hops import Conversion
 from switchyard.hops.onnx_io import Declared, width_change
+from switchyard.hops.open_sizes import open_or_fixed
 from switchyard.manifest import TensorNote
 from switchyard.worker.arguments import bind
 
@@ -29,23 +30,9 @@ def dynamic_shapes(dims: Mapping[str, Sequence[Any]]) -> Optional[Dict[str, Dict
 def dynamic_or_fixed(
     dims: Mapping[str, Sequence[Any]], convert: Callable[[Optional[dict]], None]
 ) -> Dict[str, Any]:
-    """``convert`` with the declared dimensions dynamic or, where that fails and fixed sizes do
-    not, with fixed ones: the facts say which, and why. Raises what fixed sizes raise.
-
-    A converter says in many ways that it cannot keep a size open, often deep in its compiler;
-    that it works with fixed sizes tells.
-    """
+    """``open_or_fixed`` of a ``convert`` that takes ``torch.export``'s dynamic shapes, or None."""
     shapes = dynamic_shapes(dims)
-    facts: Dict[str, Any] = {"dynamic": "declared"}
-    if shapes is not None:
-        try:
-            convert(shapes)
-            return facts
-        except Exception as error:
-            first = next(iter(str(error).strip().splitlines()), "")  # the rest has paths in it
-            reason = f"{type(error).__name__}: {first}"[:500]
-            facts = {"dynamic": "specialised", "dynamic_reason": reason}
-    convert(None)  # outside, since what this raises has another cause
+    _, facts = open_or_fixed(shapes is not None, lambda open_: convert(shapes if open_ else None))
     return facts
 
 

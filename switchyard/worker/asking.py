@@ -64,7 +64,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         stage="compare",
         verdict=judged.verdict,
         kind=judged.kind,
-        message=judged.message[:300],
+        message=judged.message[:1000],
         signature=signature_of(judged.message) if judged.kind else "",
     ).as_dict()
     return result

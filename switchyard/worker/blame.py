@@ -338,7 +338,7 @@ def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> 
         kind=kind,
         operator=(operator if isinstance(operator, str) else "")
         or (operator_of(text) if KINDS[kind] in ("capability", "artefact") else ""),
-        message=message[:300],
+        message=message[:1000],  # what a table keeps of it, it cuts once paths are taken out
         signature=signature_of(message),
         detail=trace[-6000:],
     )
