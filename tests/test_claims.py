@@ -10,7 +10,8 @@ from run_folders import new_run
 
 from switchyard.cli import main
 from switchyard.cli.claims import _RULES
-from switchyard.compare import bands, claims, hybrid_claim, mode_claims
+from switchyard.compare import bands
+from switchyard.compare.document import claims, hybrid, modes
 from switchyard.vocabulary import Cell
 
 SET = "torch2.0-tf2.13"
@@ -220,8 +221,8 @@ def test_the_command_reads_the_newest_whole_run_of_each_set_and_writes_what_it_i
 
 def test_the_page_states_the_numbers_that_claims_are_judged_by():
     page = " ".join(" ".join(line.split()) for line in _RULES)
-    assert hybrid_claim.TWICE == (1.5, 2.5) and "1.5 to 2.5 times torch eager's" in page
-    assert mode_claims.SAME == 1e-4 and "one to 1e-4 after 100 steps" in page
+    assert hybrid.TWICE == (1.5, 2.5) and "1.5 to 2.5 times torch eager's" in page
+    assert modes.SAME == 1e-4 and "one to 1e-4 after 100 steps" in page
     assert FEW == 5 and "fewer than five" in page
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.compare import claims
+from switchyard.compare.document import claims
 from switchyard.runtimes import Recipe, hybrid
 from switchyard.worker.blame import outcome_of
 

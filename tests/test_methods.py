@@ -7,7 +7,7 @@ from compared_runs import GOOD, A, a_run, said  # noqa: F401
 
 from switchyard.compare import bands
 from switchyard.compare.as_markdown import by_set
-from switchyard.compare.methods import markdown_lines, measured
+from switchyard.compare.document.methods import markdown_lines, measured
 
 
 def row(model, route, verdict, **more):

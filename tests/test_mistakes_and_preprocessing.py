@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from switchyard.compare import mistakes, preprocessing
+from switchyard.compare.document import mistakes, preprocessing
 
 FORGOTTEN = {
     "route": "manual_statistics_forgotten-tf",

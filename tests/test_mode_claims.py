@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas
 import pytest
 
-from switchyard.compare import claims, silent, statistics, tallies
+from switchyard.compare import statistics, tallies
+from switchyard.compare.document import claims, silent
 from switchyard.hops import export_mistakes, twin_mistakes
 from switchyard.vocabulary import MISTAKES
 

@@ -8,7 +8,8 @@ import pytest
 from models_zoo import Tensor, collect, model
 from models_zoo.preprocessing import Preprocessing, Steps
 from switchyard import hops, routes, runtimes
-from switchyard.compare import claims, silent, statistics
+from switchyard.compare import statistics
+from switchyard.compare.document import claims, silent
 from switchyard.runner.plan import Zoo, plan
 from switchyard.vocabulary import PASSING
 from switchyard.worker.agreement import band, compare

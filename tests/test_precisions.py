@@ -11,7 +11,8 @@ import pytest
 from models_zoo import Task, Tensor, collect, model
 from models_zoo.twins.weights import UnmatchedWeights
 from switchyard import hops, routes, runtimes
-from switchyard.compare import bands, silent, statistics
+from switchyard.compare import bands, statistics
+from switchyard.compare.document import silent
 from switchyard.compare.rendering import Terminal
 from switchyard.hops import Refusal
 from switchyard.hops.manual import SignatureMismatch, in_dtype

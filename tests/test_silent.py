@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from switchyard.compare.silent import Fault, braced, markdown_lines, silent_faults
+from switchyard.compare.document.silent import Fault, braced, markdown_lines, silent_faults
 
 
 def row(model, route, verdict="investigate", family="gaps", **more):

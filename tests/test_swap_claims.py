@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from test_claims import SET, judged, row
 
-from switchyard.compare import claims
-from switchyard.compare.swap_claims import swap_of
+from switchyard.compare.document import claims
+from switchyard.compare.document.swaps import swap_of
 
 TORCH = f"{SET}+torch==2.1.2"
 OLD = {"torch": "2.0.1+cu117", "torchvision": "0.15.2", "onnx": "1.14.0"}

@@ -30,7 +30,7 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import claims
+    from switchyard.compare.document import claims
     from switchyard.tables.reading import TableError
 
     asked = {"--markdown": options.markdown, "--json": options.json}

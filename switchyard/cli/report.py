@@ -38,15 +38,8 @@ def add(commands) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from switchyard.compare import (
-        as_markdown,
-        bands,
-        methods,
-        mistakes,
-        preprocessing,
-        rendering,
-        silent,
-    )
+    from switchyard.compare import as_markdown, bands, rendering
+    from switchyard.compare.document import methods, mistakes, preprocessing, silent
     from switchyard.runner import again
     from switchyard.tables import opening, reading
 

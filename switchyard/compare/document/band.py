@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.compare.bands import FEWEST_MODELS
-from switchyard.compare.mode_claims import Found
+from switchyard.compare.document.modes import Found
 from switchyard.vocabulary import PASSING, UNCOUNTED, is_mistake
 
 Row = Mapping[str, Any]

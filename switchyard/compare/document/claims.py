@@ -13,9 +13,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Iterable, Mapping, Optional, Sequence
 
-from switchyard.compare import circumstances, hybrid_claim, mode_claims, statistics, swap_claims
-from switchyard.compare.band_claim import Band
-from switchyard.compare.swap_claims import Abouts
+from switchyard.compare import circumstances, statistics
+from switchyard.compare.document import hybrid, modes, swaps
+from switchyard.compare.document.band import Band
+from switchyard.compare.document.swaps import Abouts
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]
@@ -179,12 +180,12 @@ def _as_fast_as_native(table: Sequence[Row]) -> Judgement:
 
 
 def _swap_breaks(
-    fits: Callable[[swap_claims.Update], bool], what: str, chosen: Callable[[Row], bool]
+    fits: Callable[[swaps.Update], bool], what: str, chosen: Callable[[Row], bool]
 ) -> Judge:
     """Some cell of the ``chosen`` that passed before the update of one package does not after."""
 
     def judge(version_set: str, tables: Tables, abouts: Abouts) -> Judgement:
-        holds, figure, rows = swap_claims.breaks(tables, version_set, abouts, fits, what, chosen)
+        holds, figure, rows = swaps.breaks(tables, version_set, abouts, fits, what, chosen)
         if holds is None:
             return _not_measured(figure)
         return Judgement(HOLDS if holds else DOES_NOT_HOLD, figure, _named(rows))
@@ -241,23 +242,23 @@ def _by_route(route: str) -> Callable[[Row], bool]:
 
 def _is_no_baseline(row: Row) -> bool:
     """The native baseline is what others are held against, so that it cannot break."""
-    return row["route"] != hybrid_claim.NATIVE
+    return row["route"] != hybrid.NATIVE
 
 
-def _judgement(found: mode_claims.Found) -> Judgement:
+def _judgement(found: modes.Found) -> Judgement:
     if not found.parts:
         return _not_measured(found.figure)
     figure = _with_missing(found.figure, found.missing)
     return Judgement(_for(found.parts, found.missing), figure, _named(found.rows))
 
 
-def _found(find: Callable[[Sequence[Row]], mode_claims.Found]) -> Judge:
+def _found(find: Callable[[Sequence[Row]], modes.Found]) -> Judge:
     return _alone(lambda table: _judgement(find(table)))
 
 
 def _hybrid(version_set: str, tables: Tables, abouts: Abouts) -> Judgement:
     build = circumstances.torch_build(abouts.get(version_set), version_set)
-    return _judgement(hybrid_claim.hybrid(tables[version_set], build))
+    return _judgement(hybrid.hybrid(tables[version_set], build))
 
 
 CLAIMS: tuple[Claim, ...] = (
@@ -282,7 +283,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "torch-2.1", "PyTorch 2.1 breaks ONNX export for certain models",
         _swap_breaks(
-            swap_claims.to_torch_2_1, "put torch 2.1 in an older one's place", _is_export
+            swaps.to_torch_2_1, "put torch 2.1 in an older one's place", _is_export
         ),
     ),
     Claim(
@@ -302,39 +303,39 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "eval-mode", "Forgetting model.eval() silently breaks accuracy",
-        _found(mode_claims.forgetting_eval),
+        _found(modes.forgetting_eval),
     ),
     Claim(
         "momentum", "tf_momentum = 1 - pytorch_momentum",
-        _found(mode_claims.converted_momentum),
+        _found(modes.converted_momentum),
     ),
     Claim(
         "momentum-67", "92% accuracy drops to 67% after conversion: different momentum conventions",
-        _found(mode_claims.drop_to_67),
+        _found(modes.drop_to_67),
     ),
     Claim(
         "conventions-20",
         "Batch normalization: different parameter conventions cause 20%+ accuracy drops",
-        _found(mode_claims.conventions),
+        _found(modes.conventions),
     ),
     Claim(
         "adjust-momentum",
         "Accuracy drops > 5%: verify batch norm parameters, adjust momentum values",
-        _found(mode_claims.adjusting_momentum),
+        _found(modes.adjusting_momentum),
     ),
     Claim(
         "batch-norm-drops",
         "The reverse: wrong batch norm parameters let accuracy drop by > 5%",
-        _found(mode_claims.dropping),
+        _found(modes.dropping),
     ),
     Claim(
         "mse-investigate",
         "MSE > 1e-3: investigate batch normalization or preprocessing differences",
-        _found(mode_claims.investigating),
+        _found(modes.investigating),
     ),
     Claim(
         "batch-norm-shows", "The reverse: wrong batch normalization shows as MSE > 1e-3",
-        _found(mode_claims.showing),
+        _found(modes.showing),
     ),
     Claim(
         "preprocessing", "Input preprocessing: framework-specific normalization differences",
@@ -350,7 +351,7 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         "minor-updates", "Minor version updates introduce breaking changes",
-        _swap_breaks(swap_claims.is_minor, "keep the major version", _is_no_baseline),
+        _swap_breaks(swaps.is_minor, "keep the major version", _is_no_baseline),
     ),
 )  # fmt: skip
 

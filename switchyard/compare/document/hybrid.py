@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Callable, Mapping, Optional, Sequence
 
 from switchyard.compare import statistics
-from switchyard.compare.mode_claims import Found
+from switchyard.compare.document.modes import Found
 from switchyard.vocabulary import PASSING
 
 Row = Mapping[str, Any]

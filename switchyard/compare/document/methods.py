@@ -13,7 +13,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.compare import statistics
 from switchyard.compare.bands import deciding_error
-from switchyard.compare.names_in_markdown import name
+from switchyard.compare.document.names import name
 from switchyard.vocabulary import PASSING, is_mistake
 
 Row = Mapping[str, Any]

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Sequence
 
 from switchyard.compare import statistics
 from switchyard.compare.as_markdown import text
-from switchyard.compare.names_in_markdown import name
+from switchyard.compare.document.names import name
 
 Row = Mapping[str, Any]
 

@@ -10,7 +10,7 @@ import dataclasses
 from typing import Any, Mapping, Sequence
 
 from switchyard.compare.as_markdown import text
-from switchyard.compare.names_in_markdown import name
+from switchyard.compare.document.names import name
 from switchyard.compare.statistics import route_order, without_casts
 from switchyard.vocabulary import PASSING, is_mistake
 
