@@ -27,6 +27,8 @@ while True:
         signal.pause()
     if job["do"] == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if job["do"] == "fall":
+        os.kill(os.getpid(), signal.SIGSEGV)
     if job["do"] == "leave":
         os._exit(3)
     if job["do"] == "leave-behind":
@@ -108,10 +110,13 @@ def test_what_it_shares_with_its_own_children_is_not_counted_as_its_own(process,
     assert ended(one, do="hang")[0] == "timeout"
 
 
-@pytest.mark.parametrize("do, status", [("die", -9), ("leave", 3)])
-def test_one_that_ends_is_a_crash_that_says_how(process, do, status):
-    assert ended(process(), do=do) == (
-        "crash", f"the measured process ended with status {status}")  # fmt: skip
+@pytest.mark.parametrize("do, said", [
+    ("die", ("host-oom", "killed from outside, most likely by the kernel for memory")),
+    ("fall", ("crash", "the process was ended by SIGSEGV")),
+    ("leave", ("no-result", "exit 3 with no result")),
+])  # fmt: skip
+def test_one_that_ends_says_how_as_any_process_of_a_stage_does(process, do, said):
+    assert ended(process(), do=do) == said
 
 
 def test_one_that_hangs_is_a_timeout_and_its_late_answer_is_nobodys(process):

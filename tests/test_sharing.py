@@ -227,7 +227,7 @@ def test_one_that_runs_out_of_memory_is_a_row_and_the_next_is_tried(tried):
 
 @pytest.mark.parametrize("end", [
     {"ok": False, "outcome": {"kind": "device-oom", "message": "at loading", "detail": ""}},
-    Ended("crash", "the measured process ended with status -6"),
+    Ended("crash", "the process was ended by SIGABRT"),
 ])  # fmt: skip
 def test_one_that_cannot_even_enter_is_a_row_and_what_it_needs_stays_unknown(tried, end):
     def refused(process, do, job):

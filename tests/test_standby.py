@@ -93,7 +93,7 @@ def test_one_that_was_ended_while_it_waited_is_passed_over(log):
 
 
 def test_one_that_dies_while_it_imports_is_the_outcome_of_the_cell_that_takes_it(log):
-    fates = {ORT: Ended("crash", "the measured process ended with status -11")}
+    fates = {ORT: Ended("crash", "the process was ended by SIGSEGV")}
     standby = Standby(lambda key: Fake(key, log, fates.get(key)), width=3)
     good = standby.take(TF, [ORT, TORCH])
     assert good.ended is None

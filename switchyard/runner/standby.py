@@ -16,7 +16,14 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from switchyard import wire
-from switchyard.runner.workers import LAST_SECONDS, Limits, kill_session, kill_tree, with_log
+from switchyard.runner.workers import (
+    LAST_SECONDS,
+    Limits,
+    kill_session,
+    kill_tree,
+    silent_end,
+    with_log,
+)
 
 
 class Ended(Exception):
@@ -125,9 +132,9 @@ class MeasuredProcess:
 
     def _gone(self) -> Ended:
         status = self._status(5)
-        how = "closed its pipe" if status is None else f"ended with status {status}"
-        how = f"the measured process {how}"
-        return Ended("crash", how, with_log(self.log))
+        if status is None:
+            return Ended("crash", "the measured process closed its pipe", with_log(self.log))
+        return Ended(*silent_end(status), with_log(self.log))
 
     def close(self) -> None:
         os.close(self._write)

@@ -278,7 +278,9 @@ class Worker:
         if child.exit.get("lost"):
             written = f"{with_log(log)}\n{with_log(self.log)}"
             raise ServerLost(f"the fork server died during {stage}", begun=True, detail=written)
-        return Finished(None, _ended_silently(child.exit["status"], stage, log), seconds)
+        kind, message = silent_end(child.exit["status"])
+        outcome = process_outcome(stage, kind, message, with_log(log))
+        return Finished(None, outcome, seconds)
 
     def close(self) -> None:
         """End the server; it takes its children along."""
@@ -322,17 +324,14 @@ def with_log(log: pathlib.Path, detail: str = "") -> str:
     return "\n".join([f"its log: {log}", *([detail] if detail else last)])
 
 
-def _ended_silently(status: int, stage: str, log: pathlib.Path) -> Outcome:
-    """A child that ended without a result: by a signal, or by an exit. One that is killed here
-    has its outcome from who killed it."""
-    detail = with_log(log)
+def silent_end(status: int) -> Tuple[str, str]:
+    """Kind and message of a process that ended without a result: by a signal, or by an exit. One
+    that is killed here has its outcome from who killed it."""
     if status == -signal.SIGKILL:
-        message = "killed from outside, most likely by the kernel for memory"
-        return process_outcome(stage, "host-oom", message, detail)
+        return "host-oom", "killed from outside, most likely by the kernel for memory"
     if status < 0:
-        name = signal.Signals(-status).name
-        return process_outcome(stage, "crash", f"the process was ended by {name}", detail)
-    return process_outcome(stage, "no-result", f"exit {status} with no result", detail)
+        return "crash", f"the process was ended by {signal.Signals(-status).name}"
+    return "no-result", f"exit {status} with no result"
 
 
 def _tree(pid: int) -> List[psutil.Process]:
