@@ -42,6 +42,14 @@ def test_torch_eager_that_became_slower_is_slower_and_its_routes_are_not_faster(
     assert figures(cell).startswith("3 times the time (")
 
 
+def test_a_pool_of_threads_that_is_no_longer_used_is_said():
+    before = timed({("fft", NATIVE): STEADY}, TOGETHER, version_set="old", cores_busy=1.9)
+    slow = {("fft", NATIVE): [3 * s for s in STEADY]}
+    for busy, words in ((1.0, ", cores busy 1.9 → 1"), (1.7, ""), (None, "")):
+        after = timed(slow, TOGETHER, version_set="new", cores_busy=busy)
+        assert figures(compare(before, after).cells.iloc[0]).partition(")")[2] == words
+
+
 def test_what_became_slower_with_torch_eager_is_slower_all_the_same():
     assert statuses(one_run(native=3, own=3)) == {NATIVE: "slower", "dynamo-ort": "slower"}
 

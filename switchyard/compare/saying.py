@@ -32,6 +32,11 @@ TITLES = {
 }
 
 
+#: From how many cores on it is said that calls kept more of them busy, or fewer: then a pool of
+#: threads has another size, or is not used.
+OTHER_CORES = 0.3
+
+
 def outcome(row: Row, side: str) -> str:
     """``excellent``, or where and why it stopped: ``convert:dynamo crash failed``; of what passed
     and could not be measured both: ``excellent, measure timeout``."""
@@ -87,7 +92,7 @@ def _finding(row: Row, name: str, arrow: str) -> str:
                 text += f" ({why})"
         return text
     if name in ("slower", "faster"):
-        return _change(row)
+        return _change(row, arrow)
     if name == "onto-cpu":
         return row["after_placement_message"] or row["after_placement_kind"]
     if name == "off-cpu":
@@ -101,11 +106,15 @@ def _finding(row: Row, name: str, arrow: str) -> str:
     return ", ".join(parts)
 
 
-def _change(row: Row) -> str:
+def _change(row: Row, arrow: str) -> str:
     change, low, high = (row[name] for name in ("change", "change_low", "change_high"))
     if _unknown(change):
         return "not timed"
-    return f"{number(change)} times the {row['change_of']} ({number(low)} to {number(high)})"
+    text = f"{number(change)} times the {row['change_of']} ({number(low)} to {number(high)})"
+    was, now = row["before_cores_busy"], row["after_cores_busy"]
+    if not _unknown(was) and not _unknown(now) and abs(now - was) >= OTHER_CORES:
+        text += f", cores busy {number(was)}{arrow}{number(now)}"
+    return text
 
 
 def error_line(row: Row) -> str:

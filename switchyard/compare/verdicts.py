@@ -59,8 +59,8 @@ OUTCOME = (
 )  # fmt: skip
 FIGURES = (
     "mse", "nmse", "error_vs_fp64", "latency_median_ms", "ratio_to_native", "launches",
-    "memory_model_mib", "memory_peak_mib", "memory_model_data_mib", "memory_peak_data_mib",
-    "gpu_peak_mib", "gpu_process_mib",
+    "cores_busy", "memory_model_mib", "memory_peak_mib", "memory_model_data_mib",
+    "memory_peak_data_mib", "gpu_peak_mib", "gpu_process_mib",
 )  # fmt: skip
 
 #: Which of these are memory that is judged, MiB, and what each is of. How many pages of a library
