@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import re
+import signal
 from typing import Iterable
 
 FORMATS = ("torch", "exported_program", "onnx", "saved_model", "tflite", "keras")
@@ -275,6 +276,19 @@ def verdict_of_failure(stage: str, kind: str) -> str:
     if family == "capability" and base == "convert":
         return "refused"
     return "failed"
+
+
+def silent_end(status: int) -> tuple[str, str]:
+    """Kind and message of a process that ended without a word; ``status`` as ``subprocess`` has
+    it, a signal's number below zero. Of one that was killed on purpose whoever killed it knows
+    better."""
+    if status == -signal.SIGKILL:
+        return "host-oom", "killed from outside, most likely by the kernel for memory"
+    if status < 0:
+        names = {number.value: number.name for number in signal.Signals}
+        name = names.get(-status, f"signal {-status}")  # most of the real-time ones have none
+        return "crash", f"the process was ended by {name}"
+    return "no-result", f"exit {status} with no result"
 
 
 _SCRUB = (

@@ -294,6 +294,17 @@ def test_a_probe_on_which_an_exchange_of_axes_changes_nothing_hides_it_on_no_oth
     assert ev.layout_permuted(probes).kind == "layout-permuted"
 
 
+def test_a_probe_that_is_flat_hides_a_move_by_a_pixel_on_no_other():
+    def moved(name, exact):
+        return {"y": np.roll(exact["y"], 1, axis=3)}
+
+    def biased(name, x):
+        by_channel = np.arange(x.shape[1], dtype=np.float64).reshape(1, -1, 1, 1)
+        return {"y": np.broadcast_to(by_channel, x.shape) if name == "zeros" else x}
+
+    assert found(cell(moved, biased)).kind == "padding-shift"
+
+
 def test_an_honest_output_that_vanishes_on_a_probe_is_no_baked_branch():
     def vanishing(name, x):
         return {"y": 0 * x if name == "other" else x}

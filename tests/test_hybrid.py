@@ -35,7 +35,7 @@ def test_memory_is_that_of_both_processes_and_latency_is_more_than_torchs_own(se
 
 
 @pytest.mark.parametrize("model, outcome, said", [
-    ("dies_there", ("run", "crash", "failed"), "the torch service ended with signal 9"),
+    ("dies_there", ("run", "host-oom", "failed"), "the torch service: killed from outside"),
     ("refuses_there", ("run", "unexplained", "failed"), "ValueError: no such seat"),
     ("not_built_there", ("build", "missing-dependency", "unavailable"),
      "No module named 'absent_there'"),

@@ -131,6 +131,7 @@ def tried(tmp_path, monkeypatch):
     )  # fmt: skip
     used = iter(range(0, 100_000, 50))
     run = types.SimpleNamespace(
+        config=types.SimpleNamespace(getoption=lambda name: None),
         folder=types.SimpleNamespace(path=tmp_path), resumed=(), crew=crew,
         progress=types.SimpleNamespace(watch=lambda words: lambda: None),
         yard=types.SimpleNamespace(converted=lambda of: found, reference=lambda of: found),

@@ -62,12 +62,32 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("runtime, file, pools", [
     ("torch-eager", "", 2),  # OpenMP's, and one for mobile kernels
     ("ort", "model.onnx", 1),
-    ("tf", "saved_model", 1),
+    ("tf", "saved_model", 2),  # in an operator, and operators side by side
     ("litert", "model.tflite", 1),
 ])
 def test_a_runtime_computes_with_as_many_threads_as_it_is_told(runtime, file, pools, files):
     few, many = (said_by(ASKING, files, runtime, str(n), file) for n in (2, 5))
     assert many - few == 3 * pools
+
+
+#: What two of them are told beside, that shows in no pool of the product's.
+TOLD = """
+import json, types
+from switchyard import runtimes
+import tensorflow as tf, torch
+
+target = runtimes.Target(threads=3)
+artefact = types.SimpleNamespace(file=lambda format: "saved_model")
+runtimes.builtin()["tf"].load(artefact, None, target)
+model = types.SimpleNamespace(module=torch.nn.Sigmoid())
+runtimes.builtin()["torch-compile"].load(None, model, target)
+print(json.dumps([tf.config.threading.get_inter_op_parallelism_threads(),
+                  torch._inductor.config.cpp.threads]))
+"""
+
+
+def test_operators_side_by_side_and_kernels_found_again_are_told_as_well(files):
+    assert said_by(TOLD, files) == [3, 3]
 
 
 SERVING = """
@@ -107,6 +127,7 @@ def test_what_was_timed_with_other_threads_stands_beside_nothing():
     )
     before_there_was_the_option = {"machine": machine, "options": {}}
     assert not circumstances.other_hardware(own, before_there_was_the_option, "cpu")
+    assert not circumstances.known_other_hardware(None, one, "cpu")
     assert circumstances.other_hardware(one, two, "cpu") == "other threads: 1 against 2"
     assert circumstances.known_other_hardware(own, one, "cpu") == (
         "other threads: each framework's own choice against 1"

@@ -22,7 +22,8 @@ _MACHINE = {
 
 
 def other_hardware(before: About | None, after: About | None, device: str) -> str:
-    """Why timings on ``device`` cannot stand side by side; "" where the hardware is one.
+    """Why timings on ``device`` cannot stand side by side; "" where the hardware is one, and so is
+    the number of threads that was asked for.
 
     A GPU matters only for what ran on it. A table without its ``run.json`` says nothing of
     its hardware, which is not the same as saying that it was the same.
@@ -55,8 +56,12 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
 
 def _other_threads(before: About | None, after: About | None) -> str:
     """What both runs were told of ``--threads``, where it differs: that changes how long the same
-    code takes, and what it holds, as other cores do."""
-    given = [((about or {}).get("options") or {}).get("threads") for about in (before, after)]
+    code takes, and what it holds, as other cores do. A run from before there was the option was
+    told nothing."""
+    options = [(about or {}).get("options") for about in (before, after)]
+    if None in options:
+        return ""
+    given = [one.get("threads") for one in options]
     if given[0] == given[1]:
         return ""
     old, new = ("each framework's own choice" if one is None else one for one in given)

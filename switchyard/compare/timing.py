@@ -2,7 +2,7 @@
 
 The decision, cell by cell; the first line that holds decides:
 
-1. other hardware, or not known                                  not comparable
+1. other hardware, or not known, or other ``--threads``          not comparable
 2. torch eager itself: it is the yardstick                       not comparable
 3. not timed on one side, or its samples were disturbed each
    time they were taken (``noisy``), or fewer than two launches,

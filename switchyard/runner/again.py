@@ -17,7 +17,7 @@ _REPEATED = ("zoo", "hop")
 
 #: Options with which it may end otherwise, or take another time, and what they are where nobody
 #: gave them.
-_LIMITS = {
+_SETTINGS = {
     "stage-timeout": STAGE_TIMEOUT_SECONDS,
     "memory-limit": MEMORY_LIMIT_MIB,
     "threads": None,
@@ -41,7 +41,7 @@ def command(cell: Cell, options: Mapping[str, Any] = {}) -> str:
             words += [f"--{name}", str(value)]
     if options.get("expectations") is not None:
         words += ["--expectations", str(options["expectations"])]
-    for name, default in _LIMITS.items():
+    for name, default in _SETTINGS.items():
         given = options.get(name)
         if given is not None and given != default:
             words += [f"--{name}", str(given).removesuffix(".0")]

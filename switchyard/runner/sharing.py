@@ -171,6 +171,7 @@ def _job(
         "precision": planned.cell.precision,
         "memory_growth": arrangement.growth,
         "memory_limit_mib": limits.get(tenant),
+        "threads": run.config.getoption("--threads"),
     }
 
 

@@ -45,6 +45,8 @@ _LOOKING = frozenset(
         "fragmentation",
         "measuring",
         "placement",
+        "processor_time",
+        "resident",
         "sharing",
         "stochastic",
         "torch_service",

@@ -16,14 +16,8 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from switchyard import wire
-from switchyard.runner.workers import (
-    LAST_SECONDS,
-    Limits,
-    kill_session,
-    kill_tree,
-    silent_end,
-    with_log,
-)
+from switchyard.runner.workers import LAST_SECONDS, Limits, kill_session, kill_tree, with_log
+from switchyard.vocabulary import silent_end
 
 
 class Ended(Exception):

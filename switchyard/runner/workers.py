@@ -22,7 +22,7 @@ import psutil
 
 from switchyard import wire
 from switchyard.runner import scratch
-from switchyard.vocabulary import NotUsable, Outcome, signature_of
+from switchyard.vocabulary import NotUsable, Outcome, signature_of, silent_end
 
 #: Seconds between two looks at a child's memory.
 POLL_SECONDS = 0.1
@@ -322,16 +322,6 @@ def with_log(log: pathlib.Path, detail: str = "") -> str:
         return detail or f"its log is empty: {log}"
     last = written[-_LOG_CHARACTERS:].splitlines()[-_LOG_LINES:]
     return "\n".join([f"its log: {log}", *([detail] if detail else last)])
-
-
-def silent_end(status: int) -> Tuple[str, str]:
-    """Kind and message of a process that ended without a result: by a signal, or by an exit. One
-    that is killed here has its outcome from who killed it."""
-    if status == -signal.SIGKILL:
-        return "host-oom", "killed from outside, most likely by the kernel for memory"
-    if status < 0:
-        return "crash", f"the process was ended by {signal.Signals(-status).name}"
-    return "no-result", f"exit {status} with no result"
 
 
 def _tree(pid: int) -> List[psutil.Process]:

@@ -37,7 +37,7 @@ class Target:
     """What a model is loaded for: ``cpu`` or ``cuda`` (the one device that the process sees),
     whether float32 may be computed in TF32 there, the MiB that this framework may take of the
     device (None: all), whether it takes them as it needs them (TensorFlow alone asks), and the
-    threads of the CPU that an operator may compute with (None: as many as the framework chooses).
+    threads of the CPU that it may compute with (None: as many as the framework chooses).
     """
 
     device: str = "cpu"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 from switchyard import hops, wire
 from switchyard.runtimes import Recipe, Runtime, Session, Target
+from switchyard.vocabulary import silent_end
 from switchyard.worker import torch_service
 
 #: Seconds until a service that says it listens must have been reached.
@@ -28,9 +29,14 @@ CONNECT_SECONDS = 30
 
 
 class ServiceEnded(RuntimeError):
-    """The torch process is gone in the middle of a request."""
+    """The torch process is gone in the middle of a request, or before it listened."""
 
-    kind = "crash"
+    def __init__(self, process: subprocess.Popen):
+        try:
+            self.kind, how = silent_end(process.wait(timeout=5))
+        except subprocess.TimeoutExpired:
+            self.kind, how = "crash", "it does not answer, and runs"
+        super().__init__(f"the torch service: {how}")
 
 
 class ServiceFailed(RuntimeError):
@@ -84,7 +90,7 @@ class TorchService:
             return wire.tensors_in(self._infer(wire.tensor_bytes(feeds)), "the service's answer")
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.UNAVAILABLE:
-                raise ServiceEnded(_last_word(self._process)) from None
+                raise ServiceEnded(self._process) from None
             raise ServiceFailed(error.details() or str(error.code())) from None
 
 
@@ -104,7 +110,7 @@ def _started(recipe: Recipe, socket: str, threads: Optional[int]) -> subprocess.
     finally:
         os.close(ready)
     if said is None:
-        raise ServiceEnded(_last_word(process))
+        raise ServiceEnded(process)
     if not said["ok"]:
         _end(process)
         raise NotServed(said["outcome"])
@@ -115,15 +121,6 @@ def _end(process: subprocess.Popen) -> None:
     process.stdin.close()
     process.kill()
     process.wait()
-
-
-def _last_word(process: subprocess.Popen) -> str:
-    try:
-        status = process.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        return "the torch service does not answer, and runs"
-    how = f"signal {-status}" if status < 0 else f"status {status}"
-    return f"the torch service ended with {how}"
 
 
 class HybridSession(Session):

@@ -91,9 +91,10 @@ class TensorFlowSavedModel(Runtime):
         import tensorflow as tf
 
         assert artefact is not None
-        now = tf.config.threading.get_intra_op_parallelism_threads()
-        if target.threads not in (None, now):  # it refuses even the same once it has started
+        if target.threads is not None:
             tf.config.threading.set_intra_op_parallelism_threads(target.threads)
+            # Operators that do not wait for each other would be given others beside these.
+            tf.config.threading.set_inter_op_parallelism_threads(target.threads)
         if target.device == "cuda":
             from switchyard.runtimes import tensorflow_cuda
 

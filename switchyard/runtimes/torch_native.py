@@ -75,6 +75,12 @@ class TorchCompile(torch_cuda.TorchRuntime):
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
         settle_threads(target.threads)
+        if target.threads is not None:
+            import torch._inductor.config
+
+            # They are written into the kernels, which torch before 2.13 finds again in its cache
+            # whatever the process's own count is.
+            torch._inductor.config.cpp.threads = target.threads
         if target.device == "cuda":
             module = torch_cuda.placed(model.module, target)
             return torch_cuda.CudaSession(model, module, compiled(module))
