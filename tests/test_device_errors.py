@@ -206,11 +206,18 @@ def test_of_a_graphs_error_the_line_that_says_it_is_told():
     assert first_line(RuntimeError("Graph execution error:")).endswith("Graph execution error:")
 
 
+def test_behind_a_line_that_only_announces_stands_what_it_announces():
+    text = "Found the following conflicts between user-specified ranges and inferred ranges:\n\n  - "
+    text += "Received length=5, but it is at most 4\nand advice"
+    assert first_line(ValueError(text)).endswith("ranges: - Received length=5, but it is at most 4")
+    assert first_line(ValueError("nothing behind it:\n")) == "ValueError: nothing behind it:"
+
+
 def test_one_error_has_one_signature_however_long_the_paths_in_it_are():
-    words = "Load model from %s/model.onnx failed:This is an invalid model. " + 30 * "(name, "
+    words = "Load model from %s/model.onnx failed:This is an invalid model. " + 300 * "(name, "
     short, long = (outcome_of(RuntimeError(words % path), "load") for path in
                    ("/a/b", "/home" + 20 * "/some/where"))  # fmt: skip
-    assert short.signature == long.signature and len(long.message) == 300
+    assert short.signature == long.signature and len(long.message) == 1000
 
 
 def test_what_tensorflow_says_behind_the_users_code_is_told():

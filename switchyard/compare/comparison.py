@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from switchyard.compare import circumstances, route_times, tallies, timing, verdicts
+from switchyard.compare import circumstances, crowding, route_times, tallies, timing, verdicts
 from switchyard.compare.circumstances import PackageChange
 from switchyard.compare.pairing import Table, pair
 from switchyard.compare.thresholds import Thresholds
@@ -90,6 +90,14 @@ class Comparison:
         return 2 if not self.compared else int(self.worse + self.slower_routes > 0)
 
 
+def _crowded(before: Table, after: Table) -> list[str]:
+    found = []
+    for side, table in (("before", before), ("after", after)):
+        if said := crowding.crowded(zip(table.cells["device"], table.cells["cores_busy"])):
+            found.append(f"{side}: {said}")
+    return found
+
+
 def compare(
     before: Table,
     after: Table,
@@ -136,6 +144,7 @@ def compare(
         packages=circumstances.packages_that_differ(*abouts, sets),
         conditions=[
             *circumstances.other_conditions(*abouts),
+            *_crowded(before, after),
             *builds.values(),
             *notes,
         ],

@@ -79,7 +79,7 @@ def _stray_expectations(run) -> Dict[pathlib.Path, List[str]]:
 
 
 def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
-    from switchyard.compare import bands, rendering
+    from switchyard.compare import bands, crowding, rendering
 
     _write_import_failures(reporter, run.zoos)
     _write_unusable_sets(reporter, run.zoos)
@@ -114,6 +114,9 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
             f"{shown(str(path))}: {len(stray)} row(s) of a model or route that there is not, which "
             f"nothing will ever meet: {', '.join(stray[:STRAY_NAMED])}{more}"
         )
+    disturbed = crowding.crowded((row["device"], row["cores_busy"]) for row in rows)
+    if disturbed:
+        reporter.write_line(disturbed, yellow=True)
     reporter.write_line(rendering.totals(rows, terminal))
     table = os.path.relpath(run.folder.path / "cells.csv")
     reporter.write_line(f"table: {table if len(table) < 100 else shown(table)}", bold=True)

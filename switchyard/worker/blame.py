@@ -299,14 +299,13 @@ def _words(error: BaseException) -> str:
 
 def _telling(lines: Sequence[str]) -> str:
     """The first line, or of an error that only announces there what went wrong, the line that
-    says it: dynamo's ``backend=... raised:`` and the next, and of TensorFlow's ``Graph execution
-    error:``, behind the node and its trace, the first error of several or the last line that
-    names no node (``[[...]]``), and behind its ``in user code:`` and that code the last one; of
-    torch's ``Error building extension`` the compiler's or the linker's first error."""
+    says it: of TensorFlow's ``Graph execution error:``, behind the node and its trace, the first
+    error of several or the last line that names no node (``[[...]]``), and behind its ``in user
+    code:`` and that code the last one; of torch's ``Error building extension`` the compiler's or
+    the linker's first error; behind any other colon the next, as of dynamo's ``backend=...
+    raised:`` and of ``torch.export``'s conflicts."""
     if not lines:
         return ""
-    if lines[0].endswith("raised:"):
-        return " ".join(lines[:2])
     if lines[0].startswith("Error building extension"):
         wrong = [line for line in lines[1:] if _WRONG.search(line)]
         return f"{lines[0].split(':')[0]}: {wrong[0]}" if wrong else lines[0]
@@ -316,7 +315,7 @@ def _telling(lines: Sequence[str]) -> str:
         first = [line for line in lines if line.startswith("(0) ")]
         said = first or [line for line in lines if not line.startswith("[[")]
         return f"{lines[0]} {said[0] if first else said[-1]}"
-    return lines[0]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def outcome_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> Outcome:
