@@ -41,7 +41,7 @@ def launched(process):
 
 def test_every_point_of_memory_has_figures_alone():
     found = launched(Script())
-    assert found.outcome is None and len(found.durations) == 400
+    assert found.outcome is None and len(found.durations) == 400 and found.cores_busy == 1.5
     assert found.memory == {"import": POINT, "load": POINT, "after_runs": POINT}
 
 

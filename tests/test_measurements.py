@@ -29,10 +29,10 @@ class Run:
 
     def __init__(self, selected, launches, timed=None, wrong=(), crash=()):
         self.selected, self.crash = selected, crash
-        self.launched, self.filled, self.columns = [], [], {}
+        self.launched, self.filled, self.columns, self.threads = [], [], {}, set()
         self.timed = frozenset(one.cell for one in (selected if timed is None else timed))
         self._wrong = {one.cell for one in wrong}
-        options = {"--launches": launches, "--jobs": 1, "--record-memory": False}
+        options = {"--launches": launches, "--jobs": 1, "--record-memory": False, "--threads": 3}
         self.config = types.SimpleNamespace(getoption=options.__getitem__)
         self.runtimes = {"torch-eager": types.SimpleNamespace(environment="core", name="torch")}
         self.progress = types.SimpleNamespace(watch=lambda text: lambda: None)
@@ -68,6 +68,7 @@ def made(monkeypatch):
     def made(run):
         def launch(ready, job, card):
             run.launched.append(job["model"] + "'" * (job["file"] == "native"))
+            run.threads.add(job["threads"])
             facts = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds"), 0.1)
             lost = LOST if job["model"] in run.crash else None
             return Launch([0.001], facts=facts, outcome=lost)
@@ -97,7 +98,7 @@ def test_a_single_launch_is_made_when_it_is_asked_for(made):
     run = Run([A, B, C], launches=1)
     of = made(run)
     of.of(B)
-    assert run.launched == run.filled == ["b"]
+    assert run.launched == run.filled == ["b"] and run.threads == {3}
 
 
 def test_what_no_test_will_ask_for_and_what_answered_wrongly_take_no_turn(made):

@@ -75,7 +75,7 @@ def test_every_passing_cell_is_measured(smoke):
 def test_what_was_not_measured_is_empty_and_never_zero(smoke):
     stopped = smoke.table[~smoke.table["verdict"].isin(PASSING)]
     assert len(stopped)
-    for column in ("latency_median_ms", "memory_peak_mib", "ratio_to_native"):
+    for column in ("latency_median_ms", "cores_busy", "memory_peak_mib", "ratio_to_native"):
         assert stopped[column].isna().all()
 
 
@@ -91,6 +91,7 @@ def test_every_samples_column_has_its_samples_and_benchmark_sees_the_same(smoke)
     samples["count"] = samples["durations_s"].map(len)
     counts = samples.groupby(["model", "route"])["count"].sum()
     passing = smoke.table[smoke.table["verdict"].isin(PASSING)]
+    assert (passing["cores_busy"] > 0).all()
     for row in passing.itertuples():
         assert counts[row.model, row.route] == row.latency_samples
     seen = {one["name"]: one["stats"]["median"] * 1e3 for one in smoke.benchmark["benchmarks"]}
