@@ -165,7 +165,7 @@ def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):
     crew.staged = types.SimpleNamespace(digests=digests, file=files.__getitem__)
     yard = Yard(crew, {}, {}, [], 2, lambda text: lambda: None)
     as_staged = yard._digest_of(hop)
-    assert as_staged == hashlib.sha256(2 * staged.read_bytes()).hexdigest()
+    assert as_staged == hashlib.sha256(3 * staged.read_bytes()).hexdigest()
     digests.clear()  # a hop of the user's is staged nowhere
     assert yard._digest_of(hop) != as_staged
     yard.close()
