@@ -91,6 +91,7 @@ class Comparison:
 
 
 def _crowded(before: Table, after: Table) -> list[str]:
+    """Which side's calls did not have the machine to themselves, a sentence each."""
     found = []
     for side, table in (("before", before), ("after", after)):
         if said := crowding.crowded(zip(table.cells["device"], table.cells["cores_busy"])):
