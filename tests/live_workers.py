@@ -38,8 +38,15 @@ def until(condition, patience=60):
 
 
 def gone(pid, patience=60):
-    return until(lambda: not psutil.pid_exists(pid) or
-                 psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, patience)  # fmt: skip
+    return until(lambda: ended(pid), patience)
+
+
+def ended(pid):
+    """Whether ``pid`` names no running process; it may end while it is being looked at."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def job(folder, code, name="entries"):
