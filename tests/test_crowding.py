@@ -1,11 +1,15 @@
 """Whether a run's cells had the machine to themselves while they were timed."""
 
 import math
+import types
 
+import pytest
 from made_tables import row, table
+from test_rendering import row as written
 
 from switchyard.compare.comparison import compare
 from switchyard.compare.crowding import A_CORE, crowded
+from switchyard.runner.summary import write_summary
 
 
 def on_cpu(*busy):
@@ -37,3 +41,24 @@ def test_a_comparison_names_the_side():
     (said,) = compare(alone, beside).conditions
     assert said.startswith("after: 1 of 1 timed cells")
     assert not compare(alone, alone).conditions
+
+
+@pytest.mark.parametrize("busy, said", [(0.5, True), (1.0, False), (None, False)])
+def test_a_run_says_it_at_its_end(busy, said, tmp_path):
+    printed = []
+    reporter = types.SimpleNamespace(
+        section=lambda title, **_: None,
+        write_line=lambda line, **_: printed.append(line),
+        _tw=types.SimpleNamespace(fullwidth=100, markup=lambda text, **_: text),
+    )
+    rows = [written("one", "torch-eager", cores_busy=busy)]
+    run = types.SimpleNamespace(
+        zoos={},
+        expectations={},
+        sets=["torch2.13-tf2.21"],
+        folder=types.SimpleNamespace(rows=lambda: rows, path=tmp_path),
+        config=types.SimpleNamespace(getoption=lambda name: ["mine.py"] if name == "--zoo" else None),
+    )
+    write_summary(reporter, run, None)
+    assert any("1 of 1 timed cells kept less" in line for line in printed) == said
+    assert any(line.startswith("table: ") for line in printed)
