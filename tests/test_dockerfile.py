@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -40,14 +41,24 @@ def test_the_files_of_the_first_layers_install_a_set(tmp_path):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / source, target)
     shutil.copytree(ROOT / "version_sets" / "torch2.9-tf2.20", tmp_path / "version_sets" / "one")
-    started = (
-        f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import switchyard; "
-        f"assert switchyard.__file__.startswith({str(tmp_path)!r}); "
-        "from switchyard.runner import environments; from switchyard.cli import main; "
-        "sys.exit(main(['install', '--flavour', 'cuda', 'neo']))"
-    )
+    # An editable installation would find in the checkout what was not copied.
+    started = f"""
+        import sys
+
+        sys.path.insert(0, {str(tmp_path)!r})
+        sys.meta_path[:] = [one for one in sys.meta_path
+                            if "editable" not in getattr(one, "__module__", "")]
+        from switchyard.cli import main
+        from switchyard.runner import environments
+
+        status = main(["install", "--flavour", "cuda", "neo"])
+        ours = {{name: module.__file__ for name, module in sys.modules.items()
+                if name.split(".")[0] == "switchyard"}}
+        assert all(file.startswith({str(tmp_path)!r}) for file in ours.values()), ours
+        sys.exit(status)
+        """
     done = subprocess.run(
-        [sys.executable, "-c", started], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(started)], cwd=tmp_path, capture_output=True, text=True, timeout=60
     )
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stderr
     assert "unknown version set 'neo'; did you mean one?" in done.stderr

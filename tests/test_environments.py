@@ -338,7 +338,7 @@ def test_a_set_that_cannot_be_read_is_named(tmp_path):
 
 def test_two_processes_may_write_a_marker_at_once(tmp_path, monkeypatch):
     path = tmp_path / installation.MARKER
-    program = "import sys, pathlib; from switchyard.tables.writing import replace_atomically as r;"
+    program = "import sys, pathlib; from switchyard.tables.replacing import replace_atomically as r;"
     program += "r(pathlib.Path(sys.argv[1]), b'the other')"
     command = [sys.executable, "-c", program, str(path)]
     replace = os.replace

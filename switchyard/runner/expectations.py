@@ -13,7 +13,8 @@ import io
 import pathlib
 from typing import Collection, Dict, Iterable, List, Optional, Tuple
 
-from switchyard.tables.writing import guarded, replace_atomically, unguarded
+from switchyard.tables.replacing import replace_atomically
+from switchyard.tables.writing import guarded, unguarded
 from switchyard.vocabulary import (
     KINDS,
     PASSING,

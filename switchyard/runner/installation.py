@@ -21,7 +21,7 @@ from typing import IO, Callable, Iterator
 
 from switchyard.runner import clashes, locking
 from switchyard.runner.version_sets import CURRENT, VersionSet
-from switchyard.tables.writing import replace_atomically
+from switchyard.tables.replacing import replace_atomically
 
 #: Seconds between two words of how far it is, and between two looks at it.
 HEARTBEAT_S = 20

@@ -22,7 +22,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
-from switchyard.tables.writing import replace_atomically
+from switchyard.tables.replacing import replace_atomically
 
 if TYPE_CHECKING:
     from switchyard.runner.version_sets import VersionSet

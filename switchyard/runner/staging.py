@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from typing import Dict
 
-from switchyard.tables.writing import replace_atomically
+from switchyard.tables.replacing import replace_atomically
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 

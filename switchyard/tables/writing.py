@@ -18,6 +18,7 @@ from typing import Any, Iterable, Mapping, Sequence
 
 from switchyard.tables import schema
 from switchyard.tables.journal import JOURNAL_NAME, Journal, Ledger, UnplannedCell, replay
+from switchyard.tables.replacing import replace_atomically
 from switchyard.vocabulary import Cell, UnknownName
 
 CELLS_NAME = "cells.csv"
@@ -69,14 +70,6 @@ def run_name(
     stamp = started.astimezone(datetime.timezone.utc).strftime("%Y%m%dT%H%M%S")
     name = "-".join([stamp, sets, *devices, tier])
     return re.sub(r"[^A-Za-z0-9._+-]+", "_", name)
-
-
-def replace_atomically(path: Path, content: bytes) -> None:
-    """Write ``content`` to ``path`` so that a reader sees the old file or the new one; of two
-    processes that write at once the last prevails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
 
 
 class RunFolder:
