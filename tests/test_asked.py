@@ -203,18 +203,21 @@ def test_training_that_failed_is_no_failure_of_the_latency_nor_the_other_way_rou
         trained.durations()
 
 
-@pytest.mark.parametrize("kind, ends", [
-    ("no-result", pytest.fail.Exception),  # a full disk, an index that was not reached
-    ("timeout", pytest.fail.Exception),
-    ("unsatisfiable-pins", pytest.skip.Exception),
-    ("missing-dependency", pytest.skip.Exception),
+@pytest.mark.parametrize("stage, kind, ends", [
+    ("resolve", "no-result", pytest.fail.Exception),  # a full disk, an index that was not reached
+    ("resolve", "timeout", pytest.fail.Exception),
+    ("resolve", "unsatisfiable-pins", pytest.skip.Exception),
+    ("resolve", "missing-dependency", pytest.skip.Exception),
+    ("import", "timeout", pytest.fail.Exception),  # its worker did not start
+    ("import", "crash", pytest.fail.Exception),
+    ("import", "missing-dependency", pytest.skip.Exception),  # the set has no such package
 ])  # fmt: skip
 def test_without_expectations_an_environment_that_could_not_be_made_today_is_not_merely_recorded(
-    monkeypatch, kind, ends
+    monkeypatch, stage, kind, ends
 ):
     monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
     with ends_in(ends, match=kind):
-        asked_anew(Outcome("resolve", "unavailable", kind), known=False).converts()
+        asked_anew(Outcome(stage, "unavailable", kind), known=False).converts()
 
 
 @pytest.mark.parametrize("device, kind, ends", [

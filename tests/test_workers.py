@@ -12,11 +12,13 @@ import signal
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import pytest
 from live_workers import AMPLE, FAKE, gone, job, server_pid, until
 
+from switchyard.runner import workers
 from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import (
     Limits,
@@ -46,6 +48,24 @@ def ask(worker, tmp_path):
         return worker.run(job(tmp_path, code), "import", limits, tmp_path / "logs" / "child.log")
 
     return ask
+
+
+@pytest.mark.parametrize("does, kind, said", [
+    ("exit 3", "no-result", "exit 3 with no result"),
+    ("kill -SEGV $$", "crash", "SIGSEGV"),
+    ("kill -KILL $$", "host-oom", "killed from outside"),
+    ("echo loading; exec sleep 60", "timeout", "nothing came of it in 1 s"),
+])  # fmt: skip
+def test_a_server_that_does_not_start_has_its_kind(tmp_path, monkeypatch, does, kind, said):
+    monkeypatch.setattr(workers, "START_SECONDS", 1)
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{does}\n")
+    python.chmod(0o755)
+    where = types.SimpleNamespace(version_set="odd", name="core", python=str(python))
+    with pytest.raises(workers.WorkerFailed, match=said) as failed:
+        Worker(where, {"PATH": os.environ["PATH"]}, [], tmp_path / "server.log")
+    assert failed.value.kind == kind
+    assert ("loading" in failed.value.detail) == (kind == "timeout")
 
 
 def test_a_job_that_does_nothing_ends_well(worker, tmp_path):

@@ -203,8 +203,11 @@ def _of_the_card(outcome: Outcome) -> bool:
 
 
 def _unmade(outcome: Outcome) -> bool:
-    """Whether an environment could not be made for a reason of this time and machine: as above."""
-    return outcome.stage == "resolve" and outcome.kind in NEVER_EXPECTED
+    """Whether an environment could not be made for a reason of this time and machine, or its
+    worker did not start: as above."""
+    if outcome.verdict != "unavailable" or outcome.stage not in ("resolve", "import"):
+        return False
+    return outcome.kind in NEVER_EXPECTED or KINDS.get(outcome.kind) == "process"
 
 
 def _untrue(held: Mapping[str, Optional[float]]) -> str:

@@ -229,7 +229,7 @@ def _unstarted(error: WorkerFailed) -> Outcome:
     return Outcome(
         stage="import",
         verdict="unavailable",
-        kind="missing-dependency",
+        kind=error.kind,
         message=str(error),
         signature="the worker did not start",
         detail=error.detail,

@@ -7,6 +7,7 @@ outcome. A kill takes the child's whole process tree.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -42,10 +43,11 @@ _LOG_LINES, _LOG_CHARACTERS = 20, 6000
 
 
 class WorkerFailed(NotUsable):
-    """A fork server that did not come up; ``detail`` is what it wrote of why."""
+    """A fork server that did not come up, of this ``kind``; ``detail`` is what it wrote of why."""
 
-    def __init__(self, message: str, detail: str = ""):
+    def __init__(self, message: str, kind: str, detail: str = ""):
         super().__init__(message)
+        self.kind = kind
         self.detail = detail
 
 
@@ -142,12 +144,12 @@ class Worker:
             ready, _, _ = select.select([ours], [], [], LOOK_SECONDS)
         body = ours.recv(_MAX_MESSAGE) if ready else b""
         if not body:
-            self._process.kill()
-            self._process.wait()
+            kind, why = self._unstarted(bool(ready))
             ours.close()
+            name = f"{self.environment.version_set} ({self.environment.name})"
             raise WorkerFailed(
-                f"the worker of {self.environment.version_set} ({self.environment.name}) did not "
-                f"start; it wrote to {self.log}",
+                f"the worker of {name} did not start: {why}; it wrote to {self.log}",
+                kind,
                 with_log(self.log),
             )
         hello = wire.unpack(body)
@@ -155,6 +157,15 @@ class Worker:
         self.touched = hello["touched"]
         self._control = ours
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
+
+    def _unstarted(self, closed: bool) -> Tuple[str, str]:
+        """Kind and message of a server that said nothing; ``closed`` where it ended by itself."""
+        if closed:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return silent_end(self._process.wait(LAST_SECONDS))
+        self._process.kill()
+        self._process.wait()
+        return "timeout", f"nothing came of it in {START_SECONDS} s"
 
     @property
     def alive(self) -> bool:
