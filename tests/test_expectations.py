@@ -6,13 +6,14 @@ import ast
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
 import models_zoo
 from switchyard import hops, routes, runtimes
-from switchyard.runner import describing, staging
+from switchyard.runner import describing, plugin, staging
 from switchyard.runner.expectations import (
     COLUMNS,
     BadExpectations,
@@ -123,6 +124,20 @@ def test_accepting_says_what_changed_and_keeps_the_reason_of_what_did_not(tmp_pa
     assert Expectations(table_path(tmp_path, "set", "cpu")).of(cell()).reason == "third"
     assert accepted(tmp_path, FINE)[0].startswith("- fft-dynamo-ort")
     assert len(Expectations(table_path(tmp_path, "set", "cpu"))) == 0
+
+
+def test_a_baseline_that_nobody_asked_for_is_not_accepted_along(tmp_path):
+    asked, native = cell(), cell(route="torch-eager")
+    run = types.SimpleNamespace(
+        expectations={asked.version_set: Expectations(tmp_path / "set-cpu.csv")},
+        selected=[types.SimpleNamespace(cell=one) for one in (native, asked)],
+        unasked={native},
+        folder=types.SimpleNamespace(row=lambda cell: {"state": "done"}),
+        answer=lambda planned: WRONG,
+    )
+    said = plugin._accept(run, "of one route")
+    assert said[1:] == ["+ fft-dynamo-ort: investigate at compare (layout-permuted)"]
+    assert Expectations(tmp_path / "set-cpu.csv").of(native) is None
 
 
 @pytest.mark.parametrize("kind", sorted({*UNACCEPTABLE_KINDS, "bad-reference", "bad-fixture"}))

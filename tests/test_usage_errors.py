@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from switchyard.runner import plugin, version_sets
+from switchyard.runner import plan, plugin, session, version_sets
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,9 +23,19 @@ def test_a_slip_in_any_set_is_a_usage_error(tmp_path, monkeypatch, names):
         plugin._run(asking_for(names))
 
 
+def test_no_worker_outlives_a_run_that_could_not_be_made(monkeypatch):
+    ended = []
+    monkeypatch.setattr(session.Run, "_zoo", lambda run, name: plan.Zoo({}, {}))
+    monkeypatch.setattr(session.Yard, "close", lambda yard: ended.append(yard.crew))
+    config = asking_for([])
+    with pytest.raises(pytest.UsageError, match="unknown route 'nowhere'"):
+        plugin._run(config)
+    assert len(ended) == 1 and plugin.RUN not in config.stash
+
+
 def asking_for(names):
     """A session that asks for version sets of these names, and otherwise for the defaults."""
-    lists = {"--version-set": names, "--hop": [], "--zoo": []}
+    lists = {"--version-set": names, "--hop": [], "--zoo": [], "--route": ["nowhere"]}
     given = {"--jobs": 1, "--device": None, "--stage-timeout": 1.0, "--memory-limit": 1.0, **lists}
     config = types.SimpleNamespace(stash=pytest.Stash(), getoption=lambda name: given.get(name))
     config.stash[plugin.PROGRESS] = types.SimpleNamespace(say=print, watch=None)

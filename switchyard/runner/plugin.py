@@ -353,13 +353,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
 
 
 def _accept(run: Run, reason: str) -> List[str]:
-    """Take the finished cells' outcomes as expected, and say what changed."""
+    """Take the outcomes of the finished cells that were asked for as expected, and say what
+    changed."""
     lines: List[str] = []
     for version_set, table in run.expectations.items():
         outcomes = [
             (planned.cell, run.answer(planned))
             for planned in run.selected
             if planned.cell.version_set == version_set
+            and planned.cell not in run.unasked
             and run.folder.row(planned.cell)["state"] == "done"
         ]
         changes = table.accept(outcomes, reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import itertools
@@ -97,27 +98,12 @@ class Run:
             self._enter,
         )
         self.measurements = Measurements(self)
-        self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
-        here = {n: one for n, one in self.runtimes.items() if self.card or "cpu" in one.devices}
-        routes = plan_.chosen_routes(option("--route"), self.hops, here)
-        self.planned: List[Planned] = plan_.plan(
-            self.zoos, routes, self.device, option("--tier"), option("--model"),
-            routes_named=bool(option("--route")), tf32=option("--tf32"),
-            precisions=option("--precision"),
-        )  # fmt: skip
-        shown = {one.route.name: one.route for one in self.planned}.values()
-        for name in list(self.hops)[len(hops_.builtin()) :]:  # the user's
-            if said := routes_.unused(name, shown, self.hops, here, option("--tier")):
-                progress.say(said)
-        self.expectations: Dict[str, Expectations] = {
-            name: expected(
-                options.expectations_folder(config), name, self.device, bases.get(name, "")
-            )
-            for name in self.sets
-        }
-        if config.getoption("--expectations") is None:  # the committed ones, of the built-in zoo
-            for name, zoo in self.zoos.items():
-                self.expectations[name].forget(describing.own_models(zoo, self.staged))
+        with contextlib.ExitStack() as undo:  # no worker outlives a run that could not be made
+            undo.callback(self.yard.close)
+            self.zoos: Dict[str, Zoo] = {name: self._zoo(name) for name in self.sets}
+            self.planned: List[Planned] = self._plan()
+            self.expectations = self._expected(bases)
+            undo.pop_all()
         self.folder: Optional[RunFolder] = None
         self.selected: List[Planned] = []
         self.resumed: frozenset = frozenset()
@@ -125,10 +111,34 @@ class Run:
         self._answered: frozenset = frozenset()
         self._place: Dict[Cell, int] = {}
         self._prepared: set = set()
-        self._unasked: set = set()
+        #: Baselines that no item asks about; they have their rows all the same.
+        self.unasked: frozenset = frozenset()
         self._whole, self._measures = False, True
         self._recorded = 0
         self._beside = 0
+
+    def _plan(self) -> List[Planned]:
+        option = self.config.getoption
+        here = {n: one for n, one in self.runtimes.items() if self.card or "cpu" in one.devices}
+        routes = plan_.chosen_routes(option("--route"), self.hops, here)
+        planned = plan_.plan(
+            self.zoos, routes, self.device, option("--tier"), option("--model"),
+            routes_named=bool(option("--route")), tf32=option("--tf32"),
+            precisions=option("--precision"),
+        )  # fmt: skip
+        shown = {one.route.name: one.route for one in planned}.values()
+        for name in list(self.hops)[len(hops_.builtin()) :]:  # the user's
+            if said := routes_.unused(name, shown, self.hops, here, option("--tier")):
+                self.progress.say(said)
+        return planned
+
+    def _expected(self, bases: Mapping[str, str]) -> Dict[str, Expectations]:
+        folder = options.expectations_folder(self.config)
+        found = {n: expected(folder, n, self.device, bases.get(n, "")) for n in self.sets}
+        if self.config.getoption("--expectations") is None:  # the committed: the built-in zoo's
+            for name, zoo in self.zoos.items():
+                found[name].forget(describing.own_models(zoo, self.staged))
+        return found
 
     def _zoo(self, version_set: str) -> Zoo:
         """The zoo as one version set sees it; where it cannot be had, every file's fault."""
@@ -163,7 +173,7 @@ class Run:
         self.timed = frozenset(timed)
         self.selected = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
-        self._unasked = {one.cell for one in self.selected} - asked
+        self.unasked = frozenset(one.cell for one in self.selected) - asked
         tier = self.config.getoption("--tier")
         results = options.results_folder(self.config)
         self._place = {one.cell: place for place, one in enumerate(self.selected)}
@@ -187,7 +197,7 @@ class Run:
             )
             self._measures = not asked <= self.folder.done
             if self._measures:
-                resuming.reopen_untimed(self.folder, self._unasked)
+                resuming.reopen_untimed(self.folder, self.unasked)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
@@ -222,7 +232,7 @@ class Run:
         for cell, known in answered.items():
             if cell in self._place:
                 resuming.enter_again(self.folder, cell, known)
-            if cell in self._unasked:
+            if cell in self.unasked:
                 self.done(cell)
         self._answered = self.resumed | (answered.keys() & self._place.keys())
         self._beside = self.crew.other_runs()
@@ -312,7 +322,7 @@ class Run:
             **rows.finite(fields),
         )
         self._record_environments()
-        if cell in self._unasked:  # a baseline that no item asks about has its row all the same
+        if cell in self.unasked:
             self.done(cell)
         else:
             self.progress.answered()
