@@ -187,6 +187,19 @@ def test_what_is_made_of_an_artefact_is_made_anew_where_that_was_built_from_othe
     yard.close()
 
 
+def test_a_copy_of_a_zoo_file_in_another_folder_is_another_model(tmp_path):
+    """It reads other weights beside it: the first's answers are none of its."""
+    known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
+    cell = Cell("set", "cpu", "float32", "m", "torch-eager")
+    keys = []
+    for file in ("/one/zoo.py", "/one/zoo.py", "/two/zoo.py"):
+        yard = Yard(crew, known, runs, [], 1, lambda text: lambda: None)
+        planned = Planned(cell, named("torch-eager", known, runs), {**MODEL, "file": file})
+        keys.append(yard.reference(planned).key)
+        yard.close()
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_a_hop_behind_one_that_stopped_has_neither_its_folder_nor_its_seconds(tmp_path):
     known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
     yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None)

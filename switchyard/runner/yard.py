@@ -20,7 +20,7 @@ from switchyard.runner.describing import relative
 from switchyard.runner.hosting import Hosting
 from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
-from switchyard.runner.staging import PROJECT
+from switchyard.runner.staging import PROJECT, shown
 from switchyard.vocabulary import COSTS, Cell, Outcome
 
 #: Of a card's memory, MiB, for each job that asks a model there beside others.
@@ -221,6 +221,8 @@ class Yard:
             do="reference",
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,
+            # A copy of a zoo file may read other weights beside it, which only its building tells.
+            file=shown(model["file"]),
             sources=sorted(model["sources"].values()),
             model=cell.model,
             **({"cast": planned.cast} if planned.cast else {}),
