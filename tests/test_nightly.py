@@ -160,6 +160,15 @@ def test_a_table_that_was_not_judged_is_not_taken_over_nor_one_that_was_not_name
     assert " ".join(condition.split()) == taken_over
 
 
+def test_a_night_that_is_not_good_keeps_the_last_good_one_from_expiring():
+    kept = step("Keep the last good night for another while")
+    assert "steps.good.outcome == 'skipped' && steps.fetch.outcome == 'success'" in kept
+    new = step("Keep it as what the next nights are compared with")
+    assert "id: good\n" in new
+    with_ = [one.partition("with:\n")[2].replace("after/", "before/") for one in (new, kept)]
+    assert with_[0].strip() == with_[1].strip() and "name: ${{ env.TABLE }}-good" in kept
+
+
 def test_every_set_can_be_named_to_be_taken_over():
     options = WORKFLOW.partition("accept:\n")[2].partition("default:")[0]
     names = {name for name, one in version_sets.version_sets().items() if one.folder}
