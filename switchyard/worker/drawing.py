@@ -53,7 +53,9 @@ def _mirrored(array: np.ndarray, spec) -> np.ndarray:
         return ~array
     if array.dtype.kind in "iu":
         low, high = spec.range or (0, 10)
-        return (int(low) + int(high) - 1 - array).astype(array.dtype)
+        # Not in a narrow dtype, which may not hold the sum: NumPy 1 would widen it, NumPy 2 refuse.
+        mirrored = int(low) + int(high) - 1 - array.astype(np.int64)
+        return mirrored.astype(array.dtype)
     if spec.range is None:
         return -array
     low, high = spec.range
