@@ -12,8 +12,12 @@ from default_set import said_by
 from switchyard.worker.building import project_sources
 
 
-def test_what_a_framework_writes_for_itself_is_no_source(tmp_path, monkeypatch):
-    """TensorFlow imports what it generates, from a folder that goes with the process."""
+@pytest.mark.parametrize("variable", ["TMPDIR", "TORCH_EXTENSIONS_DIR"])
+def test_what_a_framework_writes_for_itself_is_no_source(tmp_path, monkeypatch, variable):
+    """TensorFlow imports what it generates, from a folder that goes with the process, and torch a
+    C++ extension, from one that goes with the run."""
+    for name in ("TMPDIR", "TORCH_EXTENSIONS_DIR"):
+        monkeypatch.delenv(name, raising=False)
     own, theirs = tmp_path / "own" / "__autograph_generated_file.py", tmp_path / "nets.py"
     own.parent.mkdir()
     for place, file in enumerate((own, theirs)):
@@ -21,9 +25,9 @@ def test_what_a_framework_writes_for_itself_is_no_source(tmp_path, monkeypatch):
         module = types.ModuleType(f"made_for_a_test_{place}")
         module.__file__ = str(file)
         monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setenv("TMPDIR", str(own.parent))
+    monkeypatch.setenv(variable, str(own.parent))
     assert str(theirs) in project_sources() and str(own) not in project_sources()
-    monkeypatch.delenv("TMPDIR")
+    monkeypatch.delenv(variable)
     assert {str(own), str(theirs)} <= project_sources().keys()
 
 

@@ -26,6 +26,9 @@ from switchyard.worker.drawing import draw, draw_parameters
 #: Files of the built-in zoo that were imported, and what they declared.
 _imported: Dict[str, Tuple["models_zoo.Model", ...]] = {}
 
+#: Variables that name folders which go with a process or with its run.
+_PASSING = ("TMPDIR", "TORCH_EXTENSIONS_DIR")
+
 #: What the entries of the models built so far name as files of theirs.
 _named_files: Set[str] = set()
 
@@ -78,10 +81,11 @@ def _installations() -> Tuple[str, ...]:
 def project_sources() -> Dict[str, str]:
     """path -> sha256 of every project file imported so far and of what the models built so far
     read, Switchyard's own left out, and what TensorFlow and torch write and import themselves: it
-    goes with the process's temporary folder. Raises OSError where one of ``files=`` is not there.
+    goes with the process's temporary folder, a C++ extension with the run's. Raises OSError where
+    one of ``files=`` is not there.
     """
     own = pathlib.Path(__file__).parent.parent
-    passing = os.environ.get("TMPDIR", "") + os.sep
+    passing = tuple(os.environ[name] + os.sep for name in _PASSING if os.environ.get(name))
     imported = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
     found = {path for path in imported if path and os.path.isfile(path)} | files_read.noted()
     return files_read.digests(_named_files) | files_read.digests(
@@ -89,7 +93,7 @@ def project_sources() -> Dict[str, str]:
         for path in sorted(found)
         if not path.startswith(_installations())
         and own not in pathlib.Path(path).parents
-        and not (passing != os.sep and path.startswith(passing))
+        and not path.startswith(passing)
     )
 
 
