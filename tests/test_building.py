@@ -118,10 +118,11 @@ ZOO = """
 import json
 import pathlib
 
+import numpy as np
 import torch
 from torch import nn
 
-from models_zoo import Tensor, model
+from models_zoo import Task, Tensor, model
 
 HERE = pathlib.Path(__file__).parent
 IMAGE = Tensor("batch", 3, 8, 6)
@@ -185,6 +186,13 @@ def from_a_checkpoint():
 @model(input=Tensor("batch", 4), files=("weights.safetensors",))
 def from_a_named_file():
     return nn.Linear(4, 3)
+
+def test_split():
+    return {"input": np.load(HERE / "split.npy")}, np.zeros(3, int)
+
+@model(input=Tensor("batch", 4), task=Task(test_split))
+def with_a_test_split():
+    return nn.Linear(4, 3)
 """
 
 BUILT = """
@@ -198,6 +206,7 @@ from switchyard.worker.drawing import probes_of
 zoo, here = sys.argv[1], pathlib.Path(sys.argv[1]).parent
 torch.save(torch.nn.Linear(4, 3).state_dict(), here / "weights.pt")
 (here / "about.json").write_text("{}")
+np.save(here / "split.npy", np.zeros((3, 4), "float32"))
 (here / "weights.safetensors").write_text("")
 
 def share(name):
@@ -231,7 +240,7 @@ print(json.dumps({
 }))
 """
 REFERENCED = ("deaf_net", "positive_net", "misnamed_net", "from_a_checkpoint", "from_a_named_file",
-              "named_net")  # fmt: skip
+              "named_net", "with_a_test_split")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -281,3 +290,7 @@ def test_what_a_builder_reads_is_among_its_sources(built):
     """What it wrote itself is not."""
     assert built["from_a_checkpoint"]["sources"] == ["about.json", "weights.pt", "zoo.py"]
     assert "weights.safetensors" in built["from_a_named_file"]["sources"]
+
+
+def test_what_the_examples_of_a_task_are_read_from_is_among_the_sources_of_its_reference(built):
+    assert "split.npy" in built["with_a_test_split"]["sources"]

@@ -8,11 +8,12 @@ probe of one size shows. Asked of models tagged ``mode``.
 from __future__ import annotations
 
 import pathlib
-from typing import Any, Callable, Dict, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from switchyard import wire
+from switchyard.worker import files_read
 from switchyard.worker.drawing import draw
 from switchyard.worker.elements import as_float64
 
@@ -26,13 +27,20 @@ Arrays = Mapping[str, np.ndarray]
 Run = Callable[[Arrays], Arrays]
 
 
+def labelled(task: Any) -> Tuple[Dict[str, np.ndarray], np.ndarray]:
+    """The examples of a task, with their labels. What they are read from decides the reference as
+    what the model is read from does."""
+    with files_read.noting():
+        inputs, labels = task.examples()
+    return {name: np.asarray(array) for name, array in inputs.items()}, np.asarray(labels)
+
+
 def write(entry: Any, run: Run, target: pathlib.Path) -> None:
     """Put the examples and torch's answers beside a model's reference. The 64 are the task's
     first where there is a task, else drawn as probes are."""
     given = {"inputs": {}, "outputs": {}}
     if entry.task is not None:
-        inputs, labels = entry.task.examples()
-        labels = np.asarray(labels)
+        inputs, labels = labelled(entry.task)
         given["inputs"] = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
         given["outputs"] = _joined([run(part) for part in _parts(given["inputs"], SIZE)])
         wire.save_tensors(target / f"{SPLIT}.inputs.tensors", given["inputs"])

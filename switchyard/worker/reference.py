@@ -223,8 +223,6 @@ def _refuse_deaf(entry, cast: str, target: pathlib.Path) -> None:
 def task_accuracy(entry, run, batch: int = 64) -> float:
     """The share of labelled examples that ``run`` gets right, in [0, 1], as ``batches.accuracy``
     defines it. Raises what ``run`` raises."""
-    from switchyard.worker.batches import accuracy
+    from switchyard.worker.batches import accuracy, labelled
 
-    inputs, labels = entry.task.examples()
-    given = {name: np.asarray(array) for name, array in inputs.items()}
-    return accuracy(run, given, np.asarray(labels), batch)
+    return accuracy(run, *labelled(entry.task), batch)
