@@ -14,7 +14,7 @@ from switchyard.runner.asked import CellUnderTest
 from switchyard.runner.plan import Planned
 from switchyard.tables import schema
 from switchyard.vocabulary import Cell, Outcome
-from switchyard.worker import batches, jobs, training
+from switchyard.worker import asking, batches, jobs, training
 from switchyard.worker.layers import initialiser_fault
 from switchyard.worker.reference import task_accuracy
 
@@ -106,6 +106,22 @@ def test_nan_hits_no_label_of_the_task_either():
     right = float((IMAGES.argmax(-1) == LABELS).mean())
     assert task_accuracy(entry, plain) == task_accuracy(entry, plain, batch=7) == right
     assert task_accuracy(entry, lambda x: {"output": x["image"] * np.nan}) == 0.0
+
+
+def test_an_artefact_of_one_batch_size_is_asked_all_labelled_examples_too():
+    """130 of them by four: the last batch would have two."""
+    sizes = []
+
+    def by_four(inputs):
+        sizes.append(len(inputs["image"]))
+        if sizes[-1] != 4:
+            raise ValueError("batch")
+        return plain(inputs)
+
+    entry = types.SimpleNamespace(task=TASK, sizes={"batch": (4, 8)})
+    asked = types.SimpleNamespace(run=by_four, model=types.SimpleNamespace(entry=entry))
+    assert asking._task(asked, {}) == float((IMAGES.argmax(-1) == LABELS).mean())
+    assert sizes == [4] * 33
 
 
 class Held:

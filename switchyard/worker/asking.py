@@ -165,9 +165,9 @@ def _task(asked: Loaded, job) -> Optional[float]:
     else:
         entry = next(one for one in import_zoo_file(job["file"]) if one.name == job["model"])
         entry = cast_entry(entry, cast_to(entry.precision, job["precision"]))
-    # The example's batch is the one size that every artefact takes.
+    # The example's batch is the one size that every artefact takes, and many take no other.
     example_batch, _ = entry.sizes.get("batch", DEFAULT_SIZES["batch"])
     try:
-        return task_accuracy(entry, asked.run, batch=example_batch)
+        return task_accuracy(entry, asked.run, batch=example_batch, fill=True)
     except Exception:  # the probes have judged the artefact; this column stays empty
         return None

@@ -95,13 +95,18 @@ def _errors(run: Run, given: Arrays, wanted: Arrays, size: int) -> Optional[List
     return errors if np.isfinite(errors).all() else None
 
 
-def accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int) -> float:
+def accuracy(run: Run, given: Arrays, labels: np.ndarray, size: int, fill: bool = False) -> float:
     """The share of labels that the argmax of the first output hits, in [0, 1], asked in batches of
-    ``size``; an example with NaN among its scores hits none. Raises what ``run`` raises."""
+    ``size``; an example with NaN among its scores hits none. ``fill``: the last batch is no smaller
+    than the others, since an artefact of fixed sizes would refuse it; what is answered to what
+    filled it does not count. Raises what ``run`` raises."""
     hits = 0
     for start, part in zip(range(0, len(labels), size), _parts(given, size)):
-        scores = next(iter(run(part).values()))
-        chosen = scores.argmax(axis=-1) == labels[start : start + size]
+        right = labels[start : start + size]
+        if fill:
+            part = {path: _filled(array, size) for path, array in part.items()}
+        scores = next(iter(run(part).values()))[: len(right)]
+        chosen = scores.argmax(axis=-1) == right
         hits += int(np.sum(chosen & ~np.isnan(scores).any(axis=-1)))
     return hits / len(labels)
 
@@ -124,6 +129,11 @@ def _length(arrays: Arrays) -> int:
 
 def _slice(arrays: Arrays, start: int, size: int) -> Dict[str, np.ndarray]:
     return {path: np.ascontiguousarray(a[start : start + size]) for path, a in arrays.items()}
+
+
+def _filled(array: np.ndarray, size: int) -> np.ndarray:
+    """``array`` with its last example repeated until there are ``size``."""
+    return np.concatenate([array, np.repeat(array[-1:], size - len(array), axis=0)])
 
 
 def _parts(arrays: Arrays, size: int) -> List[Dict[str, np.ndarray]]:

@@ -220,9 +220,9 @@ def _refuse_deaf(entry, cast: str, target: pathlib.Path) -> None:
     )
 
 
-def task_accuracy(entry, run, batch: int = 64) -> float:
+def task_accuracy(entry, run, batch: int = 64, fill: bool = False) -> float:
     """The share of labelled examples that ``run`` gets right, in [0, 1], as ``batches.accuracy``
     defines it. Raises what ``run`` raises."""
     from switchyard.worker.batches import accuracy, labelled
 
-    return accuracy(run, *labelled(entry.task), batch)
+    return accuracy(run, *labelled(entry.task), batch, fill)
