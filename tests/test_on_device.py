@@ -72,6 +72,18 @@ def test_a_counter_that_only_one_look_had_says_nothing_and_no_reason_is_named_tw
     assert held_down(capped, later) == ("sw-power-cap", "hw-slowdown")
 
 
+def test_a_counter_that_both_looks_had_decides_alone_and_bits_only_where_there_is_none():
+    """A bit that is set before and after, as of an idle card, while no time was counted."""
+    bits = ("sw-power-cap", "hw-slowdown")
+    first = Sample(throttle=bits[:1], violations={"sw-power-cap": (7.0, 100.0)})
+    last = Sample(throttle=bits[:1], violations={"sw-power-cap": (7.0, 101.0)})
+    assert held_down(first, last) == ()
+    assert held_down(first, dataclasses.replace(last, throttle=bits)) == bits[1:]
+    one_look = dataclasses.replace(last, violations={})
+    assert held_down(first, one_look) == held_down(one_look, first) == bits[:1]
+    assert held_down(first, first) == bits[:1], "a counter that stands still says nothing"
+
+
 class Card:
     """A card that is in each state once, and then stays as it was last."""
 

@@ -75,14 +75,16 @@ def foreign_processes(before: Sample, first: Sample, last: Sample, own: int) -> 
 
 
 def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
-    """What held the clock down at either moment, or for more than ``HELD_SHARE`` of the time
-    between them, which two looks alone would miss."""
-    found = [*(before.throttle or ()), *(after.throttle or ())]
-    for name, (held, clock) in after.violations.items():
-        held_before, clock_before = before.violations.get(name, (held, clock))
-        if held - held_before > HELD_SHARE * (clock - clock_before):
-            found.append(name)
-    return tuple(dict.fromkeys(found))
+    """What held the clock down for more than ``HELD_SHARE`` of the time between two looks, by the
+    counters; and by a reason without a counter that went on meanwhile, at either look. A bit that
+    is set where no time was counted, as before and after a burst, has disturbed nothing."""
+    counted: Dict[str, bool] = {}
+    for name in before.violations.keys() & after.violations.keys():
+        (held_before, clock_before), (held, clock) = before.violations[name], after.violations[name]
+        if clock > clock_before:
+            counted[name] = held - held_before > HELD_SHARE * (clock - clock_before)
+    seen = (*(before.throttle or ()), *(after.throttle or ()), *counted)
+    return tuple(name for name in dict.fromkeys(seen) if counted.get(name, True))
 
 
 def contamination(throttle: Tuple[str, ...], foreign: Optional[int]) -> str:
