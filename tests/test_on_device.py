@@ -6,7 +6,9 @@ import dataclasses
 import types
 
 import pytest
+from fake_nvml import Cards
 
+from switchyard.runner import nvml
 from switchyard.runner.device_rows import device_columns, unit_of
 from switchyard.runner.launches import Launch
 from switchyard.runner.nvml import Sample
@@ -125,6 +127,27 @@ def test_a_quiet_sample_set_is_taken_once():
     watch = Watch(Card(QUIET, seen), Process())
     assert watch.sample_set(5, burst) == [0.002]
     assert (watch.found.retaken, watch.found.noisy, watch.found.foreign) == (0, "", 0)
+
+
+@pytest.mark.parametrize("missing, silent", [
+    ((), ""),
+    (["EventReasons"], ""),  # what is counted says it as well
+    (["EventReasons", "ViolationStatus"], "whether the clock was held down"),
+    (["ComputeRunningProcesses"], "who else is on the card"),
+])  # fmt: skip
+def test_what_nvml_does_not_answer_is_said_and_is_not_quiet(monkeypatch, missing, silent):
+    queries = {"EventReasons": "nvmlDeviceGetCurrentClocksEventReasons",
+               "ViolationStatus": "nvmlDeviceGetViolationStatus",
+               "ComputeRunningProcesses": "nvmlDeviceGetComputeRunningProcesses"}  # fmt: skip
+    cards = Cards(processes=[(OWN, 2**26)], violations={0: (0, 5e6)},
+                  missing=[queries[one] for one in missing])  # fmt: skip
+    monkeypatch.setattr(nvml, "_library", lambda: cards)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    watch = Watch(nvml.find(0), Process())
+    watch.sample_set(5, burst)
+    assert watch.found.messages == [f"NVML does not say {silent}"] * bool(silent)
+    columns = device_columns([Launch([0.002], device=watch.found)])
+    assert columns["gpu_message"].endswith(silent) and "measure_kind" not in columns
 
 
 def test_a_disturbed_sample_set_is_taken_again_until_it_is_quiet():

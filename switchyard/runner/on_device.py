@@ -87,6 +87,18 @@ def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(seen) if counted.get(name, True))
 
 
+def unknown(first: Sample, last: Sample, foreign: Optional[int]) -> List[str]:
+    """What NVML does not say of the time between two looks, by which a sample set would be noisy:
+    silence is not quiet."""
+    found = []
+    asked = last.throttle is not None or first.violations.keys() & last.violations.keys()
+    if not asked:
+        found.append("NVML does not say whether the clock was held down")
+    if foreign is None:
+        found.append("NVML does not say who else is on the card")
+    return found
+
+
 def contamination(throttle: Tuple[str, ...], foreign: Optional[int]) -> str:
     """Why a sample set taken meanwhile is not to be trusted; empty where it is."""
     reasons = [f"clock held down by {name}" for name in throttle]
@@ -158,6 +170,7 @@ class Watch:
         durations, quiet = self._quiet(lambda: burst(self._process, count))
         found.sample, found.throttle, found.foreign = quiet.sample, quiet.throttle, quiet.foreign
         found.retaken, found.noisy = quiet.retaken, quiet.noisy
+        found.messages += quiet.messages
         return durations
 
     def _quiet(self, take: Callable[[], List[float]]) -> Tuple[List[float], OnDevice]:
@@ -170,6 +183,7 @@ class Watch:
             seen.throttle = held_down(first, seen.sample)
             seen.foreign = foreign_processes(self._before, first, seen.sample, own)
             seen.noisy = contamination(seen.throttle, seen.foreign)
+            seen.messages = unknown(first, seen.sample, seen.foreign)
             if not taken or not seen.noisy or seen.retaken == RETAKEN_AT_MOST:
                 return taken, seen
             seen.retaken += 1
