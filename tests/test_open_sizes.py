@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from switchyard.hops.open_sizes import inherited, open_or_fixed
@@ -43,6 +45,34 @@ def test_what_open_sizes_cannot_be_blamed_for_is_not_tried_again():
     with pytest.raises(KeyError):
         open_or_fixed(True, convert, lambda error: not isinstance(error, KeyError))
     assert asked == [True]
+
+
+def over(cause):
+    """An error in which an exporter wraps ``cause``."""
+    wrapper = RuntimeError("Failed to export the model")
+    wrapper.__cause__ = cause
+    return wrapper
+
+
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError(), OSError(errno.ENOSPC, "No space left on device"), RuntimeError(ALLOCATOR),
+    over(OSError(errno.EMFILE, "Too many open files")), over(MemoryError()),
+])  # fmt: skip
+def test_what_the_machine_lacked_is_no_fact_about_open_sizes(error):
+    """The artefact would be kept, fixed for good."""
+    with pytest.raises(type(error)) as raised:
+        open_or_fixed(True, fails_open(error))
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("error", [
+    OSError("could not get source code"), over(FileNotFoundError(errno.ENOENT, "no such file")),
+])  # fmt: skip
+def test_an_oserror_that_is_no_state_of_the_machine_is_blamed_on_open_sizes_as_any_other(error):
+    assert open_or_fixed(True, fails_open(error))[1]["dynamic"] == "specialised"
 
 
 def test_what_was_fixed_once_stays_so_with_its_reason():

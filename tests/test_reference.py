@@ -1,11 +1,16 @@
-"""When two runs of a model are one: what is not declared stochastic must answer twice alike."""
+"""When two runs of a model are one: what is not declared stochastic must answer twice alike; and
+what becomes of a model without an answer in float64."""
 
 from __future__ import annotations
+
+import types
 
 import numpy as np
 import pytest
 
-from switchyard.worker.reference import _same
+from models_zoo import Tensor
+from switchyard.worker import building, jobs
+from switchyard.worker.reference import Reference, _same
 
 
 def same(one, two, dtype=np.float32):
@@ -33,3 +38,44 @@ def test_what_is_not_finite_stands_in_the_same_places_with_the_same_sign():
 def test_integers_are_alike_to_the_bit_and_nothing_differs_from_nothing():
     assert same([1, 2], [1, 2], np.int64) and not same([1, 2], [1, 3], np.int64)
     assert same([], [])
+
+
+@pytest.fixture
+def referenced(tmp_path, monkeypatch):
+    """``referenced(error)``: what came of the reference of a model that raises it in float64."""
+    entry = types.SimpleNamespace(
+        name="net", inputs={"x": Tensor("batch", 4)}, sizes={"batch": (2, 3)}, probes={}, tags=(),
+        task=None, picture=None, stochastic=False,
+    )  # fmt: skip
+
+    def run(inputs):
+        return {"y": inputs["x"] * 2}
+
+    def make(error):
+        def run_float64(inputs):
+            raise error
+
+        model = types.SimpleNamespace(entry=entry, cast="", run=run, run_float64=run_float64)
+        monkeypatch.setattr(building, "build", lambda *asked: model)
+        return jobs.run(
+            {"do": "reference", "file": "", "model": "net", "target": str(tmp_path)}
+        )
+
+    return make
+
+
+def test_an_operator_without_float64_leaves_a_reference_that_says_so(referenced, tmp_path):
+    assert referenced(RuntimeError("no kernel for double"))["ok"]
+    facts = Reference.read(tmp_path).facts
+    assert not facts["float64"] and facts["float64_reason"] == "RuntimeError: no kernel for double"
+
+
+@pytest.mark.parametrize("error", [
+    MemoryError("no room"), RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+])  # fmt: skip
+def test_what_had_no_room_in_float64_is_out_of_memory_and_leaves_no_reference(
+    referenced, tmp_path, error
+):
+    outcome = referenced(error)["outcome"]
+    assert (outcome["stage"], outcome["kind"]) == ("reference", "host-oom")
+    assert not (tmp_path / "reference.json").exists()

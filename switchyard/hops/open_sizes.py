@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Tuple, TypeVar
 
 from switchyard.manifest import Manifest
-from switchyard.worker.blame import first_line
+from switchyard.worker.blame import first_line, of_the_moment
 
 Made = TypeVar("Made")
 
@@ -27,15 +27,16 @@ def open_or_fixed(
     fixed sizes do not, ``convert(False)``; and the manifest's facts of which it was, and why.
 
     A converter says in many ways that it cannot keep a size open, often deep in its compiler;
-    that it works with fixed sizes tells. ``blamed``: whether an error may be the open sizes' at
-    all. Raises what is not, and what fixed sizes raise.
+    that it works with fixed sizes tells, unless it was the machine that failed, since the artefact
+    is kept. ``blamed``: whether an error may be the open sizes' at all. Raises what is not, and
+    what fixed sizes raise.
     """
     facts: Dict[str, Any] = {"dynamic": "declared"}
     if some_open:
         try:
             return convert(True), facts
         except Exception as error:
-            if not blamed(error):
+            if of_the_moment(error) or not blamed(error):
                 raise
             facts = {"dynamic": "specialised", "dynamic_reason": first_line(error)[:1000]}
     return convert(False), facts  # outside, since what this raises has another cause

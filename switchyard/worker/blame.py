@@ -22,6 +22,12 @@ from switchyard.vocabulary import (
 #: (exception type name or "", text in its message or a pattern that is found there, kind)
 Rule = Tuple[str, Union[str, "re.Pattern[str]"], str]
 
+#: That the machine had no memory left, as Python and torch's own allocator say it.
+MEMORY_RULES: Sequence[Rule] = (
+    ("MemoryError", "", "host-oom"),
+    ("", "DefaultCPUAllocator: ", "host-oom"),
+)
+
 IMPORT_RULES: Sequence[Rule] = (
     ("ModuleNotFoundError", "", "missing-dependency"),
     ("", "undefined symbol", "abi-mismatch"),
@@ -50,6 +56,7 @@ BUILD_RULES: Sequence[Rule] = (
     ("ImportError", "cannot import name", "removed-api"),
     # As torch says that a kernel of its own is missing: "addmm_impl_cpu_" not implemented for ...
     ("", "\" not implemented for '", "unsupported-dtype"),
+    *MEMORY_RULES,
 )
 
 CONVERT_RULES: Sequence[Rule] = (
@@ -62,7 +69,7 @@ CONVERT_RULES: Sequence[Rule] = (
     ("InferenceError", "", "invalid-graph"),
     ("DecodeError", "", "invalid-graph"),
     ("", "the SavedModel has no signature", "invalid-graph"),
-    ("MemoryError", "", "host-oom"),
+    *MEMORY_RULES,
 )
 
 LOAD_RULES: Sequence[Rule] = (
@@ -74,12 +81,12 @@ LOAD_RULES: Sequence[Rule] = (
     ("ManifestMismatch", "", "invalid-graph"),
     ("BrokenFrame", "", "invalid-graph"),
     ("", "the SavedModel has no signature", "invalid-graph"),
-    ("MemoryError", "", "host-oom"),
+    *MEMORY_RULES,
     ("", "", "load-rejected"),
 )
 
 RUN_RULES: Sequence[Rule] = (
-    ("MemoryError", "", "host-oom"),
+    *MEMORY_RULES,
     ("", "NOT_IMPLEMENTED", "unsupported-operator"),
     ("", "Unsupported", "unsupported-operator"),
     ("", "unexpected input data type", "dtype"),
@@ -261,6 +268,21 @@ def kind_of(error: BaseException, stage: str, rules: Iterable[Rule] = ()) -> str
         if any(_matches(link, rule) for link in links):
             return rule[2]
     return FALLBACK.get(base, "unexplained")
+
+
+#: Of what is asked of the system by a wrong name, which is no state of the machine.
+_BY_NAME = (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
+
+def of_the_moment(error: BaseException) -> bool:
+    """Whether what went wrong is how the machine was just then (no memory, a full disk, too many
+    open files), and so no fact about what was tried. Of OSErrors those that the system numbered:
+    ``inspect`` and torch raise it without a number where code has no source."""
+    return any(
+        any(_matches(link, rule) for rule in MEMORY_RULES)
+        or (isinstance(link, OSError) and link.errno and not isinstance(link, _BY_NAME))
+        for link in chain(error)
+    )
 
 
 def operator_of(text: str) -> str:
