@@ -182,8 +182,8 @@ def test_the_other_series_are_taken_again_as_well_and_say_which_of_them_was_dist
     seen = dataclasses.replace(quiet, processes={OWN: 64.0, 8: 64.0})
     nothing = {"durations_s": [], "message": "none offered"}
     process = Process(graph=nothing)
-    # Made (2), the first set (2), ``device`` (2); then another process comes and stays.
-    watch = Watch(Card(QUIET, *[quiet] * 5, seen), process)
+    # Made (2), the first set (2), memory (1), ``device`` (2); then another process comes and stays.
+    watch = Watch(Card(QUIET, *[quiet] * 6, seen), process)
     watch.sample_set(5, burst)
     watch.others(5, ["resident", "device", "from_host"])
     taken = [job.get("series", "") for do, job in process.asked if do == "burst"]
@@ -237,7 +237,8 @@ def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
     watch = Watch(Card(dataclasses.replace(QUIET, used_mib=900)), process)
     watch.others(5, ["resident"])
     asked = [do for do, _ in process.asked]
-    assert asked == ["device_memory", "vary", "leak", "over", "over", "release", *["aside"] * 2]
+    read = ["device_memory", "device_memory", "vary", "leak"]
+    assert asked == [*read, "over", "over", "release", "aside", "aside"]
     assert [job["runs"] for do, job in process.asked if do == "over"] == ["example", "varied"]
     for point in ("after_runs", "varied"):
         found = watch.found.memory[point]
@@ -255,6 +256,24 @@ def test_memory_is_kept_at_every_point_with_what_nvml_says():
     assert memory["load"] == {"allocated_mib": 4}
     assert memory["first_call"] == {"allocated_mib": 5, "used_mib": 900, "process_mib": 64}
     assert memory["after_runs"]["allocated_mib"] == 6 and "ooms" not in memory["after_runs"]
+
+
+def test_memory_after_the_runs_is_read_before_another_series_holds_inputs_of_its_own():
+    class Growing(Process):
+        def ask(self, do, **job):
+            reply = super().ask(do, **job)
+            held = 5 + sum(job.get("series") == "from_host" for _, job in self.asked)
+            watched = {"external_fragmentation": 0.5} if job.get("call") else {}
+            return {**reply, "device": {"allocated_mib": held, **watched}}
+
+    watch = Watch(Card(QUIET), process := Growing())
+    watch.others(5, ["from_host"])
+    # What is told only of a watched call is added: it may slow down what is timed behind it.
+    found = watch.found.memory["after_runs"]
+    assert (found["allocated_mib"], found["external_fragmentation"]) == (5, 0.5)
+    assert watch.found.memory["varied"]["allocated_mib"] == 6
+    watched = process.asked.index(("device_memory", {"call": True}))
+    assert watched > [do for do, _ in process.asked].index("burst")
 
 
 def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
@@ -313,5 +332,5 @@ def test_a_frame_that_came_to_a_limit_is_the_last_one_that_is_asked():
     watch = Watch(types.SimpleNamespace(sample=lambda: on_card(OWN)), Slow())
     watch.others(10, ["device", "from_host"])
     assert len(Slow.asked) == 1 and watch.found.series == {}
-    said = "series device: host-oom: 9 MiB of private memory where 1 are allowed"
+    said = "after_runs: host-oom: 9 MiB of private memory where 1 are allowed"
     assert watch.found.messages == [said] and watch.found.broke[0] == "host-oom"

@@ -209,8 +209,10 @@ class Watch:
         return reply
 
     def others(self, count: int, known: List[str]) -> None:
-        """The other series, memory and leak after them, and at the end the series that take a
-        session of their own, which holds memory of its own; see the module's docstring."""
+        """Memory after the runs, the other series (one of them holds inputs of its own), memory and
+        leak after them, and at the end the series that take a session of their own, which holds
+        memory of its own; see the module's docstring."""
+        self._point("after_runs", do="device_memory")
         for name in OTHER_SERIES:
             if name in known:
                 reply = self._series(f"series {name}", do="burst", n=count, series=name)
@@ -219,7 +221,7 @@ class Watch:
         silent = [
             (point, reply["over"])
             for point, reply in (
-                ("after_runs", self._point("after_runs", do="device_memory", call=True)),
+                ("after_runs", self._watched("after_runs")),
                 ("varied", self._point("varied", do="vary")),
             )
             if reply and reply.get("over")
@@ -249,9 +251,19 @@ class Watch:
             self._explain(point, reply)
         return reply
 
+    def _watched(self, point: str) -> Optional[Dict[str, Any]]:
+        """Add to ``point`` what the framework says only of a call that it watches, which must come
+        behind all that is timed; what was read before is not read anew."""
+        reply = self._ask(point, do="device_memory", call=True)
+        if reply:
+            before = dict(self.found.memory.get(point, {}))
+            self._keep(point, {**reply["device"], **before})
+            self._explain(point, reply)
+        return reply
+
     def _keep(self, point: str, said: Dict[str, Any]) -> None:
         known = {name: value for name, value in said.items() if value is not None}
-        self.found.memory[point].update(known)
+        self.found.memory.setdefault(point, {}).update(known)
 
     def _explain(self, point: str, reply: Dict[str, Any]) -> None:
         if reply.get("message"):
