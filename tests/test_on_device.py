@@ -103,12 +103,16 @@ class Process:
 
     def __init__(self, **replies):
         self.replies, self.asked, self.closed = replies, [], False
+        self.stages = []
 
     def begin(self):
-        pass
+        """What comes from here on has the time of a stage for itself."""
+        self.stages.append([])
 
     def ask(self, do, **job):
         self.asked.append((do, job))
+        if self.stages:
+            self.stages[-1].append(do)
         reply = self.replies.get(job["series"] if do == "aside" else do, {})
         if isinstance(reply, Exception):
             raise reply
@@ -276,6 +280,15 @@ def test_memory_after_the_runs_is_read_before_another_series_holds_inputs_of_its
     assert watched > [do for do, _ in process.asked].index("burst")
 
 
+def test_what_is_asked_behind_the_latency_and_each_loading_anew_has_a_stages_time():
+    """A model that takes long to load had run out of it by the third time."""
+    process = Process(device_memory={"device": {}, "over": "example"})
+    Watch(Card(QUIET), process).others(5, ["from_host"])
+    behind, *anew = process.stages
+    assert behind == ["device_memory", "burst", "device_memory", "vary", "leak"]
+    assert anew == [["over", "release"], ["aside"], ["aside"]]
+
+
 def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
     found = OnDevice(
         series={"device": [0.001, 0.003, 0.002], "from_host": [0.004], "graph": [0.0005]},
@@ -324,6 +337,9 @@ def test_a_frame_that_came_to_a_limit_is_the_last_one_that_is_asked():
 
     class Slow:
         pid, asked = OWN, []
+
+        def begin(self):
+            pass
 
         def ask(self, do, **job):
             self.asked.append(do)

@@ -211,7 +211,9 @@ class Watch:
     def others(self, count: int, known: List[str]) -> None:
         """Memory after the runs, the other series (one of them holds inputs of its own), memory and
         leak after them, and at the end the series that take a session of their own, which holds
-        memory of its own; see the module's docstring."""
+        memory of its own; see the module's docstring. Each of these that loads the model anew, and
+        all that comes before, is a stage with the whole of its time."""
+        self._process.begin()
         self._point("after_runs", do="device_memory")
         for name in OTHER_SERIES:
             if name in known:
@@ -230,6 +232,7 @@ class Watch:
         self.found.leak_bytes = (reply or {}).get("leak_bytes")
         # By sessions of their own, which leave memory behind: once NVML was asked everything else.
         for point, runs in silent:
+            self._process.begin()
             reply = self._ask(point, do="over", runs=runs)
             if reply:
                 self._keep(point, reply["device"])
@@ -238,6 +241,7 @@ class Watch:
         for name in SERIES_ASIDE:
             if name in known:
                 continue
+            self._process.begin()
             reply = self._series(name, do="aside", series=name, n=count)
             if reply and reply["durations_s"]:
                 self.found.series[name] = reply["durations_s"]

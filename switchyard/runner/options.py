@@ -80,7 +80,8 @@ def add(parser: pytest.Parser) -> None:
            help=f"only cells of this precision: {', '.join(OWN_OR_CAST)}; repeatable; float32 "
            "models are cast to it (default: each model's own, and some others)")  # fmt: skip
     option("--stage-timeout", type=_positive(float), default=STAGE_TIMEOUT_SECONDS,
-           metavar="SECONDS", help="wall time one stage of one cell may take "
+           metavar="SECONDS", help="wall time one stage of one cell may take; of a launch on a GPU "
+           "what is asked behind its latency is a stage of its own, and each loading for it anew "
            f"(default: {STAGE_TIMEOUT_SECONDS:g})")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=MEMORY_LIMIT_MIB, metavar="MIB",
            help="private memory one stage of one cell may hold "
