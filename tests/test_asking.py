@@ -1,4 +1,5 @@
-"""Asking an artefact: by what its answers are held where other sizes decide a column."""
+"""Asking an artefact: by what its answers are held where other sizes decide a column, and what
+becomes of a fault in judging itself."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import types
 import numpy as np
 import pytest
 
-from switchyard.worker import asking
+from switchyard.worker import asking, diagnosis, jobs
 from switchyard.worker.drawing import RESIZED
 
 USUAL = np.random.default_rng(5).standard_normal((2, 4))
@@ -17,10 +18,14 @@ JOB = {"reference": "", "runtime": "one", "precision": "float32", "classifier": 
        "dynamic": True}  # fmt: skip
 
 
+def as_it_is(wanted):
+    return wanted
+
+
 @pytest.fixture
 def ask(monkeypatch):
-    """``ask(resized)`` asks an artefact that answers rightly, and with ``resized(wanted)`` at the
-    other size; its result."""
+    """``ask(resized)`` asks an artefact that answers rightly, or with ``example(wanted)``, and with
+    ``resized(wanted)`` at the other size; its result."""
     reference = types.SimpleNamespace(
         facts={"stochastic": False},
         probes=tuple(OUTPUTS),
@@ -32,10 +37,10 @@ def ask(monkeypatch):
     monkeypatch.setattr(asking.runtimes, "builtin", lambda: {"one": None})
     monkeypatch.setattr(asking.placement, "of_session", lambda session, feeds: {})
 
-    def ask(resized, manifest=None, device="cpu"):
+    def ask(resized=as_it_is, manifest=None, device="cpu", example=as_it_is, do=asking.ask):
         def run(inputs):
             wanted = OUTPUTS[inputs["probe"]]
-            found = resized(wanted) if inputs["probe"] == RESIZED else wanted
+            found = (resized if inputs["probe"] == RESIZED else example)(wanted)
             return {"y": found.astype(np.float32)}
 
         asked = types.SimpleNamespace(
@@ -43,7 +48,7 @@ def ask(monkeypatch):
             feeds=lambda inputs: inputs,
         )  # fmt: skip
         monkeypatch.setattr(asking.loading, "load", lambda runtime, job: asked)
-        return asking.ask({**JOB, "device": device})
+        return do({**JOB, "do": "ask", "device": device})
 
     return ask
 
@@ -64,7 +69,7 @@ def test_an_output_that_vanishes_at_another_size_is_held_to_its_usual_size(ask, 
 
 
 @pytest.mark.parametrize("resized, dynamic, said", [
-    (lambda wanted: wanted, "ok", ""),
+    (as_it_is, "ok", ""),
     (lambda wanted: wanted[:2], "wrong", "(3, 4)"),
     (raising(ValueError("Got invalid dimensions for input: x")), "failed",
      "ValueError: Got invalid dimensions for input: x"),
@@ -93,3 +98,40 @@ def test_why_an_export_fixed_its_sizes_is_kept(ask):
     fields = ask(raising(AssertionError("is not asked")), manifest)["fields"]
     assert fields["dynamic"] == "specialised"
     assert fields["dynamic_message"] == "TypeError: not a concrete size"
+
+
+@pytest.mark.parametrize("at, error, stage, kind", [
+    ("judge", ValueError("all input arrays must have the same shape"), "compare", "unexplained"),
+    ("judge", MemoryError("no room"), "compare", "host-oom"),
+    ("load", ValueError("no such graph"), "load", "load-rejected"),
+    ("run", ValueError("no such shape"), "run", "unexplained"),
+])  # fmt: skip
+def test_a_fault_is_of_the_stage_it_came_in_and_one_of_judging_rejects_no_artefact(
+    ask, monkeypatch, at, error, stage, kind
+):
+    fault = raising(error)
+    if at == "judge":
+        monkeypatch.setattr(asking.agreement, "judge", lambda *asked: fault(None))
+    if at == "load":
+        monkeypatch.setattr(asking.runtimes, "builtin", lambda: fault(None))
+    outcome = ask(example=fault if at == "run" else as_it_is, do=jobs.run)["outcome"]
+    assert (outcome["stage"], outcome["kind"]) == (stage, kind)
+    assert outcome["verdict"] == "failed"
+
+
+@pytest.mark.parametrize("example, kind, said", [
+    (lambda wanted: wanted + 1, "unexplained", "mse 1"),
+    (lambda wanted: wanted[:1], "shape", "(2, 4) in torch, (1, 4) in the route"),
+])  # fmt: skip
+def test_a_fault_of_explaining_loses_nothing_of_what_was_judged(
+    ask, monkeypatch, example, kind, said
+):
+    fault = raising(KeyError("conv1"))
+    monkeypatch.setattr(diagnosis, "diagnose_cell", lambda *asked: fault(None))
+    found = ask(example=example)
+    outcome = found["outcome"]
+    judged = outcome["stage"], outcome["verdict"], outcome["kind"]
+    assert judged == ("compare", "investigate", kind)
+    assert said in outcome["message"]
+    assert "not explained, since that failed: KeyError: 'conv1'" in outcome["message"]
+    assert found["fields"]["dynamic"] == "ok"

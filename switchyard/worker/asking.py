@@ -14,7 +14,7 @@ from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
 from switchyard.vocabulary import KINDS, PASSING, Outcome, cast_to, signature_of
 from switchyard.worker import agreement, batches, loading, placement, stochastic
-from switchyard.worker.blame import ON_DEVICE_RULES, outcome_of
+from switchyard.worker.blame import ON_DEVICE_RULES, first_line, outcome_of
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.loading import Loaded
 from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
@@ -24,7 +24,7 @@ Arrays = Dict[str, np.ndarray]
 
 def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     """The cell's outcome and the columns of its row. Raises what loading and running raise,
-    with the stage on the exception."""
+    with the stage on the exception, and without one what goes wrong in judging."""
     reference = Reference.read(job["reference"])
     try:
         asked = loading.load(runtimes.builtin()[job["runtime"]], job)
@@ -119,10 +119,15 @@ def _judge_spread(asked: Loaded, reference: Reference):
 
 
 def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job, artefact):
-    """The judgement with the kind that evidence names, where it names one."""
-    from switchyard.worker import diagnosis
+    """The judgement with the kind that evidence names, where it names one. What is known without an
+    explanation stands where there was none to be had."""
+    try:
+        from switchyard.worker import diagnosis
 
-    found = diagnosis.diagnose_cell(judged, reference, answers, job, artefact)
+        found = diagnosis.diagnose_cell(judged, reference, answers, job, artefact)
+    except Exception as error:
+        failed = f"{judged.message}; not explained, since that failed: {first_line(error)}"
+        return dataclasses.replace(judged, message=failed)
     if found is None:
         return judged
     return dataclasses.replace(judged, kind=found.kind, message=found.why)

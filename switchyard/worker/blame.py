@@ -214,6 +214,7 @@ RULES = {
     "convert": CONVERT_RULES,
     "load": LOAD_RULES,
     "run": RUN_RULES,
+    "compare": MEMORY_RULES,
 }
 
 #: What to say where no rule matched and it is not ``unexplained``.
