@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from made_tables import ABOUT, row, table
+from made_tables import ABOUT, MACHINE, row, table
 
 from switchyard.compare import sentences
 from switchyard.compare.comparison import compare
@@ -47,3 +47,25 @@ def test_of_one_build_it_is_judged():
         assert verdicts == dict.fromkeys(ROUTES, ("more-memory", False))
         assert not any("CUDA build" in one for one in comparison.conditions)
     assert found(run(100.0), run(200.0, "nvidia-ml-py"))[1]["torch-eager"] == ("more-memory", False)
+
+
+@pytest.mark.parametrize("other, said", [
+    ({"machine": {**MACHINE, "cpu": "another"}}, "CPU some CPU against another"),
+    ({"options": {"threads": 1}}, "other threads: "),
+])  # fmt: skip
+def test_why_no_memory_is_judged_is_said_and_what_the_end_then_does_not_speak_of(other, said):
+    def weighed(held, about):
+        return table([row(memory_peak_data_mib=held)], about)
+
+    about = {**ABOUT, "options": {"threads": None}}
+    before = weighed(100.0, about)
+    alike, apart = (compare(before, weighed(200.0, {**about, **more})) for more in ({}, other))
+    assert (alike.status, apart.status) == (1, 0)
+    (why,) = [one for one in sentences.memory(apart) if one.startswith("Memory not judged in 1 ")]
+    assert said in why
+    assert not any("not judged" in one for one in sentences.memory(alike))
+    assert sentences.conclusion(apart) == (
+        "Nothing became worse; neither time nor memory was judged."
+    )
+    same = compare(before, before)
+    assert sentences.conclusion(same) == "Nothing became worse; time was not judged."

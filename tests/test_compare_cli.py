@@ -20,7 +20,7 @@ from switchyard.tables import schema
 def test_a_table_against_itself_is_the_same(said):
     status, out, _ = said("compare", REAL, REAL)
     assert status == 0
-    assert f"{REAL_CELLS} cells: {REAL_CELLS} same\nNothing became worse.\n" in out
+    assert f"{REAL_CELLS} cells: {REAL_CELLS} same\nNothing became worse; memory was not judged.\n" in out
     assert "Packages: none differs." in out
 
 
@@ -222,7 +222,7 @@ def test_a_mistake_on_purpose_that_ends_otherwise_is_told_and_makes_nothing_wors
     before = a_run(tmp_path, {A: GOOD, made: GOOD})
     after = a_run(tmp_path, {A: GOOD, made: BAD}, hours=1)
     status, out, _ = said("compare", before, after)
-    assert status == 0 and "Nothing became worse." in out
+    assert status == 0 and "Nothing became worse; neither time nor memory was judged." in out
     words = "and not now (1 by mistakes made on purpose, which count for nothing)"
     assert words in " ".join(out.split())
     assert words in said("compare", before, after, "--markdown", "-")[1]

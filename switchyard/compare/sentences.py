@@ -44,6 +44,9 @@ def described(table: Table) -> str:
     return ", ".join(said)
 
 
+#: What ``timing`` says of a cell whose time was compared.
+_COMPARED = ("as-before", "ambiguous", "slower", "faster")
+
 _SAME_TABLE = "Before and after are one and the same table."
 
 
@@ -94,7 +97,7 @@ def packages(comparison: Comparison, most: int = 20) -> str:
 def timing(comparison: Comparison) -> list[str]:
     """Whether times were compared, and if not why."""
     shown = comparison.cells[["timing", "timing_why", "route"]]
-    timed = int(shown["timing"].isin(["as-before", "ambiguous", "slower", "faster"]).sum())
+    timed = _timed(comparison)
     in_turn = comparison.in_turn
     said = []
     if timed:
@@ -136,6 +139,9 @@ def memory(comparison: Comparison) -> list[str]:
     every one of them, which hundreds of lines would not show."""
     said = []
     passing = comparison.cells["verdict"].isin([*FINDINGS, "same"])
+    for reason, count in comparison.cells["memory_why"].value_counts().items():
+        if reason:
+            said.append(f"Memory not judged in {cells(count)}: {reason}.")
     for name, called in MEMORY.items():
         both = comparison.cells.loc[passing, [f"before_{name}", f"after_{name}"]].dropna()
         both = both[(both > 0).all(axis=1)]
@@ -224,7 +230,29 @@ def conclusion(comparison: Comparison) -> str:
     routes = f"{slower} route{'s' if slower > 1 else ''} slower over all models"
     worse = [text for text, count in ((cells(comparison.worse), comparison.worse),
                                       (routes, slower)) if count]  # fmt: skip
-    return f"Worse: {', and '.join(worse)}." if worse else "Nothing became worse."
+    if worse:
+        return f"Worse: {', and '.join(worse)}."
+    judged = {"time": _timed(comparison), "memory": _weighed(comparison)}
+    aside = [name for name, found in judged.items() if not found]
+    if len(aside) > 1:
+        return "Nothing became worse; neither time nor memory was judged."
+    return "Nothing became worse" + (f"; {aside[0]} was not judged." if aside else ".")
+
+
+def _timed(comparison: Comparison) -> int:
+    """Cells whose time was compared."""
+    return int(comparison.cells["timing"].isin(_COMPARED).sum())
+
+
+def _weighed(comparison: Comparison) -> bool:
+    """Whether the memory of any cell was judged."""
+    shown = comparison.cells
+    known = shown["memory_why"].eq("") & ~shown["memory_with_program"]
+    known &= ~shown["memory_other_build"]
+    return any(
+        (known & shown[f"before_{name}"].notna() & shown[f"after_{name}"].notna()).any()
+        for name in MEMORY
+    )
 
 
 def interval(row: Mapping[str, Any]) -> str:

@@ -116,7 +116,8 @@ def judge(
     what these show beyond the thresholds is ``memory_ambiguous`` and no finding, since the pages of
     program files alone may differ as much. ``memory_with_program`` says which pairs have such a
     figure, ``memory_other_build`` which have a process that holds torch in another build
-    (``other_builds``: version sets of ``after``), whose memory in the host is as little judged.
+    (``other_builds``: version sets of ``after``), whose memory in the host is as little judged;
+    ``memory_why`` is why a pair's memory is not judged at all.
 
     ``hardware`` says why timings of a device cannot be compared; ``other_machine`` why
     memory cannot: it is only where the hardware is known to be another, since thread pools
@@ -313,10 +314,10 @@ def _memory(
     import numpy
 
     device = new["device"].to_numpy(object)
-    fit = eligible.copy()
+    why = numpy.full(len(eligible), "", object)
     for one in set(device[eligible]):
-        if other_machine(one):
-            fit &= device != one
+        why[eligible & (device == one)] = other_machine(one)
+    fit = eligible & (why == "")
     more, less, unsure, whole = (numpy.zeros(len(fit), bool) for _ in range(4))
     moved = {}
     for name in MEMORY:
@@ -340,4 +341,5 @@ def _memory(
         "memory_ambiguous": fit & unsure & ~more & ~less,
         "memory_with_program": eligible & whole,
         "memory_other_build": eligible & other_build,
+        "memory_why": why,
     }
