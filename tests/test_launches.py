@@ -7,6 +7,7 @@ import types
 import pytest
 
 from switchyard.runner.launches import launch
+from switchyard.runner.nvml import Sample
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
 
 POINT = {"rss_mib": 50.0, "peak_mib": 60.0, "program_mib": 20.0, "heap_free_mib": None}
@@ -17,10 +18,14 @@ class Script(MeasuredProcess):
 
     def __init__(self, **changed):
         self.replies = {
-            "load": {"memory": {"load": POINT}, "facts": {"first_call_seconds": 1e-3}},
+            "load": {"memory": {"load": POINT}, "device": {"allocated_mib": 4}, "facts": {}},
+            "first_call": {
+                "memory": {"first_call": POINT}, "device": {"allocated_mib": 5},
+                "facts": {"first_call_seconds": 1e-3},
+            },
             "memory": {"memory": POINT},
             **changed,
-        }
+        }  # fmt: skip
 
     def begin(self):
         pass
@@ -34,24 +39,37 @@ class Script(MeasuredProcess):
         return {"ok": True, **self.replies[do]}
 
 
-def launched(process):
+def launched(process, card=None):
     prepared = {"ok": True, "memory": {"import": POINT}, "facts": {}}
-    return launch(Ready(process, prepared, None), {})
+    return launch(Ready(process, prepared, None), {}, card)
 
 
 def test_every_point_of_memory_has_figures_alone():
     found = launched(Script())
     assert found.outcome is None and len(found.durations) == 400 and found.cores_busy == 1.5
-    assert found.memory == {"import": POINT, "load": POINT, "after_runs": POINT}
+    assert list(found.memory) == ["import", "load", "first_call", "after_runs"]
+    assert all(point == POINT for point in found.memory.values())
 
 
-@pytest.mark.parametrize("frame", ["load", "memory"])
+@pytest.mark.parametrize("frame", ["load", "first_call", "memory"])
 def test_a_question_that_fails_is_the_launchs_outcome(frame):
     outcome = {"stage": "measure", "verdict": "failed", "kind": "crash", "message": "gone",
                "detail": "its log"}  # fmt: skip
     found = launched(Script(**{frame: {"ok": False, "outcome": outcome}}))
     assert (found.outcome.kind, found.outcome.message) == ("crash", "gone")
     assert found.outcome.detail == "its log"
+
+
+def test_nvml_is_asked_of_a_model_that_is_loaded_and_was_not_called():
+    looks = iter([Sample(used_mib=500.0), Sample(used_mib=500.0), Sample(used_mib=700.0)])
+    card = types.SimpleNamespace(sample=lambda: next(looks, Sample(used_mib=900.0)))
+    none = {"device": {}}
+    script = Script(device_memory=none, vary=none, release=none, leak={})
+    script.replies["load"]["facts"]["series"] = ["resident", "device", "graph"]
+    script._popen = types.SimpleNamespace(pid=7)
+    memory = launched(script, card).device.memory
+    assert memory["load"] == {"allocated_mib": 4, "used_mib": 700.0, "process_mib": None}
+    assert memory["first_call"]["used_mib"] == 900.0
 
 
 def test_what_is_known_of_an_end_stays_with_the_outcome():

@@ -250,14 +250,16 @@ def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
 
 
 def test_memory_is_kept_at_every_point_with_what_nvml_says():
-    card = Card(on_card(), on_card(), on_card(4711, used_mib=900))
+    card = Card(*[on_card(used_mib=500)] * 3, on_card(4711, used_mib=900))
     watch = Watch(card, Process(device_memory={"device": {"allocated_mib": 6, "ooms": None}}))
-    watch.loaded({"device": {"load": {"allocated_mib": 4}, "first_call": {"allocated_mib": 5}}})
+    watch.enter("load", {"allocated_mib": 4})
+    watch.enter("first_call", {"allocated_mib": 5})
+    watch.called()
     watch.warmed_up()
     watch.others(5, ["resident"])
     memory = watch.found.memory
     assert memory["warm_up"]["allocated_mib"] == 6
-    assert memory["load"] == {"allocated_mib": 4}
+    assert memory["load"] == {"allocated_mib": 4, "used_mib": 500, "process_mib": None}
     assert memory["first_call"] == {"allocated_mib": 5, "used_mib": 900, "process_mib": 64}
     assert memory["after_runs"]["allocated_mib"] == 6 and "ooms" not in memory["after_runs"]
 

@@ -53,15 +53,23 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
         if ready.ended is not None:
             raise ready.ended
         watch = None if card is None else Watch(card, process)
-        loaded = process.ask(do="load", **job)
-        for stage in (ready.prepared, loaded):
+        # Frames of their own, so that the card is asked at the end of each.
+        stages = {
+            "import": lambda: ready.prepared,
+            "load": lambda: process.ask(do="load", **job),
+            "first_call": lambda: process.ask(do="first_call"),
+        }
+        for point, ask in stages.items():
+            stage = ask()
             if not stage["ok"]:
                 found.outcome = Outcome.from_dict(stage["outcome"])
                 return found
             found.memory.update(stage["memory"])
             found.facts.update(stage["facts"])
+            if watch is not None and "device" in stage:
+                watch.enter(point, stage["device"])
         if watch is not None:
-            watch.loaded(loaded)
+            watch.called()
             found.device = watch.found
         typical = _warm(process, found.facts["first_call_seconds"])
         count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(typical, 1e-7))))

@@ -152,12 +152,8 @@ class Watch:
         memory["process_mib"] = (sample.processes or {}).get(own)
         self.found.memory[point] = memory
 
-    def loaded(self, reply: Dict[str, Any]) -> None:
-        """The points of a ``load`` frame; NVML was asked after it, so at the last of them."""
-        said = dict(reply.get("device", {}))
-        last = said.pop("first_call", {})
-        self.found.memory.update(said)
-        self.enter("first_call", last)
+    def called(self) -> None:
+        """After the first call: by now the process is on the card."""
         if self.found.memory["first_call"]["process_mib"] is None:
             self.found.messages.append("NVML does not say what this process holds")
 

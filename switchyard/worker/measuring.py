@@ -1,9 +1,9 @@
 """The measured process: one runtime, one artefact, and one primitive, ``burst(n)``.
 
 Started fresh for each launch with nothing else imported. It answers frames on a private
-pair of descriptors: ``prepare`` and ``load`` with the seconds and the memory they took, ``burst``
-with n durations by its own clock and the cores it kept busy, ``memory`` with what it holds now. It
-ends when its pipe does.
+pair of descriptors: ``prepare``, ``load`` and ``first_call`` with the seconds and the memory they
+took, ``burst`` with n durations by its own clock and the cores it kept busy, ``memory`` with what
+it holds now. It ends when its pipe does.
 """
 
 from __future__ import annotations
@@ -105,11 +105,10 @@ class Measured:
         return {"memory": points, "facts": {"import_seconds": import_seconds}}
 
     def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Load, prepare the example's inputs, call once; memory after each."""
+        """Load and prepare the example's inputs; memory afterwards."""
         from switchyard.worker import loading
         from switchyard.worker.reference import Reference
 
-        points = {}
         started = time.perf_counter()
         self._job = job
         self.on_device = job.get("device", "cpu") != "cpu"
@@ -118,23 +117,21 @@ class Measured:
         self._loaded = loading.load(self._runtime, job)
         self._reference = Reference.read(job["reference"])
         self._series = self._loaded.session.series(self._feeds("example"))
-        load_seconds = time.perf_counter() - started
-        points["load"] = self._memory()
-        device = {"load": self._device_memory()}
+        facts = {"load_seconds": time.perf_counter() - started, "series": list(self._series)}
+        return {
+            "memory": {"load": self._memory()}, "device": self._device_memory(), "facts": facts
+        }  # fmt: skip
+
+    def first_call(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Call once; memory afterwards. A frame of its own, so that the runner can ask NVML of the
+        model that is loaded and was not called."""
         started = time.perf_counter()
         self._series["resident"]()
-        first_seconds = time.perf_counter() - started
-        points["first_call"] = self._memory()
-        device["first_call"] = self._device_memory()
+        facts = {"first_call_seconds": time.perf_counter() - started}
         return {
-            "memory": points,
-            "device": device,
-            "facts": {
-                "load_seconds": load_seconds,
-                "first_call_seconds": first_seconds,
-                "series": list(self._series),
-            },
-        }
+            "memory": {"first_call": self._memory()}, "device": self._device_memory(),
+            "facts": facts,
+        }  # fmt: skip
 
     def _feeds(self, probe: str) -> Mapping[str, Any]:
         return self._loaded.feeds(self._reference.inputs(probe))
