@@ -6,7 +6,6 @@ The interpreter is the runner's own and nothing is preloaded.
 from __future__ import annotations
 
 import concurrent.futures
-import math
 import os
 import signal
 import subprocess
@@ -24,8 +23,6 @@ from switchyard.runner.workers import (
     Limits,
     ServerLost,
     Worker,
-    kill_tree,
-    private_mib,
     with_log,
 )
 
@@ -361,30 +358,3 @@ def test_a_runner_that_is_killed_takes_its_servers_and_their_jobs_with_it(tmp_pa
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
     assert not alive
-
-
-SHARING = """
-import os, signal
-held = bytearray(b"x") * (200 << 20)
-child = os.fork()
-if child:
-    print(child, flush=True)
-signal.pause()
-"""
-
-
-def test_what_a_child_shares_with_its_server_is_told_from_its_own_by_the_exact_count_alone():
-    server = subprocess.Popen(
-        [sys.executable, "-c", SHARING], stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        child = int(server.stdout.readline())
-        assert private_mib(child, exact=False) > 200 > 50 > private_mib(child, exact=True)
-        assert Limits(60, 200).overstepped(child, math.inf) is None
-        assert Limits(60, 0.01).overstepped(child, math.inf)[0] == "host-oom"
-        assert Limits(60, 0.01).overstepped(None, math.inf) is None
-        assert Limits(60, 200).overstepped(child, 0.0)[0] == "timeout"
-    finally:
-        kill_tree(server.pid)
-        server.wait()
-        server.stdout.close()

@@ -23,6 +23,7 @@ import psutil
 
 from switchyard import wire
 from switchyard.runner import scratch
+from switchyard.runner.private_memory import private_mib, tree
 from switchyard.vocabulary import NotUsable, Outcome, signature_of, silent_end
 
 #: Seconds between two looks at a child's memory.
@@ -335,16 +336,6 @@ def with_log(log: pathlib.Path, detail: str = "") -> str:
     return "\n".join([f"its log: {log}", *([detail] if detail else last)])
 
 
-def _tree(pid: int) -> List[psutil.Process]:
-    """The child and its descendants."""
-    try:
-        root = psutil.Process(pid)
-        found = {process.pid: process for process in [root] + root.children(recursive=True)}
-    except psutil.NoSuchProcess:
-        found = {}
-    return list(found.values())
-
-
 def _session_members(session: int) -> List[int]:
     members = []
     for pid in psutil.pids():
@@ -356,31 +347,9 @@ def _session_members(session: int) -> List[int]:
     return members
 
 
-def private_mib(pid: int, exact: bool) -> float:
-    """Private memory of a process tree in MiB.
-
-    Not ``exact``: resident less shared (proc(5), statm), cheap, and too high by the pages a
-    forked child still shares with its server. ``exact``: what smaps_rollup calls private.
-    """
-    total = 0
-    for process in _tree(pid):
-        try:
-            if not exact:
-                memory = process.memory_info()
-                total += memory.rss - memory.shared
-                continue
-            with open(f"/proc/{process.pid}/smaps_rollup") as rollup:
-                for line in rollup:
-                    if line.startswith(("Private_", "Swap:")):
-                        total += int(line.split()[1]) * 1024
-        except (psutil.Error, OSError):
-            continue
-    return total / (1024 * 1024)
-
-
 def kill_tree(pid: int) -> None:
     """End a child, its descendants and every process of its session."""
-    for process in _tree(pid):
+    for process in tree(pid):
         try:
             process.kill()
         except psutil.Error:
