@@ -19,6 +19,7 @@ import pytest
 
 from switchyard.runner import environments, installation, locking, version_sets
 from switchyard.runner.variables import environment_variables
+from switchyard.tables import provenance
 from switchyard.vocabulary import UnknownName
 
 DEFAULT = "torch2.13-tf2.21"
@@ -363,10 +364,18 @@ def test_the_marker_is_plain_json(tiny, tmp_path):
     assert said["packages"] == {"six": "1.17.0", "iniconfig": "2.1.0"}
 
 
-def test_a_cell_says_itself_whether_it_is_computed_in_tf32(tiny, monkeypatch, tmp_path):
+@pytest.mark.parametrize("name, kept", [
+    ("NVIDIA_TF32_OVERRIDE", False),  # a cell says itself whether it is computed in TF32
+    ("CUDA_LAUNCH_BLOCKING", False),
+    ("PYTORCH_ALLOC_CONF", True),  # how a cell does with it is worth a run
+])  # fmt: skip
+def test_what_no_cell_is_given_is_not_recorded_and_the_rest_is(
+    tiny, monkeypatch, tmp_path, name, kept
+):
     made = environments.provision(tiny, "core", lambda line: None)
-    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
-    assert "NVIDIA_TF32_OVERRIDE" not in environment_variables(made, tmp_path, tmp_path)
+    monkeypatch.setenv(name, "1")
+    assert (name in environment_variables(made, tmp_path, tmp_path)) is kept
+    assert (name in provenance.environment_variables({name: "1"})) is kept
 
 
 def test_what_the_driver_compiles_is_kept_for_each_environment(tiny, tmp_path):

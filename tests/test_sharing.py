@@ -12,6 +12,7 @@ import pytest
 
 from switchyard.runner import arrangements, sharing
 from switchyard.runner.arrangements import (
+    ALLOCATORS,
     ALONE,
     ARRANGEMENTS,
     CAPS,
@@ -37,6 +38,14 @@ def test_every_arrangement_has_a_name_of_its_own_and_needs_are_measured_before_c
         assert {one.processes for one in ways} == {1, 2}
         assert {one.between for one in ways} == {"", "deleted", "emptied"}
         assert any(one.expandable for one in ways)
+
+
+@pytest.mark.parametrize("expandable", [False, True])
+def test_an_arrangement_says_itself_how_memory_is_allocated(expandable):
+    users = dict.fromkeys(ALLOCATORS, "expandable_segments:True,max_split_size_mb:64")
+    given = arrangements.variables({**users, "PATH": "/bin"}, Arrangement(expandable=expandable))
+    names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF") if expandable else ()
+    assert given == {"PATH": "/bin", **dict.fromkeys(names, "expandable_segments:True")}
 
 
 def test_a_name_says_what_is_done():
@@ -127,7 +136,8 @@ def tried(tmp_path, monkeypatch):
     found = types.SimpleNamespace(folder=pathlib.Path("somewhere"))
     crew = types.SimpleNamespace(
         gate=types.SimpleNamespace(alone=contextlib.nullcontext), logs=tmp_path, limits=None,
-        environment=lambda *of: None, variables=lambda of: {"A": "1"},
+        environment=lambda *of: None,
+        variables=lambda of: {"A": "1", "PYTORCH_ALLOC_CONF": "expandable_segments:True"},
     )  # fmt: skip
     used = iter(range(0, 100_000, 50))
     run = types.SimpleNamespace(

@@ -135,12 +135,24 @@ def limits(arrangement: Arrangement, needs: Mapping[str, Optional[float]]) -> Di
     return shares
 
 
-def variables(arrangement: Arrangement) -> Dict[str, str]:
-    """Settings of torch's allocator, under its name of today and the one up to torch 2.8."""
-    if not arrangement.expandable:
-        return {}
-    told = "expandable_segments:True"
-    return {"PYTORCH_ALLOC_CONF": told, "PYTORCH_CUDA_ALLOC_CONF": told}
+#: The user's settings of an allocator, each of which would make another arrangement of one:
+#: torch's under its name of today and the one up to torch 2.8, and TensorFlow's.
+ALLOCATORS = (
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "PYTORCH_NO_CUDA_MEMORY_CACHING",
+    "TF_FORCE_GPU_ALLOW_GROWTH",
+    "TF_GPU_ALLOCATOR",
+)
+
+
+def variables(inherited: Mapping[str, str], arrangement: Arrangement) -> Dict[str, str]:
+    """``inherited`` with what the arrangement says of the allocators, and nothing else of them: a
+    user's expandable segments would leave no arrangement without."""
+    kept = {name: value for name, value in inherited.items() if name not in ALLOCATORS}
+    if arrangement.expandable:
+        kept.update(dict.fromkeys(ALLOCATORS[:2], "expandable_segments:True"))
+    return kept
 
 
 def stopped_undisturbed(

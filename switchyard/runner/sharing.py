@@ -149,7 +149,7 @@ def _process(
 ) -> MeasuredProcess:
     crew, log = run.crew, _log(run, planned, arrangement, number)
     environment = crew.environment(planned.cell.version_set, "core")
-    settings = {**crew.variables(environment), **arrangements.variables(arrangement)}
+    settings = arrangements.variables(crew.variables(environment), arrangement)
     return MeasuredProcess(environment, settings, log, crew.limits, MODULE)
 
 

@@ -8,6 +8,15 @@ from typing import List
 
 from switchyard.runner.version_sets import CURRENT
 
+#: The user's settings that no process of a version set has. Nor are they recorded
+#: (``provenance.ENVIRONMENT_PREFIXES``).
+WITHHELD = (
+    # Whether a cell is computed in TF32 is the cell's to say, and this overrides what it says.
+    "NVIDIA_TF32_OVERRIDE",
+    # For debugging: each launch of a kernel is waited for, which is another latency.
+    "CUDA_LAUNCH_BLOCKING",
+)
+
 
 def environment_variables(
     environment, worker_path: pathlib.Path, cache: pathlib.Path, visible: str = "-1"
@@ -20,8 +29,7 @@ def environment_variables(
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PYTHON", "VIRTUAL_ENV", "PYTEST", "COV_", "TOX_"))
-        # Whether a cell is computed in TF32 is the cell's to say, and this overrides what it says.
-        and name != "NVIDIA_TF32_OVERRIDE"
+        and name not in WITHHELD
         # The compilers and CUDA of the user's shell, which a locked set is to do without; of the
         # set that is just this interpreter they may be the very ones it came with.
         and (not name.startswith("CONDA_") or environment.version_set == CURRENT)

@@ -22,8 +22,9 @@ from typing import Any, Mapping, Sequence
 
 from switchyard.tables import schema
 
-#: Environment variables that change what is measured. An allow-list: anything else may
-#: hold a secret or say whose machine this is. TensorFlow's are spelt out, since Terraform
+#: Environment variables that change what is measured, those left out that no cell is given
+#: (``runner/variables.py``). An allow-list: anything else may hold a secret or say whose machine
+#: this is. TensorFlow's are spelt out, since Terraform
 #: uses the prefix ``TF_`` too, and keeps passwords in it.
 ENVIRONMENT_PREFIXES = (
     "OMP_",
@@ -48,10 +49,8 @@ ENVIRONMENT_PREFIXES = (
     "TF_XLA_",
     "CUDA_VISIBLE_DEVICES",
     "CUDA_MODULE_LOADING",
-    "CUDA_LAUNCH_BLOCKING",
     "CUBLAS_",
     "CUDNN_",
-    "NVIDIA_TF32",
     "LD_PRELOAD",
 )
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY", re.IGNORECASE)
