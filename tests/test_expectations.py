@@ -209,6 +209,7 @@ def test_an_expectation_binds_to_the_suite_that_owns_its_stage(stage, suite):
     ("float32,a,r,compare,precision,investigate,x,y", "columns"),
     ("float32,good,r,compare,precision,investigate,x", "good-r stands twice"),
     ("float32,a,r,convert:dynamo,timeout,failed,x", "timeout cannot be expected"),
+    ("float32,a,r,measure,crash,failed,x", "what is measured cannot be expected to fail"),
 ])  # fmt: skip
 def test_a_bad_row_is_named_with_file_and_line(tmp_path, row, said):
     path = table(tmp_path, "float32,good,r,compare,precision,investigate,because", row)

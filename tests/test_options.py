@@ -44,7 +44,7 @@ def check(**given):
         getoption=lambda name: given.get(name.lstrip("-").replace("-", "_")),
         option=types.SimpleNamespace(collectonly=given.get("collectonly", False)),
     )
-    options.check(config, [])
+    options.check(config)
 
 
 # --- another project's folder

@@ -77,7 +77,7 @@ def test_an_unknown_precision_is_refused_with_the_nearest(given, said):
         getoption=lambda name: values.get(name), option=types.SimpleNamespace()
     )
     with pytest.raises(pytest.UsageError, match=said):
-        options.check(config, [])
+        options.check(config)
 
 
 def test_the_command_that_runs_a_cell_again_names_its_precision():

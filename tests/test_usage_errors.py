@@ -33,6 +33,17 @@ def test_no_worker_outlives_a_run_that_could_not_be_made(monkeypatch):
     assert len(ended) == 1 and plugin.RUN not in config.stash
 
 
+@pytest.mark.parametrize("words, right", [
+    (["--resume", "bench/"], "pytest bench/ --resume\n"),  # it took the path for the run's
+    (["tests/test_wire.py", "--resume", "MINE"], "pytest bench/ --resume MINE\n"),
+])  # fmt: skip
+def test_going_on_with_a_run_without_asking_for_bench_is_a_usage_error(words, right):
+    command = [sys.executable, "-m", "pytest", "--collect-only", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout
+    assert f"--resume goes on with a run of bench/: {right}" in done.stderr
+
+
 def asking_for(names):
     """A session that asks for version sets of these names, and otherwise for the defaults."""
     lists = {"--version-set": names, "--hop": [], "--zoo": [], "--route": ["nowhere"]}

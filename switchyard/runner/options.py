@@ -168,7 +168,7 @@ def is_own(zoo: str) -> bool:
     return zoo != BUILTIN and pathlib.Path(zoo).resolve().parent != PROJECT / "models_zoo"
 
 
-def check(config: pytest.Config, args: List[str]) -> None:
+def check(config: pytest.Config) -> None:
     """Refuse what contradicts itself. Raises pytest.UsageError."""
     if sys.platform != "linux":
         raise pytest.UsageError("a run needs Linux, and the version sets that on x86-64")

@@ -65,7 +65,15 @@ def pytest_configure(config: pytest.Config) -> None:
                 "bench/ needs pytest-benchmark: leave out what keeps it from being loaded "
                 "(-p no:benchmark), or install it"
             )
-        options.check(config, config.args)
+        options.check(config)
+    elif (given := config.getoption("--resume", None)) is not None:
+        # An option with an optional value takes the path behind it, and pytest then runs whatever
+        # stands in its configuration.
+        taken = pathlib.Path(given).resolve() == PROJECT / "bench"
+        run = "" if taken or given == "newest" else f" {given}"
+        raise pytest.UsageError(
+            f"--resume goes on with a run of bench/: pytest bench/ --resume{run}"
+        )
 
 
 def _asks_for_bench(config: pytest.Config) -> bool:

@@ -16,7 +16,7 @@ from switchyard.runner.options import BUILTIN, recorded
 from switchyard.runner.plan import import_failures, union
 from switchyard.runner.staging import shown
 
-#: Of a matrix of thousands of cells only the run's folder is of use on a screen.
+#: What the styles of ``rendering`` are in pytest's markup.
 _STYLES = {
     "heading": {"bold": True},
     "good": {"green": True},
