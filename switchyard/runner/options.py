@@ -8,7 +8,7 @@ import pathlib
 import re
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Optional
 
 import psutil
 import pytest
