@@ -123,6 +123,25 @@ def _toolkits() -> List[str]:
     return list(filter(None, [*places, cpp_extension.CUDA_HOME]))
 
 
+def _bare_names(places: List[str]) -> str:
+    """A folder with ``libcudart.so``, as torch links it: pip's has it under its version alone. The
+    same for every process that builds in the same place: ninja links anew where a command changed.
+    """
+    from torch.utils import cpp_extension
+
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
+    folder = os.path.join(root, "switchyard_libraries")
+    os.makedirs(folder, exist_ok=True)
+    named = [os.path.join(glob.escape(p), "lib", "libcudart.so.*") for p in places]
+    for runtime in [file for name in named for file in glob.glob(name)][:1]:
+        # Moved there whole: another process may be at it, and another torch's may be there.
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            link = os.path.join(own, "libcudart.so")
+            os.symlink(os.path.abspath(runtime), link)
+            os.replace(link, os.path.join(folder, "libcudart.so"))
+    return folder
+
+
 @functools.lru_cache(maxsize=None)
 def _extension():
     """Built by nvcc when it is first called on a card, in the folder that torch is told."""
@@ -138,18 +157,13 @@ def _extension():
         wanted = "ninja" if toolkit else "CUDA toolkit with nvcc (CUDA_HOME)"
         raise _missing(f"no {wanted}, with which this operator's kernel is built")
     cpp_extension.CUDA_HOME = toolkit
-    with tempfile.TemporaryDirectory() as folder:
-        # pip's has this library under its version alone, and torch links it by its bare name.
-        named = [os.path.join(glob.escape(p), "lib", "libcudart.so.*") for p in places]
-        for runtime in [file for name in named for file in glob.glob(name)][:1]:
-            os.symlink(runtime, os.path.join(folder, "libcudart.so"))
-        return cpp_extension.load_inline(
-            "switchyard_squareplus",
-            cpp_sources="torch::Tensor squareplus(torch::Tensor x);",
-            cuda_sources=SQUAREPLUS,
-            functions=["squareplus"],
-            extra_ldflags=[f"-L{folder}"],
-        )
+    return cpp_extension.load_inline(
+        "switchyard_squareplus",
+        cpp_sources="torch::Tensor squareplus(torch::Tensor x);",
+        cuda_sources=SQUAREPLUS,
+        functions=["squareplus"],
+        extra_ldflags=[f"-L{_bare_names(places)}"],
+    )
 
 
 def _built(x: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,16 @@ except ModuleNotFoundError as error:
 """
 
 
+TWICE = """
+import sys
+from torch.utils import cpp_extension
+from models_zoo import gpu_kernels
+cpp_extension.is_ninja_available = lambda: True
+cpp_extension.load_inline = lambda name, extra_ldflags, **given: print(*extra_ldflags)
+gpu_kernels._extension()
+"""
+
+
 @pytest.fixture(scope="module")
 def python():
     return environments.provision(DEFAULT_SET, "core", lambda line: None).python
@@ -45,3 +55,23 @@ def test_what_is_missing_is_named(python, tmp_path, toolkit, nvcc, lacks):
         timeout=120, env={**os.environ, "PYTHONPATH": str(root)},
     ).stdout  # fmt: skip
     assert said.startswith(f"no {lacks}") and "this operator's kernel is built" in said
+
+
+def test_two_processes_link_by_the_same_command_so_that_the_second_builds_nothing(
+    python, tmp_path
+):
+    home = tmp_path / "toolkit"
+    for file in (home / "bin" / "nvcc", home / "lib" / "libcudart.so.13"):
+        file.parent.mkdir(parents=True)
+        file.write_text("")
+    root = Path(__file__).resolve().parents[1]
+    own = {"PYTHONPATH": str(root), "CUDA_HOME": str(home),
+           "TORCH_EXTENSIONS_DIR": str(tmp_path / "extensions")}  # fmt: skip
+    said = [
+        subprocess.run([python, "-c", TWICE], check=True, capture_output=True, text=True,
+                       timeout=120, env={**os.environ, **own}).stdout.strip()
+        for _ in range(2)
+    ]  # fmt: skip
+    assert said[0] == said[1] and said[0].startswith(f"-L{tmp_path / 'extensions'}")
+    (kept,) = Path(said[0][2:]).iterdir()
+    assert kept.name == "libcudart.so" and kept.resolve() == home / "lib" / "libcudart.so.13"
