@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 from live_workers import FAKE, gone, until
@@ -127,6 +128,25 @@ def test_one_that_hangs_is_a_timeout_and_its_late_answer_is_nobodys(process):
     said = ("timeout", "no end after 0.5 s (--stage-timeout)")
     assert ended(one, do="hang") == said
     assert ended(one, do="this") == said and one.alive
+
+
+@pytest.mark.parametrize("between, most", [(None, 2), (60.0, 0)])
+def test_what_is_awaited_is_looked_at_seldom_and_its_deadline_kept(
+    process, monkeypatch, between, most
+):
+    """Every look takes from what is being timed."""
+    looked = []
+    monkeypatch.setattr(workers, "private_mib", lambda pid, exact: looked.append(pid) or 0.0)
+    one = process()
+    one.ask(do="this")
+    looked.clear()
+    if between:
+        monkeypatch.setattr(standby, "SECONDS_BETWEEN_LOOKS", between)
+    one._limits = Limits(1.5, 4096.0)
+    one.begin()
+    began = time.monotonic()
+    assert ended(one, do="hang")[0] == "timeout"
+    assert len(looked) <= most and 1.5 <= time.monotonic() - began < 30
 
 
 def test_the_time_of_a_stage_counts_from_its_beginning(process):

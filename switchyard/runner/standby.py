@@ -19,6 +19,10 @@ from switchyard import wire
 from switchyard.runner.workers import LAST_SECONDS, Limits, kill_session, kill_tree, with_log
 from switchyard.vocabulary import silent_end
 
+#: Seconds between two looks at the memory of a process that is awaited. Each walks over every
+#: process of the machine, which takes some percent of a core, beside what is being timed.
+SECONDS_BETWEEN_LOOKS = 1.0
+
 
 class Ended(Exception):
     """A measured process is over before its time, or could not do what was demanded of it;
@@ -110,7 +114,7 @@ class MeasuredProcess:
             raise
 
     def _answered(self) -> Dict[str, Any]:
-        while not select.select([self._read], [], [], 0.1)[0]:
+        while not select.select([self._read], [], [], self._patience())[0]:
             passed = self._limits.overstepped(self.pid, self._deadline)
             if passed is not None:
                 raise Ended(*passed, with_log(self.log))
@@ -123,6 +127,10 @@ class MeasuredProcess:
         if not reply["ok"]:
             reply["outcome"]["detail"] = with_log(self.log, reply["outcome"]["detail"])
         return reply
+
+    def _patience(self) -> float:
+        """Seconds until the next look, which is at the deadline where that comes first."""
+        return min(SECONDS_BETWEEN_LOOKS, max(0.0, self._deadline - time.monotonic()))
 
     def _gone(self) -> Ended:
         status = self._status(5)
