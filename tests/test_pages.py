@@ -10,7 +10,7 @@ from switchyard.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
-#: Oldest first, as README has them: two sets by name, and two runs of two sets each.
+#: Oldest first, as results/README.md has them: two sets by name, and two runs of two sets each.
 BASELINES = ("20261127T143014-torch2.0-tf2.13+1more-cpu-quick",
              "20261127T094917-torch2.5-tf2.18+1more-cpu-quick",
              "20261127T010059-torch2.9-tf2.20+1more-cpu-quick")  # fmt: skip
