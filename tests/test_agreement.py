@@ -96,6 +96,24 @@ def test_a_constant_reference_has_no_nmse():
     assert nought.nmse is None and nought.cosine is None and nought.mse == 0
 
 
+def test_in_16_bits_a_constant_reference_is_held_to_its_own_size():
+    """One spacing off at 300 an honest route is beyond any band of mse, at 1e-3 a wrong one passes
+    them all."""
+
+    def judged(value, moved):
+        own, got = ({"y": np.full(9, v, np.float16)} for v in (value, moved))
+        found = ag.compare(own, got, {"y": np.full(9, value)})
+        assert ag.deciding_error(found) == pytest.approx((moved / value - 1) ** 2, rel=1e-2)
+        return ag.band(found)
+
+    assert judged(300.0, 300.25) == ("excellent", "")
+    assert judged(1.0, 1 + 2.0**-10) == ("excellent", "")
+    assert judged(300.0, 330.0) == judged(1e-3, 1.5e-3) == ("investigate", "unexplained")
+    nought, near = ({"y": np.full(9, v, np.float16)} for v in (0, 1e-2))
+    found = ag.compare(nought, near)
+    assert found.nmse is None and ag.band(found)[0] == "acceptable"  # its mse alone, 1e-4
+
+
 def test_rounding_noise_passes_and_a_thousand_times_it_is_precision():
     assert ag.band(ag.compare(OWN, off(3e-7), FP64)) == ("excellent", "")
     fault = ag.compare(OWN, off(1e-4), FP64)

@@ -197,6 +197,13 @@ def test_narrow_rounding_that_exceeds_a_band_is_precision():
     assert evidence.kind == "precision" and "no further from float64" in evidence.why
 
 
+def test_rounding_of_an_output_that_does_not_vary_is_precision_in_16_bits_too():
+    """Torch's own sum is 2 off, the route's 12."""
+    own, got = ({"y": np.full((2, 3), value, np.float16)} for value in (302, 312))
+    evidence = found([ev.ProbeOutputs("example", own, got, {"y": np.full((2, 3), 300.0)})])
+    assert evidence.kind == "precision" and "no further from float64" in evidence.why
+
+
 def test_the_inside_is_asked_last_and_only_without_an_answer():
     asked = []
 

@@ -95,7 +95,8 @@ COLUMNS: tuple[Column, ...] = (
     _float("preprocess_top1_agreement", "pictures on which that answer's best class stays, 0 to 1"),
     # accuracy, of the worst probe
     _float("mse", "mean squared error against torch eager in the model's dtype"),
-    _float("nmse", "mse over the reference's variance; empty where that is negligible"),
+    _float("nmse", "mse over the reference's variance; where that is negligible empty, but in 16 "
+           "bits over its mean square"),
     _float("max_abs_err", "largest absolute difference of one element"),
     _float("cosine", "cosine similarity of the flattened outputs"),
     _float("match_fraction", "elements within atol 1e-4 + rtol 1e-3, integers equal, 0 to 1"),

@@ -183,8 +183,8 @@ def band_scale(dtype: str) -> float:
 def deciding_error(agreement: Agreement) -> float:
     """The error that ``band`` holds against the bands, and that ranks outputs and probes: the
     worse of mse and nmse, 0.0 where neither could be had. In 16 bits nmse alone where there is
-    one: rounding is relative there to what the bands are, and the mse of large values is beyond
-    any band without a fault."""
+    one, as it is for all but zeros: rounding is relative there to what the bands are, and the mse
+    of large values is beyond any band without a fault."""
     if agreement.dtype in SIXTEEN_BITS and agreement.nmse is not None:
         return agreement.nmse
     return max(agreement.mse or 0.0, agreement.nmse or 0.0)
@@ -360,8 +360,10 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
         square, variance = float(np.mean(a * a)), float(np.var(a))
         lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
         cosine = float(np.dot(a, b)) / lengths if 0 < lengths < math.inf else None
-    # `<=`: a reference of nothing but zeros has no variance to speak of either.
-    nmse = None if variance <= 1e-12 * square else mse / variance
+    # `<=`: a reference of nothing but zeros has no variance to speak of either. In 16 bits one that
+    # is constant is held to its own size instead: there mse alone says nothing of it.
+    spread = variance if variance > 1e-12 * square else square * (dtype in SIXTEEN_BITS)
+    nmse = mse / spread if spread else None
     ratio = _error_vs_fp64(dtype, one, two, wanted64, scale)
     shown = [f"mse {mse:.3g}"]
     shown += [f"nmse {nmse:.3g}"] if nmse is not None else []
