@@ -16,6 +16,7 @@ from switchyard.routes import named
 from switchyard.runner import yard
 from switchyard.runner.artefacts import ArtefactStore
 from switchyard.runner.describing import describe
+from switchyard.runner.nvml import Sample
 from switchyard.runner.plan import Planned
 from switchyard.runner.staging import PROJECT
 from switchyard.runner.workers import Finished
@@ -136,21 +137,29 @@ def test_what_a_route_costs_most_is_started_first():
     assert [work.tier for work in first.dearest_first()] == list(reversed(COSTS))
 
 
-@pytest.mark.parametrize("card, side_by_side", [
-    (None, 12),
-    (types.SimpleNamespace(memory_mib=81_559, exclusive=False), 9),
-    (types.SimpleNamespace(memory_mib=4_096, exclusive=False), 1),
-    (types.SimpleNamespace(memory_mib=81_559, exclusive=True), 1),
+@pytest.mark.parametrize("card, asked_alone", [
+    (None, []),
+    (types.SimpleNamespace(memory_mib=81_559, exclusive=False, sample=Sample),
+     ["torch-compile", "ort", "ort-tensorrt"]),
 ])  # fmt: skip
-def test_as_many_are_asked_on_a_card_at_once_as_it_takes(tmp_path, card, side_by_side):
-    crew = Crew(tmp_path)
+def test_what_tunes_or_profiles_is_asked_alone_on_a_card(tmp_path, card, asked_alone):
+    known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
     crew.card = card
-    yard = Yard(crew, {}, runtimes.builtin(), [], 12, lambda text: lambda: None)
-    taken = 0
-    while yard._turns.acquire(blocking=False):
-        taken += 1
+    found, yard = [], Yard(crew, known, runs, [], 4, lambda text: lambda: None)
+    yard.unhosted = lambda planned: None
+
+    def do(version_set, name, job, stage, done=crew.do):
+        if job["do"] == "ask" and yard._turns._gate._alone:
+            found.append(job["runtime"])
+        return done(version_set, name, job, stage)
+
+    crew.do = do
+    device = "cuda" if card else "cpu"
+    for name in ("torch-eager", "torch-compile", "dynamo-ort", "dynamo-ort-tensorrt"):
+        route = named(name, known, runs)
+        yard.answer(Planned(Cell("set", device, "float32", "m", name), route, MODEL))
     yard.close()
-    assert taken == side_by_side
+    assert found == asked_alone
 
 
 def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):

@@ -21,10 +21,8 @@ from switchyard.runner.hosting import Hosting
 from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
 from switchyard.runner.staging import PROJECT, shown
+from switchyard.runner.turns import Turns
 from switchyard.vocabulary import COSTS, Cell, Outcome
-
-#: Of a card's memory, MiB, for each job that asks a model there beside others.
-_MIB_ON_A_CARD = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,12 +90,7 @@ class Yard:
         #: Of cells that no answer could be had of, what went wrong in the runner itself.
         self.errors: Dict[Cell, Exception] = {}
         self.unhosted = Hosting(crew, runtimes)
-        # Contexts side by side must not be what fills the card.
-        card = crew.card
-        room = jobs if card is None else max(1, int(card.memory_mib // _MIB_ON_A_CARD))
-        if card is not None and card.exclusive:
-            room = 1
-        self._turns = threading.Semaphore(min(jobs, room))
+        self._turns = Turns(crew.card, jobs)
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
     def prepare(self, cells: Sequence[Planned]) -> None:
@@ -391,7 +384,7 @@ class Yard:
         began = time.monotonic()
         done = self._watch(f"{planned.label}-{cell.route}  run")
         try:
-            with self._turns:
+            with self._turns.turn(runtime.tunes):
                 finished = self.crew.do(cell.version_set, runtime.environment, job, "run")
         finally:
             done()

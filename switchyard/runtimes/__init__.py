@@ -159,8 +159,10 @@ class Runtime:
     a hop. ``devices``: where it can run at all; ``elsewhere`` is why not on the others. ``apart``:
     it has the model built in a process of its own, and is given a Recipe in its place. ``aside``:
     what can be timed on a device with the model loaded once more for it: ``device`` if its sessions
-    have ``between_events``, ``graph`` if they can be ``graphed``. ``recording``: how the name of a
-    file ends in which its allocations on a device are kept, empty where none is."""
+    have ``between_events``, ``graph`` if they can be ``graphed``. ``tunes``: asked on a
+    device it times kernels, or is profiled, and what others do there meanwhile would be in what a
+    row says. ``recording``: how the name of a file ends in which its allocations on a device are
+    kept, empty where none is."""
 
     name: ClassVar[str]
     format: ClassVar[str]
@@ -172,6 +174,7 @@ class Runtime:
     elsewhere: ClassVar[str] = ""
     apart: ClassVar[bool] = False
     aside: ClassVar[Tuple[str, ...]] = ()
+    tunes: ClassVar[bool] = False
     recording: ClassVar[str] = ""
 
     def lacks(self, target: Target) -> str:

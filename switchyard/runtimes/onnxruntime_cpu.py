@@ -104,6 +104,7 @@ class OnnxRuntimeCpu(Runtime):
     aside = ("device", "graph")
     recording = "json"
     name = "ort"
+    tunes = True  # share_on_cpu is of a profile
     format = "onnx"
     tier = "smoke"
     requires = ("onnxruntime",)

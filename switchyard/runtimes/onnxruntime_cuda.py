@@ -330,6 +330,7 @@ class OnnxRuntimeTensorRt(Runtime):
     tier = "full"
     requires = ("onnxruntime",)
     devices = ("cuda",)
+    tunes = True  # an engine is built of what was the fastest, and share_on_cpu is of a profile
 
     def lacks(self, target: Target) -> str:
         return lacks(TENSORRT)

@@ -71,6 +71,7 @@ class TorchCompile(torch_cuda.TorchRuntime):
     format = "torch"
     tier = "full"
     requires = ("torch",)
+    tunes = True  # inductor keeps the fastest configuration of each kernel
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
