@@ -5,6 +5,7 @@ import functools
 import glob
 import importlib.util
 import os
+import subprocess
 import tempfile
 from typing import List
 
@@ -49,7 +50,13 @@ def _on_the_card(x: torch.Tensor) -> torch.Tensor:
         return _on_the_card(x.float()).to(x.dtype)
     x = x.contiguous()
     out, count, block = torch.empty_like(x), x.numel(), 256
-    _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
+    try:
+        _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
+    except (RuntimeError, FileNotFoundError, subprocess.CalledProcessError) as error:
+        if isinstance(error, RuntimeError) and "C compiler" not in str(error):
+            raise  # CUDA's own
+        wanted = "C compiler (gcc, or CC) that finds Python.h (python3-dev)"
+        raise _missing(f"no {wanted}, with which Triton builds a launcher: {error}") from None
     return out
 
 

@@ -1,4 +1,4 @@
-"""The zoo's CUDA extension where what builds it is not there: said, and no compiler's error."""
+"""The zoo's kernels where what builds them is not there: said, and no compiler's error."""
 
 from __future__ import annotations
 
@@ -23,6 +23,27 @@ except ModuleNotFoundError as error:
     print(error)
 """
 
+
+LAUNCHED = """
+import subprocess, types
+import torch
+from models_zoo import gpu_kernels
+
+def failing(error):
+    def launch(*given, **options):
+        raise error
+    return {(1,): launch}
+
+gpu_kernels.triton = types.SimpleNamespace(cdiv=lambda count, block: 1)
+command = ["/usr/bin/gcc", "/tmp/tmpab12/main.c", "-O3"]
+for error in (RuntimeError("Failed to find C compiler."), FileNotFoundError("my-cc"),
+              subprocess.CalledProcessError(1, command), RuntimeError("CUDA error: of a kernel")):
+    gpu_kernels._kernel = failing(error)
+    try:
+        gpu_kernels._on_the_card(torch.ones(3))
+    except Exception as error:
+        print(getattr(error, "stage", None), getattr(error, "kind", None), error)
+"""
 
 TWICE = """
 import sys
@@ -75,3 +96,14 @@ def test_two_processes_link_by_the_same_command_so_that_the_second_builds_nothin
     assert said[0] == said[1] and said[0].startswith(f"-L{tmp_path / 'extensions'}")
     (kept,) = Path(said[0][2:]).iterdir()
     assert kept.name == "libcudart.so" and kept.resolve() == home / "lib" / "libcudart.so.13"
+
+
+def test_what_triton_needs_of_the_host_is_named_and_an_error_of_cudas_is_its_own(python):
+    root = Path(__file__).resolve().parents[1]
+    *lacking, own = subprocess.run(
+        [python, "-c", LAUNCHED], check=True, capture_output=True, text=True, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    ).stdout.splitlines()  # fmt: skip
+    assert len(lacking) == 3 and own == "None None CUDA error: of a kernel"
+    for said in lacking:
+        assert said.startswith("import missing-dependency no C compiler (gcc, or CC)")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.runtimes import Session, Target, torch_cuda
+from switchyard.runtimes import Session, Target, torch_cuda, triton_host
 
 
 class TorchSession(Session):
@@ -64,7 +64,8 @@ class TorchEager(torch_cuda.TorchRuntime):
 class TorchCompile(torch_cuda.TorchRuntime):
     """``torch.compile`` with its defaults; sizes that change make it compile again.
 
-    A dear route: a C++ compiler runs for every kernel, tens of seconds a model on two cores.
+    A dear route: a C++ compiler runs for every kernel, tens of seconds a model on two cores. On a
+    card Triton takes its place.
     """
 
     name = "torch-compile"
@@ -73,6 +74,9 @@ class TorchCompile(torch_cuda.TorchRuntime):
     requires = ("torch",)
     tunes = True  # inductor keeps the fastest configuration of each kernel
     preloads = ("torch._dynamo.aot_compile", "torch._inductor.compile_fx")
+
+    def lacks(self, target: Target) -> str:
+        return super().lacks(target) or triton_host.lacks()
 
     def load(self, artefact, model, target: Target = Target()) -> Session:
         settle_threads(target.threads)

@@ -148,6 +148,10 @@ DEVICE_RULES: Sequence[Rule] = (
     ("", "no kernel image is available for execution on the device", "abi-mismatch"),
     ("", "cuDNN version incompatibility", "abi-mismatch"),
     ("", "cuDNN is unavailable for CUDA Execution Provider", "missing-dependency"),
+    # Triton, and what it builds the launcher of a kernel with (``runtimes/triton_host.py``).
+    ("", "Cannot find a working triton installation", "missing-dependency"),
+    ("", "Failed to find C compiler", "missing-dependency"),
+    ("", re.compile(r"Command '\['[^']+', '[^']+\.c', '-O3'"), "missing-dependency"),
     # A way of allocating that this torch does not have yet.
     ("", "Unrecognized CachingAllocator option", "missing-dependency"),
     ("", "Found no NVIDIA driver on your system", "provider-fallback"),
