@@ -133,27 +133,17 @@ def judge(
     cells["before_version_set"] = old["version_set"]
     cells["family"] = new["family"].where(there, old["family"])
 
-    reason = _not_comparable(old, "before")
-    also = _not_comparable(new, "after")
-    lost = here & there & (reason == "") & (also != "") & (new["verdict"] != "void").to_numpy(bool)
-    for place in numpy.flatnonzero((also != "") & (reason != "")):
-        also[place] = f"{reason[place]}, {also[place]}"
-    reason = numpy.where(also == "", reason, also)
-    reason[~(here & there)] = ""
-    both = here & there & (reason == "")
     passed = [_among(side["verdict"], PASSING) for side in (old, new)]
     hosted = [~_among(side["verdict"], {"unavailable"}) for side in (old, new)]
+    reason, lost = _reasons(old, new, here & there)
+    both = here & there & (reason == "")
     for place in numpy.flatnonzero(both & ~passed[0] & ~passed[1] & (hosted[0] != hosted[1])):
         labels = ("before", "after") if hosted[1][place] else ("after", "before")
         reason[place] = "unavailable {}, and not passing {}".format(*labels)
     pass_both = both & passed[0] & passed[1]
-    neither = both & ~passed[0] & ~passed[1]
-    differs = numpy.zeros(len(here), bool)
-    for name in ("stage", "kind", "verdict"):
-        differs |= (old[name] != new[name]).to_numpy(bool)
-    signatures = [side["signature"].str[:SIGNATURE_LENGTH].str.strip() for side in (old, new)]
-    differs |= (signatures[0] != signatures[1]).to_numpy(bool)
-    differs &= hosted[0] | hosted[1]  # why neither set can host it is no failure of anybody's
+    # Why neither set can host it is no failure of anybody's.
+    failed_otherwise = both & ~passed[0] & ~passed[1] & (hosted[0] | hosted[1])
+    failed_otherwise &= _ended_otherwise(old, new)
 
     errors = [_error(side) for side in (old, new)]
     other_build = _among(new["route"], HOLD_TORCH) & _among(new["version_set"], other_builds)
@@ -162,29 +152,31 @@ def judge(
         **_accuracy(old, new, errors, pass_both, thresholds),
         **_placement(old, new, pass_both),
         **{name: timing.status == name for name in ("slower", "faster")},
-        **_memory(old, new, with_program, other_build, pass_both, other_machine, thresholds),
     }
-
-    verdict = numpy.full(len(here), "same", object)
-    for name in reversed(BETTERED):
-        verdict[found[name]] = name
-    verdict[pass_both & _failed_to_measure(old, new)] = "fixed"
-    for name in reversed(WORSENED):
-        verdict[found[name]] = name
-    verdict[pass_both & _failed_to_measure(new, old)] = "broke"
-    verdict[neither & differs] = "changed-failure"
-    verdict[both & ~passed[0] & passed[1]] = "fixed"
-    verdict[both & passed[0] & ~passed[1]] = "broke"
-    verdict[reason != ""] = "not-comparable"
-    verdict[~here] = "new"
-    verdict[~there | lost] = "gone"
+    weighed, notes = _memory(
+        old, new, with_program, other_build, pass_both, other_machine, thresholds
+    )
+    found |= weighed
+    rules = (
+        ("gone", ~there | lost),
+        ("new", ~here),
+        ("not-comparable", reason != ""),
+        ("broke", both & passed[0] & ~passed[1]),
+        ("fixed", both & ~passed[0] & passed[1]),
+        ("changed-failure", failed_otherwise),
+        ("broke", pass_both & _failed_to_measure(new, old)),
+        *((name, found[name]) for name in WORSENED),
+        ("fixed", pass_both & _failed_to_measure(old, new)),
+        *((name, found[name]) for name in BETTERED),
+    )
+    names, holds = zip(*rules)
+    verdict = numpy.select(holds, names, default="same").astype(object)
 
     cells.update(verdict=verdict, reason=reason)
     for label, side, error in (("before", old, errors[0]), ("after", new, errors[1])):
         cells.update({f"{label}_{name}": side[name] for name in (*OUTCOME, *FIGURES)})
         cells[f"{label}_error"] = error
-    cells.update(found)
-    cells.update(_timing_columns(timing))
+    cells |= {**found, **notes, **_timing_columns(timing)}
     return pandas.DataFrame(cells)
 
 
@@ -238,6 +230,30 @@ def _not_comparable(side: pandas.DataFrame, label: str) -> numpy.ndarray:
         said = "not run" if one == "planned" else "interrupted"
         reason[state == one] = f"{said} {label}"
     return reason
+
+
+def _reasons(
+    old: pandas.DataFrame, new: pandas.DataFrame, paired: numpy.ndarray
+) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """Why pairs cannot be judged, "" where they can; and which were done before and are lost."""
+    import numpy
+
+    was, now = _not_comparable(old, "before"), _not_comparable(new, "after")
+    lost = paired & (was == "") & (now != "") & (new["verdict"] != "void").to_numpy(bool)
+    reason = numpy.where(now == "", was, now)
+    for place in numpy.flatnonzero((now != "") & (was != "")):
+        reason[place] = f"{was[place]}, {now[place]}"
+    reason[~paired] = ""
+    return reason, lost
+
+
+def _ended_otherwise(old: pandas.DataFrame, new: pandas.DataFrame) -> numpy.ndarray:
+    """Where stage, kind, verdict or signature differ."""
+    signatures = [side["signature"].str[:SIGNATURE_LENGTH].str.strip() for side in (old, new)]
+    differs = signatures[0] != signatures[1]
+    for name in ("stage", "kind", "verdict"):
+        differs |= old[name] != new[name]
+    return differs.to_numpy(bool)
 
 
 def _failed_to_measure(side: pandas.DataFrame, other: pandas.DataFrame) -> numpy.ndarray:
@@ -304,8 +320,9 @@ def _memory(
     eligible: numpy.ndarray,
     other_machine: Callable[[str], str],
     thresholds: Thresholds,
-) -> dict[str, numpy.ndarray]:
-    """Of the model alone, at the peak, or on the GPU, beyond both thresholds.
+) -> tuple[dict[str, numpy.ndarray], dict[str, numpy.ndarray]]:
+    """Findings of the model alone, at the peak, or on the GPU, beyond both thresholds; and notes on
+    what is not judged.
 
     Where the host's peak moved it decides, since the peak is what kills; else, where one grew and
     another shrank, it is more memory. What only a figure with the pages of program files shows, or
@@ -335,11 +352,11 @@ def _memory(
         less |= shrank & ~unfit
         unsure |= (grew | shrank) & unfit
         whole |= program
-    return {
-        "more-memory": fit & more,
-        "less-memory": fit & less & ~more,
+    findings = {"more-memory": fit & more, "less-memory": fit & less & ~more}
+    notes = {
         "memory_ambiguous": fit & unsure & ~more & ~less,
         "memory_with_program": eligible & whole,
         "memory_other_build": eligible & other_build,
         "memory_why": why,
     }
+    return findings, notes
