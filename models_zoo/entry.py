@@ -32,8 +32,8 @@ NO_FAMILIES = ("__init__", "entry", "preprocessing")
 
 #: ``gpu``: only planned in runs on a CUDA device. ``mode``: also sent through the hops that make a
 #: mistake with BatchNorm or the mode, and asked at batch 1 and 64. ``sharing``: on a CUDA device
-#: also held by torch and TensorFlow at once. ``timm``: laid out as timm lays it out, for converters
-#: of its folders.
+#: also held by torch and TensorFlow at once, and by torch on one that is too small. ``timm``: laid
+#: out as timm lays it out, for converters of its folders.
 TAGS = ("gpu", "mode", "sharing", "timm")
 
 _NAME = re.compile(r"[a-z0-9_]+\Z")

@@ -132,7 +132,10 @@ def tried(tmp_path, monkeypatch):
         version_set="current", model="tiny", route="manual-tf", precision="float32",
         device="cuda", short="tiny-manual-tf",
     )  # fmt: skip
-    planned = types.SimpleNamespace(cell=cell, model={"file": "zoo.py", "tags": ["sharing"]})
+    planned = types.SimpleNamespace(
+        cell=cell, model={"file": "zoo.py", "tags": ["sharing"]},
+        route=types.SimpleNamespace(runtime=TENSORFLOW),
+    )  # fmt: skip
     found = types.SimpleNamespace(folder=pathlib.Path("somewhere"))
     crew = types.SimpleNamespace(
         gate=types.SimpleNamespace(alone=contextlib.nullcontext), logs=tmp_path, limits=None,
@@ -159,6 +162,7 @@ def tried(tmp_path, monkeypatch):
         assert all(process.closed for process in script.made)
         return {row["arrangement"]: row for row in rows}, script.made
 
+    attempt.route = planned.route
     attempt.judged = lambda: sharing.judged(run, planned)  # by what was last tried
     return attempt
 
@@ -266,15 +270,35 @@ def test_two_processes_stop_where_one_of_them_does(tried):
 
 @pytest.mark.parametrize("change, asked", [
     ({}, True), ({"device": "cpu"}, False), ({"precision": "float16"}, False),
-    ({"runtime": "ort"}, False), ({"tags": []}, False),
+    ({"runtime": "ort"}, False), ({"tags": []}, False), ({"runtime": TORCH}, True),
+    ({"runtime": "torch-compile"}, False),
 ])  # fmt: skip
-def test_only_tensorflows_cells_of_tagged_models_on_a_card_are_asked(change, asked):
+def test_only_tensorflows_cells_and_torchs_of_tagged_models_on_a_card_are_asked(change, asked):
     has = {"device": "cuda", "precision": "float32", "runtime": "tf", "tags": ["sharing"], **change}
     planned = types.SimpleNamespace(
         cell=types.SimpleNamespace(device=has["device"], precision=has["precision"]),
         route=types.SimpleNamespace(runtime=has["runtime"]), model={"tags": has["tags"]},
     )  # fmt: skip
     assert sharing.applies(planned) is asked
+
+
+def test_torchs_own_cell_asks_it_alone_on_a_smaller_card_and_needs_no_tensorflow(tried):
+    def no_room(process, do, job):
+        if do == "turns" and process.tenants[TORCH]["memory_limit_mib"] == 100:
+            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+        return well(process, do, job)
+
+    tried.route.runtime = TORCH
+    rows, processes = tried(no_room)
+    assert {name for one in processes for name in one.tenants} == {TORCH}
+    caps = {cap: [one for one in rows.values() if one["cap"] == str(cap)] for cap in CAPS}
+    for cap, of_it in caps.items():
+        ways = {(one["between"], one["expandable"]) for one in of_it}
+        assert ways == {(done, told) for done in ("", "emptied") for told in ("False", "True")}
+        assert {one["torch_cap_mib"] for one in of_it} == {str(400 * cap)}
+        assert {one["kind"] for one in of_it} == {"device-oom" if cap == 0.25 else ""}
+    assert len(rows) == 1 + 4 * len(CAPS) and rows["alone torch-eager"]["turns_done"] == "20"
+    assert tried.judged() is None  # what runs out on a capped card is a finding
 
 
 class Frameworks:

@@ -20,7 +20,7 @@ from simulated_card.running import CONTEXT, PLANTED, OnCard, installed
 
 from switchyard.runner.options import DEFAULT_SET
 
-EAGER = ("--model", "products", "--route", "torch-eager")
+EAGER = ("--model", "products", "--route", "torch-eager", "-k", "not sharing")
 
 pytestmark = pytest.mark.simulated_card
 
@@ -150,8 +150,7 @@ def test_what_the_others_recorded_is_their_profilers_and_names_no_machine(ended)
 
 
 def test_a_model_that_does_not_fit_is_out_of_memory_and_the_next_one_runs(on_card):
-    ended = on_card("--model", "wide_products", *EAGER, "-k", "not sharing",
-                    SIMULATED_CARD_MIB=str(CONTEXT + 60))  # fmt: skip
+    ended = on_card("--model", "wide_products", *EAGER, SIMULATED_CARD_MIB=str(CONTEXT + 60))
     assert ended.outcome("wide_products-torch-eager") == ("load", "device-oom", "failed")
     assert ended.rows["products-torch-eager"]["verdict"] == "excellent", ended.output
 

@@ -1,5 +1,5 @@
-"""The ways in which torch and TensorFlow are put on one card, and the table of how each went:
-pure, but for the file that the table is.
+"""The ways in which torch and TensorFlow, or torch alone, are put on one card, and the table of
+how each went: pure, but for the file that the table is.
 
 A cap is a share of what a framework needs alone: the least with which it was seen to run there.
 """
@@ -27,8 +27,8 @@ CAPS = (1.0, 0.5, 0.25)
 class Arrangement:
     """``tenants``: runtimes, in the order in which they enter and take turns. ``growth``:
     TensorFlow takes memory as it needs it, not nearly all at once. ``between``: what is done before
-    the other framework is called, nothing, ``deleted`` (the outputs, and collected) or ``emptied``
-    (and the framework's cache).
+    the other framework is called, or the only one again: nothing, ``deleted`` (the outputs, and
+    collected) or ``emptied`` (and the framework's cache).
     ``expandable``: torch's expandable segments. ``cap``: of ``CAPS``, or None."""
 
     tenants: Tuple[str, ...] = BOTH
@@ -81,6 +81,19 @@ ARRANGEMENTS: Tuple[Arrangement, ...] = (
     *(Arrangement(cap=cap, between=done) for cap in CAPS for done in ("", "deleted", "emptied")),
     *(Arrangement(cap=cap, expandable=True) for cap in CAPS),
     *(Arrangement(processes=2, cap=cap) for cap in CAPS),
+)
+
+#: Those of torch with nobody beside it, which ask what fragmentation alone costs and what helps.
+TORCH_ALONE: Tuple[Arrangement, ...] = (
+    ALONE[0],
+    ENOUGH[0],
+    *(
+        Arrangement((TORCH,), between=done, expandable=expandable, cap=cap)
+        for cap in CAPS
+        for expandable in (False, True)
+        for done in ("", "emptied")
+        if (cap, expandable, done) != (ENOUGH[0].cap, False, "")
+    ),
 )
 
 #: Those of one framework with the whole card to itself: what has to run.

@@ -1,4 +1,5 @@
-"""torch and TensorFlow on one card: every arrangement once, in processes of its own.
+"""torch and TensorFlow, or torch alone, on one card: every arrangement once, in processes of its
+own.
 
 What stops an arrangement is a row of its table, never the run's end: to find out which of them
 run out of memory is what it is for.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import pathlib
 import statistics
-from typing import TYPE_CHECKING, Any, Dict, List, Optional
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
 
 from switchyard.runner import arrangements
 from switchyard.runner.arrangements import (
@@ -18,6 +19,7 @@ from switchyard.runner.arrangements import (
     ENOUGH,
     MORE,
     NEEDS,
+    TORCH_ALONE,
     TURNS,
     Arrangement,
 )
@@ -33,22 +35,27 @@ MODULE = "switchyard.worker.sharing"
 
 
 def applies(planned: Planned) -> bool:
-    """Whether a cell is asked for it: on a CUDA device, its route ends in TensorFlow, and its
-    model is tagged ``sharing``."""
+    """Whether a cell is asked for it: on a CUDA device, its model is tagged ``sharing``, and its
+    route ends in TensorFlow, which torch is put beside, or is torch's own."""
     tags = planned.model.get("tags", ())
     cell = planned.cell
     return (
         cell.device == "cuda"
-        and planned.route.runtime == arrangements.TENSORFLOW
+        and planned.route.runtime in arrangements.BOTH
         and "sharing" in tags
         and cell.precision == "float32"
     )
 
 
+def _asked(planned: Planned) -> Sequence[Arrangement]:
+    """What needs no TensorFlow is of torch's own cell, which is there without it as well."""
+    return TORCH_ALONE if planned.route.runtime == arrangements.TORCH else ARRANGEMENTS
+
+
 def judged(run: Run, planned: Planned) -> Optional[Outcome]:
     """Try every arrangement; what stopped a framework that had the whole card to itself, or None.
     What else stops one is a finding."""
-    stopped = arrangements.stopped_undisturbed(share(run, planned), ARRANGEMENTS)
+    stopped = arrangements.stopped_undisturbed(share(run, planned), _asked(planned))
     if not stopped:
         return None
     message = "; ".join(f"{one.name} {why}" for one, why in stopped.items())
@@ -67,7 +74,7 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
     table.forget(**own)
     run.yard.converted(planned), run.yard.reference(planned)  # anew, where a resumed run lost them
     needs: Dict[str, Optional[float]] = {}
-    for arrangement in ARRANGEMENTS:
+    for arrangement in _asked(planned):
         done = run.progress.watch(f"{cell.short}  sharing: {arrangement.name}")
         try:
             with run.crew.gate.alone():
