@@ -52,6 +52,8 @@ def ask(worker, tmp_path):
     ("kill -SEGV $$", "crash", "SIGSEGV"),
     ("kill -KILL $$", "host-oom", "killed from outside"),
     ("echo loading; exec sleep 60", "timeout", "nothing came of it in 1 s"),
+    ("echo \"ImportError: no numpy\"; exit 1", "missing-dependency", "ImportError: no numpy"),
+    ("echo \"ImportError: no numpy\"; echo but; exit 1", "no-result", "exit 1"),
 ])  # fmt: skip
 def test_a_server_that_does_not_start_has_its_kind(tmp_path, monkeypatch, does, kind, said):
     monkeypatch.setattr(workers, "START_SECONDS", 1)

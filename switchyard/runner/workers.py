@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import select
 import signal
 import socket
@@ -41,6 +42,10 @@ _MAX_MESSAGE = 1 << 20
 
 #: Lines and characters of a log's end that an outcome's detail has.
 _LOG_LINES, _LOG_CHARACTERS = 20, 6000
+
+
+#: The last line of a traceback that ended a server.
+_NOT_IMPORTED = re.compile(r"^(?:ModuleNotFound|Import)Error: .*\Z", re.MULTILINE)
 
 
 class WorkerFailed(NotUsable):
@@ -147,12 +152,12 @@ class Worker:
         if not body:
             kind, why = self._unstarted(bool(ready))
             ours.close()
+            detail = with_log(self.log)
+            if found := _NOT_IMPORTED.search(detail):  # numpy, without which no worker speaks
+                kind, why = "missing-dependency", found.group()
             name = f"{self.environment.version_set} ({self.environment.name})"
-            raise WorkerFailed(
-                f"the worker of {name} did not start: {why}; it wrote to {self.log}",
-                kind,
-                with_log(self.log),
-            )
+            message = f"the worker of {name} did not start: {why}; it wrote to {self.log}"
+            raise WorkerFailed(message, kind, detail)
         hello = wire.unpack(body)
         self.imports = hello["imports"]
         self.touched = hello["touched"]
