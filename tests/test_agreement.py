@@ -7,6 +7,7 @@ import pytest
 
 from switchyard.vocabulary import KINDS, VERDICTS
 from switchyard.worker import agreement as ag
+from switchyard.worker import rounding
 
 RNG = np.random.default_rng(7)
 EXACT = RNG.standard_normal((2, 50))
@@ -138,6 +139,24 @@ def test_float16_has_its_own_limit():
     )
 
 
+def test_a_few_elements_that_are_far_off_are_no_rounding_in_16_bits():
+    """The error over all of them is 1e-6, and five times torch's own: both of an honest route."""
+    exact = np.random.default_rng(3).standard_normal((96, 80))
+    own = exact.astype(np.float16)
+    honest = (exact * (1 + 2.0**-11)).astype(np.float16)
+    torn = honest.copy()
+    torn[7, :3] += np.float16(0.05)
+    fine, wrong = (ag.compare({"y": own}, {"y": y}, {"y": exact}) for y in (honest, torn))
+    assert ag.band(fine) == ("excellent", "") and fine.worst_vs_fp64 < 3
+    assert wrong.nmse < ag.EXCELLENT and wrong.error_vs_fp64 < 10 < wrong.worst_vs_fp64
+    assert ag.band(wrong) == ("investigate", "unexplained")
+    assert "one element" in wrong.message and "one element" not in fine.message
+    # A torch that computes the element no better has nothing to say of the route's.
+    as_bad = own.copy()
+    as_bad[7, 3] += np.float16(0.05)
+    assert ag.band(ag.compare({"y": as_bad}, {"y": torn}, {"y": exact}))[1] != "unexplained"
+
+
 def test_a_float32_route_that_went_through_float16_is_told():
     narrowed = {"y": EXACT.astype(np.float16).astype(np.float32)}
     assert ag.band(ag.compare(OWN, narrowed, FP64)) == ("investigate", "precision")
@@ -147,7 +166,7 @@ def test_an_output_that_cancels_is_held_to_its_usual_size():
     # Layer norm of a constant: nought in torch, 1e-7 of its usual size elsewhere.
     nought = {"y": np.zeros((2, 50), np.float32)}
     route = {"y": np.full((2, 50), 1e-7, np.float32)}
-    usual = ag.scales([nought, OWN])
+    usual = rounding.scales([nought, OWN])
     assert ag.band(ag.compare(nought, route, nought)) == ("investigate", "precision")
     assert ag.band(ag.compare(nought, route, nought, scales=usual)) == ("excellent", "")
 
@@ -303,7 +322,7 @@ def test_of_several_outputs_in_tf32_the_larger_error_decides_and_not_its_roundin
     got = {**own, "honest": (own["honest"] * (1 + 2e-4)).astype(np.float32)}
     got["worse"] = (own["worse"] + np.float32(8e-3)).astype(np.float32)
     del exact["worse"]  # without it there is no ratio, only an error
-    limit = ag.limit_of("tf32")
+    limit = rounding.limit_of("tf32")
     found = ag.compare(own, got, exact, limit=limit)
     assert found.output == "worse" and ag.band(found, limit)[0] == "acceptable"
     assert ag.compare(own, got, exact).output == "honest"

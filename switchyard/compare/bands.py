@@ -9,7 +9,7 @@ from switchyard.compare.rendering import Terminal
 
 Row = Mapping[str, Any]
 
-#: Precisions whose rounding is beyond the bands of mse; ``worker/agreement.py`` has them too.
+#: Precisions whose rounding is beyond the bands of mse; ``worker/rounding.py`` has them too.
 SIXTEEN_BITS = ("float16", "bfloat16")
 
 #: Fewest models of which a share says anything. Exports of one model are near copies of each other,

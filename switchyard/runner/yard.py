@@ -24,6 +24,9 @@ from switchyard.runner.staging import PROJECT, shown
 from switchyard.runner.turns import Turns
 from switchyard.vocabulary import COSTS, Cell, Outcome
 
+#: What says whether two inputs are alike.
+_JUDGING = ("switchyard/worker/agreement.py", "switchyard/worker/rounding.py")
+
 
 @dataclasses.dataclass(frozen=True)
 class Made:
@@ -230,7 +233,7 @@ class Yard:
             return dataclasses.replace(reference, seconds=0.0, overhead=0.0)
         key = key_of(
             do="preprocess",
-            judged=self.crew.staged.digests["switchyard/worker/agreement.py"],
+            judged=[self.crew.staged.digests[file] for file in _JUDGING],
             upstream=reference.key,
             built_from=reference.record["sources"],
         )

@@ -9,57 +9,24 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Dict, List, Mapping, Optional, Sequence, Tuple
+from typing import List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
 from switchyard.worker.elements import as_float64, distance, is_exact, same_places
+from switchyard.worker.rounding import (
+    DTYPES,
+    HONEST_ROUNDINGS,
+    SIXTEEN_BITS,
+    errors_vs_fp64,
+    rms,
+    torn,
+)
 
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
 
 #: An element matches within ATOL + RTOL * |reference|.
 ATOL, RTOL = 1e-4, 1e-3
-
-#: By numpy's name: (spacing at 1, highest ``error_vs_fp64`` of an honest route, what two
-#: runs of one session may differ by, of the output's RMS). Complex goes by its parts.
-#:
-#: The limits. float32: 268 honest zoo cells (both exporters, ONNX Runtime) show 0.7 in the
-#: median and 3.4 at most; BatchNorm's eps at 1e-3 shows thousands. float16, bfloat16:
-#: torch's own error there is 0.3 to 3 ulp, so a ratio of 100 would be 10% of the value and
-#: more, which the bands call investigate anyway: it could never bind. 10 leaves room for a
-#: runtime that also accumulates in 16 bits (the root of a sum's length, 8 for 64 terms)
-#: where torch accumulates in float32. float64: reference and float64 reference are one, so
-#: the ratio counts ulp of the output; 20 honest MLPs show 5 at most, ONNX Runtime's
-#: approximation of tanh in double 2.4e4 (1e-12 of the value), arithmetic in float32 about
-#: 2^29 = 5e8. The limit stands between, and still sees that 1% of the value went through
-#: float32. Repeats: the order of a sum over threads moves about 100 ulp at
-#: most, in 16 bits 4 ulp, since sums are held wider and rounded once.
-DTYPES = {
-    "bfloat16": (2.0**-7, 10.0, 2.0**-5),
-    "float16": (2.0**-10, 10.0, 2.0**-8),
-    "float32": (2.0**-23, 100.0, 1e-5),
-    "complex64": (2.0**-23, 100.0, 1e-5),
-    "float64": (2.0**-52, 1e6, 2e-14),
-    "complex128": (2.0**-52, 1e6, 2e-14),
-}
-
-SIXTEEN_BITS = ("float16", "bfloat16")
-
-#: What torch's own arithmetic in 16 bits is off by, against float64 with the same weights, in unit
-#: roundoffs (half of the spacing at 1) of the output's standard deviation: of 100 zoo models cast
-#: to float16 and to bfloat16 the median is 0.6 in both, 95% show 2.5 and 4.4 at most; those beyond
-#: divide by what nearly vanishes or branch on a value.
-HONEST_ROUNDINGS = 4.0
-
-#: The highest honest ``error_vs_fp64`` of a float32 model computed in TF32: float16's, in units
-#: of float32's rounding, since TF32 keeps 10 bits of 23.
-TF32_LIMIT = 10.0 * 2.0**13
-
-
-def limit_of(precision: str) -> Optional[float]:
-    """The highest honest ``error_vs_fp64`` of a cell, where that is not its dtype's own."""
-    return TF32_LIMIT if precision == "tf32" else None
-
 
 #: How grave a kind is beside others of one cell; what is not named is a fault of value.
 STRUCTURAL = ("output-structure", "shape", "dtype")
@@ -84,6 +51,7 @@ class Agreement:
     match_fraction: Optional[float] = None
     top1_agreement: Optional[float] = None
     error_vs_fp64: Optional[float] = None
+    worst_vs_fp64: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,31 +74,6 @@ class Judgement:
     agreement: Agreement
 
 
-def rms(values: np.ndarray) -> float:
-    """Root mean square of what is finite; 0.0 where nothing is."""
-    values = values[np.isfinite(values)]
-    return math.sqrt(float(np.mean(values * values))) if values.size else 0.0
-
-
-def scales(references: Sequence[Mapping[str, np.ndarray]]) -> Dict[str, float]:
-    """The largest RMS each output has on any probe, for ``compare``'s ``scales``.
-
-    On a probe of zeros an output may vanish by cancellation in torch and be 1e-7 of its
-    usual size in an honest route; against the ulp of zero that is an infinite error.
-    """
-    largest: Dict[str, float] = {}
-    for outputs in references:
-        for path, array in outputs.items():
-            largest[path] = max(largest.get(path, 0.0), rms(as_float64(array)))
-    return largest
-
-
-def ulp_at(value: float, dtype: str) -> float:
-    """The distance from ``value`` to its neighbour in ``dtype``, subnormals left out."""
-    value = max(abs(value), 2.0**-14 if dtype == "float16" else 2.0**-126)
-    return 2.0 ** math.floor(math.log2(value)) * DTYPES[dtype][0]
-
-
 def compare(
     reference: Mapping[str, np.ndarray],
     got: Mapping[str, np.ndarray],
@@ -144,10 +87,10 @@ def compare(
     """What the route gave on one probe against torch eager in the model's own dtype.
 
     ``reference64``: the same model in float64, which only scales. ``scales``: see
-    ``scales``. ``classifier``: the first output's last axis holds class scores. ``limit``: see
-    ``band``. ``capped``: floats without an ``error_vs_fp64`` are ``acceptable`` at most, since the
-    bands alone would call a fault of a thousand rounding errors excellent. Raises ValueError where
-    the reference has no output, since that can prove nothing.
+    ``rounding.scales``. ``classifier``: the first output's last axis holds class scores.
+    ``limit``: see ``band``. ``capped``: floats without an ``error_vs_fp64`` are ``acceptable`` at
+    most, since the bands alone would call a fault of a thousand rounding errors excellent. Raises
+    ValueError where the reference has no output, since that can prove nothing.
     """
     if not reference:
         raise ValueError("the reference has no outputs to compare")
@@ -193,8 +136,9 @@ def deciding_error(agreement: Agreement) -> float:
 def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
     """(verdict, kind). ``limit``: the highest honest ``error_vs_fp64``, the dtype's own
     where None. Only that limit exceeded is ``precision``; a worse error is ``unexplained``
-    until evidence names it. Which error decides: see ``deciding_error``. Integers and booleans
-    are right or wrong: the bands are tolerances of a rounding that they do not have."""
+    until evidence names it, and so is a single element beyond it in 16 bits. Which error decides:
+    see ``deciding_error``. Integers and booleans are right or wrong: the bands are tolerances of a
+    rounding that they do not have."""
     if agreement.kind:
         return "investigate", agreement.kind
     error = deciding_error(agreement)
@@ -206,6 +150,8 @@ def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]
     if limit is not None and agreement.error_vs_fp64 is not None:
         if not agreement.error_vs_fp64 <= limit:
             return "investigate", "precision"
+    if agreement.worst_vs_fp64 is not None and torn(agreement.dtype, agreement.worst_vs_fp64):
+        return "investigate", "unexplained"
     return (agreement.at_most or "excellent" if error < EXCELLENT * scale else "acceptable"), ""
 
 
@@ -364,10 +310,12 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
     # is constant is held to its own size instead: there mse alone says nothing of it.
     spread = variance if variance > 1e-12 * square else square * (dtype in SIXTEEN_BITS)
     nmse = mse / spread if spread else None
-    ratio = _error_vs_fp64(dtype, one, two, wanted64, scale)
+    ratio, worst = errors_vs_fp64(dtype, one, two, wanted64, scale)
     shown = [f"mse {mse:.3g}"]
     shown += [f"nmse {nmse:.3g}"] if nmse is not None else []
     shown += [f"{ratio:.3g} times torch's own rounding error"] if ratio is not None else []
+    if worst is not None and torn(dtype, worst):
+        shown.append(f"one element {worst:.3g} times torch's worst")
     rated = top1 and wanted.ndim and wanted.dtype.kind != "c" and wanted.shape[-1] > 1
     return Agreement(
         message=f"output {path!r}: " + ", ".join(shown),
@@ -380,20 +328,5 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
         match_fraction=float(np.mean(gap <= (0 if is_exact(dtype) else ATOL + RTOL * np.abs(a)))),
         top1_agreement=float(np.mean(one.argmax(-1) == two.argmax(-1))) if rated else None,
         error_vs_fp64=ratio,
+        worst_vs_fp64=worst,
     )
-
-
-def _error_vs_fp64(dtype: str, own, route, wanted64, scale: float) -> Optional[float]:
-    """RMSE(route, fp64) / RMSE(torch's own dtype, fp64), floored at one ulp of the RMS."""
-    if dtype not in DTYPES or wanted64 is None:
-        return None
-    exact = as_float64(wanted64)
-    if exact.shape != own.shape:
-        return None
-    # Where float16 overflowed and float64 did not, there is no distance to speak of.
-    finite = np.isfinite(own) & np.isfinite(exact) & np.isfinite(route)
-    if not finite.any():
-        return None
-    floor = ulp_at(max(rms(own), scale), dtype)
-    ratio = rms((route - exact)[finite]) / max(rms((own - exact)[finite]), floor)
-    return ratio if math.isfinite(ratio) else None

@@ -13,7 +13,7 @@ import numpy as np
 from models_zoo.entry import DEFAULT_SIZES
 from switchyard import runtimes
 from switchyard.vocabulary import KINDS, PASSING, Outcome, cast_to, signature_of
-from switchyard.worker import agreement, batches, loading, placement, stochastic
+from switchyard.worker import agreement, batches, loading, placement, rounding, stochastic
 from switchyard.worker.blame import ON_DEVICE_RULES, first_line, outcome_of
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.loading import Loaded
@@ -72,10 +72,10 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
 
 def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict]):
     """The judgement over every probe that decides, what was answered to each, and the
-    ``agreement.scales`` that it was judged by."""
+    ``rounding.scales`` that it was judged by."""
     probes = [probe for probe in reference.probes if probe != RESIZED]
     wanted = {probe: reference.outputs(probe) for probe in probes}
-    scales = agreement.scales(list(wanted.values()))
+    scales = rounding.scales(list(wanted.values()))
     results, answers = [], {}
     for probe in probes:
         inputs = reference.inputs(probe)
@@ -92,14 +92,14 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
             reference.outputs64(probe),
             scales=scales,
             classifier=job["classifier"],
-            limit=agreement.limit_of(job["precision"]),
+            limit=rounding.limit_of(job["precision"]),
         )
         results.append(result)
         for metric in ("mse", "nmse", "max_abs_err", "error_vs_fp64"):
             value = getattr(result.agreement, metric)
             if value is not None and np.isfinite(value):
                 figures.append({"condition": probe, "metric": metric, "value": value})
-    judged = agreement.judge(results, agreement.limit_of(job["precision"]))
+    judged = agreement.judge(results, rounding.limit_of(job["precision"]))
     reason = reference.facts.get("float64_reason")
     if reason and judged.verdict in PASSING and judged.agreement.at_most:
         judged = dataclasses.replace(judged, message=f"{judged.message}: {reason}")
@@ -152,7 +152,7 @@ def _dynamic(
         # What befell the process or its card says nothing of the artefact.
         known = KINDS[stopped.kind] != "process"
         return "failed" if known else "", stopped.message
-    limit = agreement.limit_of(job["precision"])
+    limit = rounding.limit_of(job["precision"])
     wanted, wanted64 = reference.outputs(RESIZED), reference.outputs64(RESIZED)
     found = agreement.compare(wanted, got, wanted64, scales=scales, limit=limit)
     if agreement.band(found, limit)[0] in PASSING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Callable, Mapping, Optional, Sequence
 
-from switchyard.worker.agreement import Agreement, Judgement, limit_of, scales
+from switchyard.worker.agreement import Agreement, Judgement
 from switchyard.worker.evidence import (
     EXAMPLE,
     Evidence,
@@ -15,6 +15,7 @@ from switchyard.worker.evidence import (
     layout_permuted,
     swapped,
 )
+from switchyard.worker.rounding import limit_of, scales, torn
 
 #: What ``judge`` says where it only measured: everything else is a fact already.
 TO_EXPLAIN = ("", "precision", "unexplained")
@@ -128,7 +129,9 @@ def _rounding(agreement: Agreement) -> str:
     In 16 bits, or in a net that magnifies its own rounding, two honest answers may stand
     further apart than a band allows; each is then as near to float64 as the other.
     """
-    ratio = agreement.error_vs_fp64
+    ratio, worst = agreement.error_vs_fp64, agreement.worst_vs_fp64
     if ratio is None or ratio > ROUNDING or not agreement.nmse or agreement.nmse > 0.5:
+        return ""
+    if worst is None or torn(agreement.dtype, worst):
         return ""
     return f"{agreement.message}: no further from float64 than torch's own {agreement.dtype}"

@@ -13,8 +13,9 @@ from typing import Dict, List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
-from switchyard.worker.agreement import Agreement, band, compare, rms
+from switchyard.worker.agreement import Agreement, band, compare
 from switchyard.worker.elements import as_float64, is_exact
+from switchyard.worker.rounding import rms
 
 #: Two arrays are one where their RMS distance is below this part of the reference's
 #: standard deviation: ten times what honest routes show in 32 bits, 4 ulp in 16 bits.
@@ -44,7 +45,7 @@ class Evidence:
 class ProbeOutputs:
     """One probe: its name, torch's outputs, the route's, torch's in float64 where had. ``limit``
     and ``scales`` are what the probe was judged by: see ``agreement.band`` and
-    ``agreement.scales``."""
+    ``rounding.scales``."""
 
     probe: str
     reference: Mapping[str, np.ndarray]

@@ -14,10 +14,10 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Seque
 
 import numpy as np
 
-from switchyard.worker.agreement import rms
 from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import SAME as SAME_OUTPUT
 from switchyard.worker.evidence import Evidence, affine_by_channel
+from switchyard.worker.rounding import rms
 
 #: RMS distance, as a part of the RMS, within which two activations are one: ten times what a deep
 #: honest float32 net was seen to gather (16 bits round more: see ``tolerance``). A layer whose

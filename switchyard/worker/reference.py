@@ -14,10 +14,10 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from switchyard import wire
-from switchyard.worker.agreement import rms
 from switchyard.worker.blame import Told, kind_of, of_the_moment
 from switchyard.worker.drawing import GENERATED, RESIZED, probes_of
 from switchyard.worker.elements import as_float64, same_places
+from switchyard.worker.rounding import rms
 
 #: Runs of a model that is declared stochastic, on each side.
 STOCHASTIC_RUNS = 64
