@@ -9,9 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Callable, Dict, Iterable, Iterator, Mapping, Sequence, Tuple
 
-from switchyard.vocabulary import COSTS, UnknownName, is_mistake
-
-NATIVE = "torch-eager"
+from switchyard.vocabulary import COSTS, NATIVE, UnknownName, is_mistake
 
 #: Shorter names that ``named`` takes, where a table has the whole path.
 ALIASES = {"keras-onnx-ort": "manual-keras-onnx-ort"}

@@ -19,6 +19,9 @@ PRECISIONS = ("float32", "tf32", "float16", "bfloat16", "float64")
 #: What a float32 model can be cast to for a cell of its own; ``tf32`` is a mode of a device.
 CAST = ("float16", "bfloat16", "float64")
 
+#: The route of no hops, which stands beside every other: its time is what theirs is divided by.
+NATIVE = "torch-eager"
+
 #: How far a cell came, in order. A conversion's stage names its hop: ``convert:dynamo``.
 STAGES = (
     "resolve",

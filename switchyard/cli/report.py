@@ -1,4 +1,4 @@
-"""``switchyard report RUN``: what a run printed at its end, from its table."""
+"""``switchyard report RUN``: matrix, rates and what differs from the expectations, from a table."""
 
 from __future__ import annotations
 

@@ -9,10 +9,9 @@ from switchyard.compare import tallies
 from switchyard.compare.comparison import Comparison
 from switchyard.compare.pairing import Table
 from switchyard.compare.saying import TITLES
-from switchyard.compare.timing import NATIVE
 from switchyard.compare.verdicts import FINDINGS, MEMORY, WORSE
 from switchyard.tables.schema import one_line
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import NATIVE, PASSING
 
 if TYPE_CHECKING:
     import pandas

@@ -29,12 +29,10 @@ from switchyard.compare.intervals import contrast, discoveries
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
 from switchyard.tables import schema
+from switchyard.vocabulary import NATIVE
 
 if TYPE_CHECKING:
     import numpy
-
-#: The route of no hops, which every other's time is divided by.
-NATIVE = "torch-eager"
 
 #: What a change may be of.
 RATIO, TIME = "ratio to native", "time"

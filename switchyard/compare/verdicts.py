@@ -32,9 +32,9 @@ from typing import TYPE_CHECKING, Any
 from switchyard.compare.bands import SIXTEEN_BITS
 from switchyard.compare.pairing import Pairs, Table
 from switchyard.compare.thresholds import Thresholds
-from switchyard.compare.timing import NATIVE, Timing, compare_timing
+from switchyard.compare.timing import Timing, compare_timing
 from switchyard.tables import schema
-from switchyard.vocabulary import PASSING, SIGNATURE_LENGTH
+from switchyard.vocabulary import NATIVE, PASSING, SIGNATURE_LENGTH
 
 if TYPE_CHECKING:
     import numpy

@@ -9,6 +9,7 @@ from switchyard import routes as routes_
 from switchyard.runner.precisions import precisions_of
 from switchyard.runner.staging import shown
 from switchyard.vocabulary import (
+    NATIVE,
     Cell,
     NotUsable,
     Outcome,
@@ -19,7 +20,7 @@ from switchyard.vocabulary import (
 )
 
 #: Runtimes before which TensorFlow's preprocessing stands, and torch's own.
-FED_PICTURES = (routes_.NATIVE, "tf", "litert")
+FED_PICTURES = (NATIVE, "tf", "litert")
 
 
 @dataclasses.dataclass
@@ -71,7 +72,7 @@ class Planned:
 
     @property
     def native(self) -> bool:
-        return self.route.name == routes_.NATIVE
+        return self.route.name == NATIVE
 
     @property
     def pictured(self) -> bool:
@@ -206,17 +207,17 @@ def _elsewhere(description: Mapping[str, Any], device: str) -> bool:
 
 
 def _native_first(routes: Iterable[routes_.Route]) -> List[routes_.Route]:
-    return sorted(routes, key=lambda route: route.name != routes_.NATIVE)
+    return sorted(routes, key=lambda route: route.name != NATIVE)
 
 
 def with_natives(selected: Sequence[Planned], runtimes) -> List[Planned]:
     """``selected`` and, before each model's first cell, its native baseline: it has a row
     whenever any route of its model is selected."""
     have = {planned.cell for planned in selected}
-    native = routes_.Route(routes_.NATIVE, (), routes_.NATIVE, runtimes[routes_.NATIVE].tier)
+    native = routes_.Route(NATIVE, (), NATIVE, runtimes[NATIVE].tier)
     found: List[Planned] = []
     for planned in selected:
-        cell = dataclasses.replace(planned.cell, route=routes_.NATIVE)
+        cell = dataclasses.replace(planned.cell, route=NATIVE)
         if cell not in have:
             have.add(cell)
             found.append(dataclasses.replace(planned, cell=cell, route=native))

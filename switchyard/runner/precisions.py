@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Mapping, Sequence, Tuple
 
 from switchyard import routes
-from switchyard.vocabulary import CAST, cast_to
+from switchyard.vocabulary import CAST, NATIVE, cast_to
 
 #: Torch's own route, one road to ONNX and one to TensorFlow: what a quick run casts models on.
-QUICK_ROUTES = (routes.NATIVE, "dynamo-ort", "manual-tf")
+QUICK_ROUTES = (NATIVE, "dynamo-ort", "manual-tf")
 
 
 def precisions_of(

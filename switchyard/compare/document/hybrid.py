@@ -12,11 +12,11 @@ from typing import Any, Callable, Mapping, Optional, Sequence
 
 from switchyard.compare import statistics
 from switchyard.compare.document.modes import Found
-from switchyard.vocabulary import PASSING
+from switchyard.vocabulary import NATIVE, PASSING
 
 Row = Mapping[str, Any]
 
-ROUTE, NATIVE = "hybrid-tf", "torch-eager"
+ROUTE = "hybrid-tf"
 
 SUCCESS, MEMORY, OVERHEAD = PARTS = ("100% success", "2x memory", "2 to 5 ms")
 
