@@ -116,7 +116,7 @@ def _rate_is(share: float, chosen: Callable[[Row], bool], what: str) -> Judge:
             side = "" if parts[route] else ", more" if passed > share * len(own) else ", less"
             figures.append(
                 f"{route} {passed} of {len(own)} "
-                f"({100 * passed / len(own):.0f}%, {100 * low:.0f} to {100 * high:.0f}%{side})"
+                f"({100 * passed / len(own):.0f}%, {100 * low:.1f} to {100 * high:.1f}%{side})"
             )
         return Judgement(_for(parts), "; ".join(figures), _named(rows))
 
