@@ -49,7 +49,8 @@ NO = "does not hold"
 
 
 @pytest.mark.parametrize("passed, said, side", [
-    (14, "holds", "48.1 to 85.5%)"), (20, NO, "83.9 to 100.0%, more)"), (2, NO, "2.8 to 30.1%, less)"),
+    (14, "holds", "48.1 to 85.5%)"), (20, NO, "83.9 to 100.0%, more)"),
+    (2, NO, "2.8 to 30.1%, less)"),
 ])  # fmt: skip
 def test_a_rate_holds_where_it_lies_in_the_interval_else_it_is_said_on_which_side(
     passed, said, side
