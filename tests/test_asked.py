@@ -177,6 +177,21 @@ def test_measuring_that_failed_before_fails_again(ask, monkeypatch):
 
 
 @pytest.mark.parametrize("ask", [CellUnderTest.durations, CellUnderTest.memory])
+@pytest.mark.parametrize("device, known", [
+    ("cpu", {}),  # the first launch went well, the second did not
+    ("cuda", {"latency_median_ms": 1.0}),  # the card was lost behind the sample set
+])
+def test_measuring_that_failed_in_part_fails_again(ask, device, known, monkeypatch):
+    monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
+    monkeypatch.setitem(globals(), "CELL", dataclasses.replace(CELL, device=device))
+    cell = gone_on_with(measure_kind="device-lost", measure_message="gone", samples=[1e-3],
+                        memory_steady_mib=3.0, **known)  # fmt: skip
+    cell._planned = dataclasses.replace(PLANNED, cell=CELL)
+    with ends_in(pytest.fail.Exception, match="before the run was interrupted: device-lost"):
+        ask(cell)
+
+
+@pytest.mark.parametrize("ask", [CellUnderTest.durations, CellUnderTest.memory])
 def test_what_was_never_measured_is_skipped(ask):
     with ends_in(pytest.skip.Exception, match="not measured before the run"):
         ask(gone_on_with())
@@ -223,6 +238,7 @@ def test_without_expectations_an_environment_that_could_not_be_made_today_is_not
 @pytest.mark.parametrize("device, kind, ends", [
     ("cuda:0", "device-lost", pytest.fail.Exception),
     ("cuda:0", "provider-fallback", pytest.fail.Exception),
+    ("cuda:0", "abi-mismatch", pytest.fail.Exception),  # no kernels for this card
     ("cuda:0", "unsupported-operator", pytest.skip.Exception),
     ("cpu", "crash", pytest.skip.Exception),
 ])  # fmt: skip

@@ -208,7 +208,9 @@ def test_a_training_that_ended_in_nan_fails_its_suite_and_is_not_skipped_as_unme
     options = {"--tier": "quick", "--version-set": [], "--zoo": [], "--hop": []}
     run = types.SimpleNamespace(
         resumed=frozenset(), hops={"manual": hop}, hop_files=(),
-        yard=types.SimpleNamespace(reference=lambda planned: types.SimpleNamespace(folder="")),
+        yard=types.SimpleNamespace(
+            reference=lambda planned: types.SimpleNamespace(folder=""), lost=lambda planned: None
+        ),
         progress=types.SimpleNamespace(watch=lambda text: lambda: None),
         crew=types.SimpleNamespace(do=do),
         folder=types.SimpleNamespace(row=lambda cell: row, update=lambda cell, **f: row.update(f)),

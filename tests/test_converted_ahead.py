@@ -7,6 +7,7 @@ import types
 import pytest
 
 from switchyard.runner import session
+from switchyard.runner.selection import Selection
 from switchyard.runner.session import Run
 from switchyard.vocabulary import Cell, Outcome
 
@@ -15,14 +16,16 @@ def a_run(planned, monkeypatch, ahead: int):
     """A run that has planned these (model, route, set) and converts ``ahead`` cells at least."""
     monkeypatch.setattr(session, "AHEAD", ahead)
     run = Run.__new__(Run)
-    run.selected = [
-        types.SimpleNamespace(
-            cell=Cell(version_set, "cpu", "float32", model, route), native=route == "torch-eager"
-        )
-        for model, route, version_set in planned
-    ]
-    run._place = {one.cell: place for place, one in enumerate(run.selected)}
-    run._prepared, run._answered = set(), set()
+    run.selection = Selection(
+        [
+            types.SimpleNamespace(
+                cell=Cell(version_set, "cpu", "float32", model, route),
+                native=route == "torch-eager",
+            )
+            for model, route, version_set in planned
+        ]
+    )
+    run._answered = frozenset()
     run.config = types.SimpleNamespace(getoption={"--jobs": 1}.get)
     run.states = []
     run.folder = types.SimpleNamespace(state=lambda *given: run.states.append(given))
@@ -37,17 +40,18 @@ def test_a_models_cells_of_all_sets_are_made_before_any_is_measured(monkeypatch,
     one = [("a", route, name) for route in ("torch-eager", "dynamo-ort") for name in "st"]
     other = [("b", route, name) for _, route, name in one]
     run, made = a_run(one + other, monkeypatch, ahead)
-    run._prepare(run.selected[0])
-    assert [planned.cell for planned in made[0]] == [each.cell for each in run.selected[:4]]
-    assert [each.cell for each in run.ready_behind(run.selected[0])] == [
-        each.cell for each in run.selected[1:4]
-    ]
+    cells = run.selection.cells
+    run._prepare(cells[0])
+    assert made == [cells[:4]]
+    assert list(run.selection.ready_behind(cells[0])) == cells[1:4]
 
 
 def test_cells_that_were_answered_before_an_interruption_are_ready_as_well(monkeypatch):
     run, _ = a_run([(model, "torch-eager", "s") for model in "abcd"], monkeypatch, 1)
-    run._prepared, run._answered = {run.selected[2].cell}, {run.selected[1].cell}
-    assert list(run.ready_behind(run.selected[0])) == run.selected[1:3]
+    first, second, third, fourth = run.selection.cells
+    run.selection.answered_before([second.cell, Cell("t", "cpu", "float32", "b", "torch-eager")])
+    assert run.selection.ahead(third, least=1) == [third]
+    assert list(run.selection.ready_behind(first)) == [second, third]
 
 
 def test_a_cell_is_set_to_running_once_though_preparing_it_was_broken_off(monkeypatch):
@@ -62,14 +66,14 @@ def test_a_cell_is_set_to_running_once_though_preparing_it_was_broken_off(monkey
 
     run.yard.prepare = prepare
     with pytest.raises(BrokenOff):
-        run._prepare(run.selected[1])
-    run._prepare(run.selected[0])
-    assert run.states == [(one.cell, "running") for one in run.selected]
+        run._prepare(run.selection.cells[1])
+    run._prepare(run.selection.cells[0])
+    assert run.states == [(one.cell, "running") for one in run.selection.cells]
 
 
 def test_a_cell_that_no_answer_could_be_had_of_did_not_pass(monkeypatch):
     run, _ = a_run([(model, "torch-eager", "s") for model in "abc"], monkeypatch, 1)
-    good, wrong, lost = run.selected
+    good, wrong, lost = run.selection.cells
     outcomes = {good.cell: Outcome("compare", "excellent"),
                 wrong.cell: Outcome("compare", "investigate")}  # fmt: skip
 
@@ -91,7 +95,7 @@ def test_a_cell_whose_items_have_ended_is_done_where_all_was_learnt(
     monkeypatch, answered, verdict, resumed, states
 ):
     run, _ = a_run([("a", "torch-eager", "s")], monkeypatch, 1)
-    cell = run.selected[0].cell
+    cell = run.selection.cells[0].cell
     run.resumed = {cell} if resumed else set()
     run.folder.row = lambda cell: {"verdict": verdict}
     run.ended(cell, answered)
@@ -103,4 +107,4 @@ def test_what_is_kept_of_several_sets_lies_in_a_folder_each(monkeypatch, tmp_pat
     run.folder = types.SimpleNamespace(path=tmp_path)
     for sets, inside in ((["s"], ""), (["s", "t"], "s")):
         run.sets = sets
-        assert run.folder_of(run.selected[0].cell, "memory") == tmp_path / "memory" / inside
+        assert run.folder_of(run.selection.cells[0].cell, "memory") == tmp_path / "memory" / inside

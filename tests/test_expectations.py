@@ -22,6 +22,7 @@ from switchyard.runner.expectations import (
     table_path,
 )
 from switchyard.runner.plan import Zoo
+from switchyard.runner.selection import Selection
 from switchyard.vocabulary import UNACCEPTABLE_KINDS, Cell, Outcome
 
 PLANTED = Path(__file__).parent / "planted"
@@ -130,14 +131,24 @@ def test_a_baseline_that_nobody_asked_for_is_not_accepted_along(tmp_path):
     asked, native = cell(), cell(route="torch-eager")
     run = types.SimpleNamespace(
         expectations={asked.version_set: Expectations(tmp_path / "set-cpu.csv")},
-        selected=[types.SimpleNamespace(cell=one) for one in (native, asked)],
-        unasked={native},
+        selection=Selection(
+            [types.SimpleNamespace(cell=one) for one in (native, asked)], unasked={native}
+        ),
         folder=types.SimpleNamespace(row=lambda cell: {"state": "done"}),
         answer=lambda planned: WRONG,
     )
     said = plugin._accept(run, "of one route")
     assert said[1:] == ["+ fft-dynamo-ort: investigate at compare (layout-permuted)"]
     assert Expectations(tmp_path / "set-cpu.csv").of(native) is None
+
+
+def test_a_run_that_ended_before_any_cell_makes_no_table_of_its_set(tmp_path):
+    """What has one expects every other cell to pass."""
+    run = types.SimpleNamespace(
+        expectations={"set": Expectations(tmp_path / "set-cpu.csv")}, selection=Selection([])
+    )
+    assert plugin._accept(run, "a reason") == ["set-cpu.csv: 0 changed"]
+    assert not (tmp_path / "set-cpu.csv").exists()
 
 
 @pytest.mark.parametrize("kind", sorted({*UNACCEPTABLE_KINDS, "bad-reference", "bad-fixture"}))

@@ -81,6 +81,13 @@ def test_frames_are_answered_one_by_one(process):
     assert [one.ask(do=what)["did"] for what in ("this", "that")] == ["this", "that"]
 
 
+def test_one_that_is_closed_can_be_closed_once_more(process):
+    one = process()
+    one.close()
+    one.close()
+    assert not one.alive
+
+
 def test_an_answer_that_is_an_error_ends_only_what_demanded_another(process):
     one = process()
     reply = one.ask(do="fail")

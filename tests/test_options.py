@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from switchyard.runner import options
+from switchyard.runner import options, plugin
 from switchyard.runner.session import Run
 from switchyard.runtimes import builtin
 
@@ -42,7 +42,10 @@ def check(**given):
     given = {"reason": "", "accept": False, "precision": [], "zoo": [], "hop": [], **given}
     config = types.SimpleNamespace(
         getoption=lambda name: given.get(name.lstrip("-").replace("-", "_")),
-        option=types.SimpleNamespace(collectonly=given.get("collectonly", False)),
+        option=types.SimpleNamespace(
+            collectonly=given.get("collectonly", False),
+            benchmark_cprofile=given.get("benchmark_cprofile"),
+        ),
     )
     options.check(config)
 
@@ -214,6 +217,19 @@ def test_what_draws_for_the_benchmark_histogram_is_installed_with_switchyard():
     assert Requirement(one).extras == {"histogram"}
 
 
+@pytest.mark.parametrize("given, quiet", [
+    ({}, True), ({"verbose": True}, False), ({"histogram": "h"}, False), ({"compare": True}, False),
+])  # fmt: skip
+def test_the_table_of_many_benchmarks_is_left_out_unless_something_comes_with_it(given, quiet):
+    known = {"quiet": False, "verbose": False, "histogram": False, "compare": None, **given}
+    benchmarks = types.SimpleNamespace(**known)
+    config = types.SimpleNamespace(_benchmarksession=benchmarks)
+    plugin._spare_the_screen(config, 40)
+    assert benchmarks.quiet is False
+    plugin._spare_the_screen(config, 41)
+    assert benchmarks.quiet is quiet
+
+
 # --- the device, and what needs one
 
 
@@ -240,6 +256,7 @@ def test_the_card_that_is_asked_for(given, number):
     ({"reason": "a mistake"}, "--reason does nothing without --accept"),
     ({"accept": True, "reason": "  "}, "--accept needs --reason"),
     ({"zoo": [__file__], "accept": True, "reason": "theirs"}, "needs --expectations DIR"),
+    ({"benchmark_cprofile": "cumtime"}, "--benchmark-cprofile has nothing to profile"),
     ({"zoo": ["no_such_zoo.py"]}, "--zoo no_such_zoo.py: there is no such file"),
     ({"hop": ["no_such_hop.py"]}, "--hop no_such_hop.py: there is no such file"),
 ])  # fmt: skip

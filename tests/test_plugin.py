@@ -272,6 +272,8 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
         assert "running" not in states.values()
 
     begun = read_about(ended.folder)
+    # What a reader has to know of a run that was killed as well.
+    assert begun["whole_selection"] is False and begun["machine"] and begun["source"]
     other = bench(*arguments, "--launches", "2", "--resume", files=["bench/"],
                   results=ended.results)  # fmt: skip
     assert other.status == USAGE_ERROR, other.output
@@ -291,6 +293,10 @@ def test_what_was_finished_survives_an_interruption_and_resume_takes_up_there(be
     assert {cell: again[cell] for cell in answered} == answered
     figures = read_figures(resumed.folder)
     assert not figures.duplicated(["model", "route", "probe_or_condition", "metric"]).any()
+    for route, of_route in figures.groupby("route"):
+        points = set(of_route["probe_or_condition"])
+        assert {"import 0", "load 0", "first_call 0"} <= points
+        assert ("build 0" in points) == (route == "torch-eager")  # built where it is measured
     for cell, row in before.items():
         assert resumed.rows[cell]["latency_median_ms"] == row["latency_median_ms"]
 
@@ -331,17 +337,84 @@ def test_a_cell_whose_question_the_runner_broke_off_is_not_done_and_taken_up_aga
     assert again["stage_seconds"] == row["stage_seconds"]  # nobody asks twice in the same time
 
 
-def test_ctrl_c_during_a_conversion_ends_at_once_and_blames_nobody(bench):
+TOLD_AGAIN = """
+import os
+import signal
+
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_sessionfinish():
+    os.kill(os.getpid(), int(os.environ["TOLD_AGAIN"]))
+    yield
+"""
+
+
+def _interrupted_during_a_conversion(bench, *arguments, **variables):
     process = bench.start("--zoo", PLANTED / "zoo.py", "--hop", PLANTED / "hops.py", "--route",
-                          "hangs-ort", "--model", "mlp", "--stage-timeout", "3000")  # fmt: skip
+                          "hangs-ort", "--model", "mlp", "--stage-timeout", "3000", *arguments,
+                          **variables)  # fmt: skip
     assert until(lambda: "cells to go" in process.log.read_text(), process)
     assert until(lambda: _hanging(process.mark), process)
     process.send_signal(signal.SIGINT)
-    ended = bench.end(process)
+    return bench.end(process)
+
+
+def test_ctrl_c_during_a_conversion_ends_at_once_and_blames_nobody(bench):
+    ended = _interrupted_during_a_conversion(bench)
     assert ended.status == 2
     assert ended.left_behind() == []
     assert ended.rows["mlp-hangs-ort"]["state"] == "interrupted"
     assert not ended.rows["mlp-hangs-ort"]["kind"]
+
+
+@pytest.mark.parametrize("again", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_told_to_end_while_it_ends_leaves_nothing_behind(bench, tmp_path, again):
+    (tmp_path / "told_again.py").write_text(TOLD_AGAIN)
+    ended = _interrupted_during_a_conversion(
+        bench, "-p", "told_again", PYTHONPATH=str(tmp_path), TOLD_AGAIN=str(int(again))
+    )
+    assert ended.left_behind() == []
+    closed = again == signal.SIGTERM  # CI's cancel is one signal and then the other
+    assert ended.status == (2 if closed else -signal.SIGINT)
+    assert (ended.rows["mlp-hangs-ort"]["state"] == "interrupted") is closed
+
+
+FAILS_AT_THE_END = """
+import os
+
+import pytest
+
+
+def fail():
+    raise OSError("no room for the benchmark")
+
+
+if os.environ["FAILS_AT"] == "finish":
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_sessionfinish():
+        fail()
+        yield
+
+else:
+
+    def pytest_terminal_summary():
+        fail()
+"""
+
+
+@pytest.mark.parametrize("at", ["finish", "summary"])
+def test_what_another_plugin_fails_at_in_the_end_costs_nothing_of_the_run(bench, tmp_path, at):
+    """As pytest-benchmark does whose storage is full, or for --benchmark-compare-fail."""
+    (tmp_path / "fails_at_the_end.py").write_text(FAILS_AT_THE_END)
+    ended = bench(*TINY, *bench.only(BOTH[0]), "-p", "fails_at_the_end",
+                  PYTHONPATH=str(tmp_path), FAILS_AT=at)  # fmt: skip
+    assert ended.status != 0 and "no room for the benchmark" in ended.output
+    assert read_about(ended.folder)["state"] == "done"
+    assert ended.rows[BOTH[0]]["state"] == "done" and ended.left_behind() == []
+    assert at == "finish" or "table: " in ended.output
 
 
 def _hanging(mark):

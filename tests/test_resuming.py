@@ -34,11 +34,9 @@ def asked(sets=("s",), **given):
     return resuming.asked_for(config, sets)
 
 
-def begin(run, options=None, given={}, command=BEGAN, resumed=False, whole=True, measures=True):
+def begin(run, options=None, given={}, command=BEGAN, resumed=False, whole=True, **more):
     options = options or asked()
-    return resuming.record_beginning(
-        run, SOURCES, options, given, command, resumed, whole, measures
-    )
+    return resuming.record_beginning(run, SOURCES, options, given, command, resumed, whole, **more)
 
 
 @pytest.fixture
@@ -159,6 +157,21 @@ def test_environments_that_only_an_earlier_sitting_used_stay_known(begun):
     assert packages == {"onnx2tf": {"onnx2tf": "1"}, "core": {"torch": "2"}}
 
 
+@pytest.mark.parametrize("sets, launches, ordered, in_turn", [
+    (["s", "t"], 2, True, True),
+    (["s", "t"], 2, False, False),  # --failed-first
+    (["s", "t"], 1, True, False),
+    (["s"], 2, True, False),
+])  # fmt: skip
+def test_sets_take_turns_where_each_cell_is_launched_beside_the_other_sets(
+    tmp_path, sets, launches, ordered, in_turn
+):
+    run = new_run(tmp_path, STARTED, version_sets=sets)
+    begin(run, asked(sets, launches=launches), ordered=ordered)
+    run._journal.close()
+    assert reading.read_about(run.path)["sets_in_turn"] is in_turn
+
+
 @pytest.mark.parametrize("began, goes_on", [(True, True), (True, False), (False, True)])
 def test_a_run_is_whole_only_if_each_sitting_asked_every_question(tmp_path, began, goes_on):
     run = new_run(tmp_path, STARTED)
@@ -236,7 +249,7 @@ def test_a_run_that_is_gone_on_with_in_part_is_whole_no_more(tmp_path):
 def test_a_verdict_is_written_down_behind_all_that_goes_with_it(tmp_path):
     """What has one is not asked again where a run that was killed goes on."""
     run = a_sitting(tmp_path, CELLS)
-    (one,) = (one for one in run.selected if one.cell == CELLS[0])
+    (one,) = (one for one in run.selection.cells if one.cell == CELLS[0])
     figures = [{"condition": probe, "metric": "mse", "value": 1e-9} for probe in ("fresh", "zeros")]
     made = Made(record={"fields": {"mse": 1e-9}, "figures": figures},
                 outcome=Outcome("compare", "excellent"))  # fmt: skip

@@ -36,6 +36,12 @@ def test_a_smoke_run_ends_well(smoke):
     assert smoke.returncode == 0, smoke.stdout[-6000:] + smoke.stderr[-2000:]
 
 
+def test_a_benchmark_is_named_by_its_cell_and_by_nothing_of_this_machine(smoke):
+    for one in smoke.benchmark["benchmarks"]:
+        assert one["params"] == {"cell": one["param"]}
+    assert str(ROOT) not in json.dumps(smoke.benchmark["benchmarks"])
+
+
 def test_every_planned_cell_is_done_and_judged(smoke):
     assert set(smoke.table["state"]) == {"done"}
     assert (smoke.table["verdict"] != "").all()

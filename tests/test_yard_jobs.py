@@ -13,7 +13,7 @@ import pytest
 
 from switchyard import hops, runtimes
 from switchyard.routes import named
-from switchyard.runner import yard
+from switchyard.runner import staging, yard
 from switchyard.runner.artefacts import ArtefactStore
 from switchyard.runner.describing import describe
 from switchyard.runner.nvml import Sample
@@ -30,7 +30,7 @@ class Crew:
 
     def __init__(self, cache, full=lambda job: False):
         self.cache, self.card, self.jobs, self._full = cache, None, [], full
-        self.staged = types.SimpleNamespace(machinery="", digests={})
+        self.staged = staging.Staged(cache, {})
 
     def environment(self, version_set, name):
         return types.SimpleNamespace(fingerprint="one")
@@ -163,7 +163,7 @@ def test_what_tunes_or_profiles_is_asked_alone_on_a_card(tmp_path, card, asked_a
 
 
 def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):
-    hop, crew = hops.builtin()["onnxslim"], Crew(tmp_path)
+    hop = hops.builtin()["onnxslim"]
     inside = [pathlib.Path(file).relative_to(PROJECT).as_posix() for file in hop.files]
     hops_of = ["onnxslim", "onnx_io", "open_sizes"]  # its own, and what that takes from beside it
     assert inside == [f"switchyard/hops/{name}.py" for name in hops_of]
@@ -171,13 +171,12 @@ def test_an_artefact_s_key_holds_the_hop_as_it_was_staged(tmp_path):
     staged.write_text("as it stood when the run began")
     digests = dict.fromkeys(inside, "of it")
     files = dict.fromkeys(inside, staged)
-    crew.staged = types.SimpleNamespace(digests=digests, file=files.__getitem__)
-    yard = Yard(crew, {}, {}, [], 2, lambda text: lambda: None)
-    as_staged = yard._digest_of(hop)
+    known = staging.Staged(tmp_path, digests)
+    object.__setattr__(known, "file", files.__getitem__)
+    as_staged = known.digest_of(map(pathlib.Path, hop.files))
     assert as_staged == hashlib.sha256(3 * staged.read_bytes()).hexdigest()
     digests.clear()  # a hop of the user's is staged nowhere
-    assert yard._digest_of(hop) != as_staged
-    yard.close()
+    assert known.digest_of(map(pathlib.Path, hop.files)) != as_staged
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -244,7 +243,7 @@ def test_what_a_file_declares_is_asked_for_by_one_run_at_a_time(tmp_path):
     own = ["models_zoo/entry.py", "models_zoo/preprocessing.py"]
     staged = types.SimpleNamespace(machinery="", digests=dict.fromkeys(own, ""))
 
-    def ask(job, path):
+    def ask(job):
         store.asked_while.append(len(store.held))
         return {"ok": False, "outcome": Outcome("import", "void", "bad-fixture").as_dict()}
 

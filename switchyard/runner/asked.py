@@ -27,6 +27,9 @@ SUITES = ("conversion", "accuracy", "latency", "memory", "training", "sharing")
 #: Those that ask for a cell's launches.
 TIMED = ("latency", "memory")
 
+#: What is filled where every launch went well.
+_OF_LAUNCHES = ("latency_median_ms",)
+
 #: Of the environment, what says that the card was not used at all.
 _NO_CARD = ("provider-fallback", "driver-too-old")
 
@@ -69,7 +72,7 @@ class CellUnderTest:
         """Every timed call of every launch, in seconds. Skips where there is nothing to time,
         fails where measuring failed."""
         self._only_after_accuracy()
-        if self._resumed("latency_median_ms"):
+        if self._resumed(*_OF_LAUNCHES):
             samples = self._run.recorded_samples(self._planned.cell)
             if not samples:
                 pytest.skip(_NOT_MEASURED)
@@ -81,7 +84,7 @@ class CellUnderTest:
     def memory(self) -> dict:
         """The memory columns of the cell's row, MiB. Fails where they cannot be true."""
         self._only_after_accuracy()
-        resumed = self._resumed("memory_steady_mib")
+        resumed = self._resumed(*_OF_LAUNCHES)
         if not resumed:
             self._measured_well(self._run.measured(self._planned))
         row = self._run.folder.row(self._planned.cell)
@@ -131,12 +134,14 @@ class CellUnderTest:
 
     def _resumed(self, *columns: str) -> bool:
         """Whether the cell was done with before the run was interrupted. Fails where what fills
-        ``columns`` had failed then: that it was done once makes it no better."""
-        if self._planned.cell not in self._run.resumed:
+        ``columns`` had failed then: that it was done once makes it no better. A card may have
+        broken down behind them, and there nothing but launches measures."""
+        cell = self._planned.cell
+        if cell not in self._run.resumed:
             return False
-        row = self._run.folder.row(self._planned.cell)
-        missing = any(row[name] is None for name in columns)
-        if missing and row["measure_kind"] not in (None, "noisy"):
+        row = self._run.folder.row(cell)
+        failed = cell.device != "cpu" or any(row[name] is None for name in columns)
+        if failed and row["measure_kind"] not in (None, "noisy"):
             said = f"{row['measure_kind']}: {row['measure_message']}"
             self._fail(f"could not be measured before the run was interrupted: {said}")
         return True
@@ -199,6 +204,8 @@ def _beyond(outcome: Outcome, suite: str) -> bool:
 def _of_the_card(outcome: Outcome) -> bool:
     """Whether the card, its driver or the process on it is at fault, and not what was converted:
     a run in which that is merely recorded would be green with every cell dead."""
+    if outcome.kind == "abi-mismatch":  # packages that have no kernels for this card
+        return stage_base(outcome.stage) in ("load", "run")
     return KINDS.get(outcome.kind) == "process" or outcome.kind in _NO_CARD
 
 

@@ -216,11 +216,13 @@ class Crew:
         return self._scratch.others()
 
     def close(self) -> None:
+        """End the workers; those that an interruption leaves are ended the next time."""
         self._ended.set()
-        with self._lock:
-            workers, self._workers = list(self._workers.values()), {}
+        with self._lock:  # behind it none is added any more
+            workers = list(self._workers.values())
         for worker in workers:
             worker.close()
+        self._workers.clear()
         self._scratch.close()
 
 

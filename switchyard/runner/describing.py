@@ -43,7 +43,7 @@ def describe(
     environment,
     staged: Staged,
     store: ArtefactStore,
-    ask: Callable[[dict, pathlib.Path], dict],
+    ask: Callable[[dict], dict],
 ) -> Zoo:
     """Every file's entries in ``environment``; ``ask`` runs one describe job in its worker
     and is not called for what the store already knows."""
@@ -64,7 +64,7 @@ def describe(
             if found is not None:
                 record = found.record
             else:
-                record = ask({"do": "describe", "file": str(file)}, file)
+                record = ask({"do": "describe", "file": str(file)})
                 if record["ok"]:
                     record["sources"] = relative(record["sources"])
                     store.keep(key, store.workplace(key), record)

@@ -195,6 +195,11 @@ def check(config: pytest.Config) -> None:
             "-n would run the measurements side by side and switch the benchmarks off; "
             "use --jobs N: conversions side by side, measuring alone"
         )
+    if getattr(config.option, "benchmark_cprofile", None):
+        raise pytest.UsageError(
+            "--benchmark-cprofile has nothing to profile: the calls were made by the measured "
+            "process, and pytest-benchmark replays their durations"
+        )
     for option in ("--zoo", "--hop"):
         for name in config.getoption(option):
             if name != BUILTIN and not pathlib.Path(name).is_file():

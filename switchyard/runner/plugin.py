@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import pathlib
-import signal
-import threading
 from typing import Any, Dict, List, NamedTuple, Optional
 
 import pytest
 
 from switchyard.runner import options
 from switchyard.runner.asked import SUITES, TIMED, CellUnderTest, asks
+from switchyard.runner.ending import Ending
 from switchyard.runner.expectations import AsExpected
 from switchyard.runner.plan import Planned
 from switchyard.runner.progress import Progress
@@ -187,22 +186,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if cells:
         remaining = Remaining(one.planned.cell for one in found)
         every = sum(asks(suite, planned) for planned in run.planned for suite in SUITES)
-        _end_as_by_ctrl_c(session.config)
-        run.begin(list(cells.values()), whole=remaining.total == every, timed=timed)
+        session.config.pluginmanager.register(Ending(session.config, run, _close))
+        places = [one.place for one in found]
+        run.begin(
+            list(cells.values()),
+            whole=remaining.total == every,
+            timed=timed,
+            ordered=places == sorted(places),
+        )
         session.config.stash[REMAINING] = remaining
         _spare_the_screen(session.config, len(cells))
-
-
-def _end_as_by_ctrl_c(config: pytest.Config) -> None:
-    """A run that is told to end (CI's cancel, ``timeout``) ends as by Ctrl-C: its table and its
-    provenance are closed, nothing of it stays behind, and it can be gone on with."""
-
-    def interrupt(number, frame) -> None:
-        raise KeyboardInterrupt(signal.Signals(number).name)
-
-    if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGTERM, interrupt)
-        config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
 
 
 REMAINING = pytest.StashKey[Remaining]()
@@ -215,7 +208,10 @@ def _spare_the_screen(config: pytest.Config, cells: int) -> None:
     """Hundreds of lines of pytest-benchmark's table would push the matrix off the screen; the
     figures are in the run's table and in its JSON, and ``--benchmark-verbose`` brings it back."""
     benchmarks = getattr(config, "_benchmarksession", None)
-    if benchmarks is not None and cells > _MANY_CELLS and not benchmarks.verbose:
+    if benchmarks is None or cells <= _MANY_CELLS or benchmarks.verbose:
+        return
+    # Its histogram and its comparison with an earlier run are made along with that table.
+    if not benchmarks.histogram and not benchmarks.compare:
         benchmarks.quiet = True
 
 
@@ -332,18 +328,32 @@ def pytest_benchmark_update_machine_info(config, machine_info) -> None:
         }
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_benchmark_update_json(config, benchmarks, output_json) -> None:
+    """A benchmark is known by its cell, and not by all that the runner holds of it, with this
+    machine's paths."""
+    for one in output_json["benchmarks"]:
+        if "cell" in (one.get("params") or {}):
+            one["params"] = {"cell": one["param"]}
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus) -> None:
+    _close(session, exitstatus)
+
+
+def _close(session: pytest.Session, exitstatus: int) -> None:
+    """End the run, once: take over what is accepted, close its table and its workers."""
     config = session.config
     run = config.stash.get(RUN, None)
-    if run is None:
+    if run is None or config.stash.get(ENDED, False):
         return
     config.stash[PROGRESS].end()
     config.stash[ENDED] = True
     ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
     if run.folder is not None:
         try:
-            if config.getoption("--accept"):
+            if config.getoption("--accept") and exitstatus != pytest.ExitCode.INTERNAL_ERROR:
                 config.stash[CHANGES] = _accept(run, config.getoption("--reason"))
         except OSError as error:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -367,21 +377,25 @@ def _accept(run: Run, reason: str) -> List[str]:
     for version_set, table in run.expectations.items():
         outcomes = [
             (planned.cell, run.answer(planned))
-            for planned in run.selected
+            for planned in run.selection.cells
             if planned.cell.version_set == version_set
-            and planned.cell not in run.unasked
+            and planned.cell not in run.selection.unasked
             and run.folder.row(planned.cell)["state"] == "done"
         ]
         changes = table.accept(outcomes, reason)
-        if table.changed or not table.starts_from:  # a derived set's base goes on speaking for it
+        # One that was never written is, unless a derived set's base goes on speaking for it.
+        if table.changed or (outcomes and not table.starts_from):
             table.write()
         changed = sum(not line.startswith("!") for line in changes)
         lines += [f"{table.path.name}: {changed} changed", *changes]
     return lines
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_terminal_summary(terminalreporter, exitstatus, config: pytest.Config) -> None:
-    run = config.stash.get(RUN, None)
-    if run is not None:
-        write_summary(terminalreporter, run, config.stash.get(CHANGES, None))
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_terminal_summary(terminalreporter, exitstatus, config: pytest.Config):
+    try:  # pytest-benchmark raises here what --benchmark-compare-fail is to fail by
+        return (yield)
+    finally:
+        run = config.stash.get(RUN, None)
+        if run is not None:
+            write_summary(terminalreporter, run, config.stash.get(CHANGES, None))

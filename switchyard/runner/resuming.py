@@ -62,8 +62,8 @@ def asked_for(config: pytest.Config, sets: Sequence[str]) -> Dict[str, Any]:
     number = options.cuda_number(config)
 
     def files(name: str) -> List[str]:
-        given = set(option(name)) - {"builtin"}
-        builtin = ["builtin"] if "builtin" in option(name) else []
+        given = set(option(name)) - {options.BUILTIN}
+        builtin = [options.BUILTIN] if options.BUILTIN in option(name) else []
         return sorted([*builtin, *(str(pathlib.Path(one).resolve()) for one in given)])
 
     found = {
@@ -71,7 +71,7 @@ def asked_for(config: pytest.Config, sets: Sequence[str]) -> Dict[str, Any]:
         "model": sorted(set(option("--model"))),
         "route": sorted(set(option("--route"))),
         "precision": sorted(set(option("--precision"))),
-        "zoo": files("--zoo") or ["builtin"],
+        "zoo": files("--zoo") or [options.BUILTIN],
         "hop": files("--hop"),
         "version-set": sorted(sets),
         "launches": option("--launches"),
@@ -169,6 +169,7 @@ def record_beginning(
     resumed: bool,
     whole: bool,
     measures: bool = True,
+    ordered: bool = True,
 ) -> bool:
     """Keep, before anything runs, what a later ``--resume`` is held to, and the command. The
     commands that went on with a run stand beside the one that began it, in ``resumed_by``.
@@ -186,7 +187,8 @@ def record_beginning(
             parts["sets_in_turn"] = False
     else:
         given = provenance.published_all(given, PROJECT)
-        in_turn = len(asked["version-set"]) > 1 and asked["launches"] > 1
+        # Where an option has undone the order (--failed-first) a cell's sets may be minutes apart.
+        in_turn = len(asked["version-set"]) > 1 and asked["launches"] > 1 and ordered
         parts = {"options": given, "command": command, "sets_in_turn": in_turn}
     folder.record(sources=sources, asked=asked, every_question=whole, **parts)
     return whole

@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import datetime
 import functools
-import itertools
 import pathlib
 import shlex
 import shutil
 import sys
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
 import pytest
 
@@ -39,6 +38,7 @@ from switchyard.runner.launches import Launch
 from switchyard.runner.measurements import Measurements
 from switchyard.runner.plan import Planned, Zoo
 from switchyard.runner.progress import Progress
+from switchyard.runner.selection import Selection
 from switchyard.runner.workers import Limits
 from switchyard.runner.yard import Made, Yard
 from switchyard.tables import provenance
@@ -71,6 +71,7 @@ class Run:
         self.card = None if number is None else nvml.find(number)
         if self.card is not None:
             cuda_driver.check(self.card)
+            self._used_before = self.card.sample().used_mib
         self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
         self.hops = hop_files.known(self.hop_files)
@@ -105,14 +106,10 @@ class Run:
             self.expectations = self._expected(bases)
             undo.pop_all()
         self.folder: Optional[RunFolder] = None
-        self.selected: List[Planned] = []
+        self.selection = Selection([])
         self.resumed: frozenset = frozenset()
         self.timed: frozenset = frozenset()
         self._answered: frozenset = frozenset()
-        self._place: Dict[Cell, int] = {}
-        self._prepared: set = set()
-        #: Baselines that no item asks about; they have their rows all the same.
-        self.unasked: frozenset = frozenset()
         self._whole, self._measures = False, True
         self._recorded = 0
         self._beside = 0
@@ -150,7 +147,7 @@ class Run:
 
         said = []
 
-        def ask(job: dict, file: pathlib.Path) -> dict:
+        def ask(job: dict) -> dict:
             if not said:
                 said.append(f"asking {version_set} what the zoo holds")
                 self.progress.say(said[0])
@@ -165,18 +162,21 @@ class Run:
         return self.expectations[cell.version_set]
 
     def begin(
-        self, selected: Sequence[Planned], whole: bool, timed: Collection[Cell] = ()
+        self,
+        selected: Sequence[Planned],
+        whole: bool,
+        timed: Collection[Cell] = (),
+        ordered: bool = True,
     ) -> None:
         """Write down every planned cell, before anything runs; ``timed`` are those that will be
-        measured if they pass. Raises pytest.UsageError where the run's folder cannot be made, or is
+        measured if they pass, ``ordered`` whether they come as planned. Raises pytest.UsageError where the run's folder cannot be made, or is
         not to be gone on with."""
         self.timed = frozenset(timed)
-        self.selected = plan_.with_natives(selected, self.runtimes)
+        every = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
-        self.unasked = frozenset(one.cell for one in self.selected) - asked
+        self.selection = Selection(every, {one.cell for one in every} - asked)
         tier = self.config.getoption("--tier")
         results = options.results_folder(self.config)
-        self._place = {one.cell: place for place, one in enumerate(self.selected)}
         given, sources = self.config.getoption("--resume"), sources_.of(self)
         asked_for = resuming.asked_for(self.config, self.sets)
         answered: Dict[Cell, resuming.Answered] = {}
@@ -197,7 +197,7 @@ class Run:
             )
             self._measures = not asked <= self.folder.done
             if self._measures:
-                resuming.reopen_untimed(self.folder, self.unasked)
+                resuming.reopen_untimed(self.folder, self.selection.unasked)
             answered = resuming.answered(self.folder)
         self.resumed = self.folder.done
         settling.keep(self.crew.known(), self.folder.path)
@@ -210,6 +210,7 @@ class Run:
             resumed=given is not None,
             whole=whole,
             measures=self._measures,
+            ordered=ordered,
         )
         unused = {name: {staging.shown(file): outcome.message
                          for file, (outcome, _) in zoo.errors.items()}
@@ -218,7 +219,7 @@ class Run:
         self._whole = whole and not any(
             self.config.getoption(name) for name in ("--model", "--route", "--zoo", "--precision")
         )
-        self._record_environments()
+        self._record_provenance()
         self.folder.plan(
             {
                 planned.cell: {
@@ -226,15 +227,16 @@ class Run:
                     "hops": ">".join(planned.route.hops),
                     "tier": tier,
                 }
-                for planned in self.selected
+                for planned in every
             }
         )
         for cell, known in answered.items():
-            if cell in self._place:
+            if cell in self.selection:
                 resuming.enter_again(self.folder, cell, known)
-            if cell in self.unasked:
+            if cell in self.selection.unasked:
                 self.done(cell)
-        self._answered = self.resumed | (answered.keys() & self._place.keys())
+        self._answered = self.resumed | {cell for cell in answered if cell in self.selection}
+        self.selection.answered_before(self._answered)
         self._beside = self.crew.other_runs()
         if self._beside:
             self.progress.say(
@@ -242,6 +244,20 @@ class Run:
                 "one after the other"
             )
         self.progress.begin(len(asked), self.folder.path)
+
+    def _record_provenance(self) -> None:
+        """As the run begins: of one that is killed a reader knows as much."""
+        known = self.crew.known()
+        self._recorded = len(known)
+        about = provenance.collect(
+            root=staging.PROJECT,
+            command=_command(),
+            options=options.recorded(self.config),
+            version_sets=resuming.environments(self.folder, self.sets, known),
+            whole_selection=self._whole,
+            started=self.started,
+        )
+        self.folder.record(**{**about, **resuming.of_the_beginning(self.folder)})
 
     def _record_environments(self) -> None:
         """As soon as they are known: a run that is killed has them all the same."""
@@ -266,26 +282,11 @@ class Run:
 
     def _prepare(self, planned: Planned) -> None:
         """Convert whole models ahead, side by side, so that measuring can then be alone."""
-        if planned.cell in self._prepared or planned.cell in self._answered:
-            return
-        place = self._place[planned.cell]
-        wanted: List[Planned] = []
-        for one in self.selected[place:]:
-            if wanted and len(wanted) >= AHEAD * self.config.getoption("--jobs"):
-                if one.cell.model != wanted[-1].cell.model:
-                    break
-            if one.cell not in self._prepared and one.cell not in self._answered:
-                wanted.append(one)
-        # The baseline stands before its model's other cells, also where it was not selected.
-        for one in self.selected[:place]:
-            if one.native and one.cell.model == planned.cell.model:
-                if one.cell not in self._prepared and one.cell not in self._answered:
-                    wanted.insert(0, one)
+        wanted = self.selection.ahead(planned, AHEAD * self.config.getoption("--jobs"))
         for one in wanted:
             self.folder.state(one.cell, "running")
-        # Before anything of them is done: none that is done is ever set to running again.
-        self._prepared.update(one.cell for one in wanted)
-        self.yard.prepare(wanted)
+        if wanted:
+            self.yard.prepare(wanted)
 
     def _enter(self, planned: Planned, made: Made) -> None:
         """The row of a cell, as far as it is known after ``compare``; as soon as it is, so that
@@ -296,7 +297,7 @@ class Run:
         hops = planned.route.hops if self.yard.unhosted(planned) is None else ()
         for depth, hop in enumerate(hops, start=1):
             part = self.yard.converted(planned, depth)
-            if part.folder is None:
+            if part.folder is None or part.outcome is not None:
                 break
             seconds += part.record["convert_seconds"]
             fields["source_changed"] = part.record["source_changed"] or fields.get("source_changed")
@@ -322,7 +323,7 @@ class Run:
             **rows.finite(fields),
         )
         self._record_environments()
-        if cell in self.unasked:
+        if cell in self.selection.unasked:
             self.done(cell)
         else:
             self.progress.answered()
@@ -339,24 +340,6 @@ class Run:
         """The launches of a cell, alone on the machine; its row's columns are filled."""
         self._prepare(planned)
         return self.measurements.of(planned)
-
-    def native_of(self, planned: Planned) -> Planned:
-        """The native baseline of a cell's model, in its version set and precision."""
-        return next(
-            one for one in self.selected
-            if one.native and one.cell.model == planned.cell.model
-            and one.cell.version_set == planned.cell.version_set
-            and one.cell.precision == planned.cell.precision
-        )  # fmt: skip
-
-    def ready_behind(self, planned: Planned) -> Iterator[Planned]:
-        """The cells behind this one that have been answered, in order."""
-        ready = self._prepared | self._answered
-        behind = self.selected[self._place[planned.cell] + 1 :]
-        return itertools.takewhile(lambda one: one.cell in ready, behind)
-
-    def in_order(self, some: Iterable[Planned]) -> List[Planned]:
-        return sorted(some, key=lambda one: self._place[one.cell])
 
     def measured_before(self, planned: Planned) -> bool:
         """Whether it was done with before a resumed run was interrupted: that stays as it is."""
@@ -388,26 +371,25 @@ class Run:
             learnt = answered and self.folder.row(cell)["verdict"]
             self.folder.state(cell, "done" if learnt else "interrupted")
 
+    def leave(self) -> None:
+        """End every process of the run; once more does nothing."""
+        self.measurements.close()
+        self.yard.close()
+
     def end(self, whole: bool) -> None:
         """Close everything; cells that were under way become ``interrupted``."""
-        self.measurements.close()
         if self.folder is not None:
             self._beside = max(self._beside, self.crew.other_runs())
-        self.yard.close()
+        self.leave()
         if self.folder is None:
             return
         settling.keep(self.crew.known(), self.folder.path)  # those first needed on the way
-        about = provenance.collect(
-            root=staging.PROJECT,
-            command=_command(),
-            options=options.recorded(self.config),
-            version_sets=resuming.environments(self.folder, self.sets, self.crew.known()),
-            whole_selection=self._whole,
-            started=self.started,
-            ended=datetime.datetime.now(datetime.timezone.utc),
-        )
-        about.update(resuming.of_the_beginning(self.folder))
-        about["other_runs"] = self._beside
+        about: Dict[str, Any] = {"other_runs": self._beside}
+        about["sets"] = resuming.environments(self.folder, self.sets, self.crew.known())
         if self.card is not None:
-            about["card"] = self.card.about()
+            about["card"] = {
+                **self.card.about(),
+                "used_mib_at_beginning": self._used_before,
+                "used_mib_at_end": self.card.sample().used_mib,
+            }
         self.folder.close(whole=(whole or not self._measures) and self._whole, **about)

@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import tempfile
-from typing import Dict
+from typing import Dict, Iterable
 
 from switchyard.tables.replacing import replace_atomically
 
@@ -89,6 +89,18 @@ class Staged:
 
     def file(self, relative: str) -> pathlib.Path:
         return self.path / relative
+
+    def digest_of(self, files: Iterable[pathlib.Path]) -> str:
+        """The hash of files: as they are staged, for that is what a worker runs, where they are
+        built in, the user's otherwise."""
+        found = hashlib.sha256()
+        for file in files:
+            if file.is_relative_to(PROJECT):
+                inside = file.relative_to(PROJECT).as_posix()
+                if inside in self.digests:
+                    file = self.file(inside)
+            found.update(file.read_bytes())
+        return found.hexdigest()
 
 
 def _digest(digests: Dict[str, str]) -> str:

@@ -57,6 +57,7 @@ class MeasuredProcess:
             )  # fmt: skip
         os.close(theirs_read)
         os.close(theirs_write)
+        self._pipes = [self._read, self._write]  # those to be closed
         self._over: Optional[Ended] = None
         self.begin()
 
@@ -139,8 +140,9 @@ class MeasuredProcess:
         return Ended(*silent_end(status), with_log(self.log))
 
     def close(self) -> None:
-        os.close(self._write)
-        os.close(self._read)
+        """End it, and all that it started; once more does what was broken off, or nothing."""
+        while self._pipes:
+            os.close(self._pipes.pop())
         if self._popen.returncode is None:
             kill_tree(self.pid)
             self._status(LAST_SECONDS)  # one in the driver stays; its cell has its outcome

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Dict, Optional
 from switchyard.runner import rows
 from switchyard.runner.plan import Planned
 from switchyard.tables import schema
-from switchyard.vocabulary import Outcome
+from switchyard.vocabulary import Cell, Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -30,6 +30,8 @@ def applies(planned: Planned) -> bool:
 def train(run: Run, planned: Planned) -> Optional[Outcome]:
     """Fill the cell's columns; what stopped it, or None."""
     cell, hop = planned.cell, run.hops[planned.route.hops[0]]
+    if lost := run.yard.lost(planned):
+        return _not_trained(run, cell, lost)
     reference = run.yard.reference(planned)
     job: Dict[str, Any] = {
         "do": "train",
@@ -50,9 +52,13 @@ def train(run: Run, planned: Planned) -> Optional[Outcome]:
     if outcome is None and not result["ok"]:
         outcome = Outcome.from_dict(result["outcome"])
     if outcome is not None:
-        run.folder.update(cell, measure_kind=outcome.kind, measure_message=outcome.message)
-        return outcome
+        return _not_trained(run, cell, outcome)
     run.folder.update(cell, **rows.finite(result["fields"]))
     for figure in result["figures"]:
         run.folder.figure(cell, figure["condition"], figure["metric"], figure["value"])
     return None
+
+
+def _not_trained(run: Run, cell: Cell, outcome: Outcome) -> Outcome:
+    run.folder.update(cell, measure_kind=outcome.kind, measure_message=outcome.message)
+    return outcome

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import threading
 import time
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import psutil
 
@@ -210,8 +210,9 @@ class Worker:
                 child.exit = child.exit or {"lost": True}
                 child.changed.notify_all()
 
-    def run(self, job: Mapping[str, Any], stage: str, limits: Limits, log: pathlib.Path,
-            watch: Callable[[float], None] = lambda seconds: None) -> Finished:  # fmt: skip
+    def run(
+        self, job: Mapping[str, Any], stage: str, limits: Limits, log: pathlib.Path
+    ) -> Finished:
         """Do one job in a child of its own. Raises ServerLost if the server went with it.
 
         ``stage`` is what the outcome says where the child itself could not say anything.

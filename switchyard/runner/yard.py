@@ -20,7 +20,7 @@ from switchyard.runner.describing import relative
 from switchyard.runner.hosting import Hosting
 from switchyard.runner.once import Once
 from switchyard.runner.plan import Planned
-from switchyard.runner.staging import PROJECT, shown
+from switchyard.runner.staging import shown
 from switchyard.runner.turns import Turns
 from switchyard.vocabulary import COSTS, Cell, Outcome
 
@@ -114,7 +114,8 @@ class Yard:
                 if isinstance(error, Exception):
                     self.errors.update(dict.fromkeys(work.cells(), error))
                     continue
-                future.result()
+                if error is not None:  # Ctrl-C, say
+                    raise error
                 for next_ in work.dearest_first():
                     under_way[self._pool.submit(next_.do)] = next_
 
@@ -192,6 +193,11 @@ class Yard:
         if made.outcome is None and stopped is not None:
             return dataclasses.replace(made, outcome=Outcome.from_dict(stopped))
         return made
+
+    def lost(self, planned: Planned) -> Optional[Outcome]:
+        """Why what a resumed run has lost of a cell, reference or artefact, cannot be made again;
+        None where it is there, made by now if need be."""
+        return self.reference(planned).outcome or self.converted(planned).outcome
 
     def answer(self, planned: Planned) -> Made:
         """What the converted model answered, judged: ``record`` has the row's columns. Raises what
@@ -274,7 +280,7 @@ class Yard:
             built_from=upstream.record["sources"],
             hop=hop.name,
             options=hop.options,
-            source=self._digest_of(hop),
+            source=self.crew.staged.digest_of(map(pathlib.Path, hop.files)),
             dims={name: spec["dims"] for name, spec in model["inputs"].items()},
         )
         job = {
@@ -291,20 +297,6 @@ class Yard:
         }
         stage, label = f"convert:{hop.name}", f"{planned.label}-{'-'.join(prefix)}"
         return self._make(key, cell.version_set, hop.environment, job, stage, label, hop.requires)
-
-    def _digest_of(self, hop) -> str:
-        """The hash of a hop's own files: as they are staged, for that is what a worker runs,
-        where they are built in, the user's otherwise."""
-        import hashlib
-
-        found = hashlib.sha256()
-        for file in map(pathlib.Path, hop.files):
-            if file.is_relative_to(PROJECT):
-                inside = file.relative_to(PROJECT).as_posix()
-                if inside in self.crew.staged.digests:
-                    file = self.crew.staged.file(inside)
-            found.update(file.read_bytes())
-        return found.hexdigest()
 
     def _make(self, key, version_set, environment, job, stage, label, requires=()) -> Made:
         """Find or make one entry of the store."""

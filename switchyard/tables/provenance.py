@@ -34,6 +34,9 @@ ENVIRONMENT_PREFIXES = (
     "ORT_",
     "PYTORCH_",
     "TORCH_",
+    "TORCHDYNAMO_",
+    "TORCHINDUCTOR_",
+    "TRITON_",
     "XLA_",
     "MALLOC_",
     "TF_CPP_",
@@ -110,7 +113,6 @@ def collect(
     version_sets: Mapping[str, Mapping[str, Any]],
     whole_selection: bool,
     started: datetime.datetime,
-    ended: datetime.datetime | None = None,
 ) -> dict[str, Any]:
     """Everything a later reader may ask, as plain values for ``run.json``.
 
@@ -121,7 +123,6 @@ def collect(
     found = {
         "schema_version": schema.SCHEMA_VERSION,
         "started": _utc(started),
-        "ended": _utc(ended) if ended else None,
         "command": shlex.join(command),
         "options": dict(options),
         "whole_selection": whole_selection,
