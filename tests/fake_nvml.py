@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import types
 
-NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = 1, 0
+NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
 
 
 class NVMLError(Exception):
@@ -20,7 +20,8 @@ class Cards:
     ``lost``: cards that are counted and do not answer; ``violations``: policy -> (ns held down,
     driver's clock in microseconds); ``mode``: the compute mode of all."""
 
-    NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = NVML_CLOCK_SM, NVML_TEMPERATURE_GPU
+    NVML_CLOCK_SM, NVML_CLOCK_MEM = NVML_CLOCK_SM, NVML_CLOCK_MEM
+    NVML_TEMPERATURE_GPU = NVML_TEMPERATURE_GPU
     NVMLError = NVMLError
 
     def __init__(self, count=1, missing=(), init=None, processes=(), reasons=0, names=(),
@@ -108,7 +109,7 @@ class Cards:
     def nvmlDeviceGetClockInfo(self, handle, which):
         if isinstance(handle, tuple):
             raise NVMLError("Invalid Argument")
-        return 1980
+        return {NVML_CLOCK_SM: 1980, NVML_CLOCK_MEM: 2619}[which]
 
     def nvmlDeviceGetTemperature(self, handle, which):
         return 41

@@ -71,8 +71,8 @@ def test_a_run_fills_the_columns_of_a_gpu(on_fake_card):
     eager, ort = rows["tiny_mlp-torch-eager"], rows["tiny_mlp-torchscript-ort"]
     assert {row["device"] for row in rows.values()} == {"cuda"}
     for name in ("latency_median_ms", "latency_device_median_ms", "latency_from_host_median_ms",
-                 "latency_graph_median_ms", "sm_clock_mhz", "gpu_temperature", "gpu_used_mib",
-                 "gpu_leak_bytes", "gpu_kept_mib"):  # fmt: skip
+                 "latency_graph_median_ms", "sm_clock_mhz", "mem_clock_mhz", "gpu_temperature",
+                 "gpu_used_mib", "gpu_leak_bytes", "gpu_kept_mib"):  # fmt: skip
         assert eager[name], (name, said)
     assert (eager["gpu_slack"], eager["gpu_internal_fragmentation"]) == ("0.25", "0.5")
     assert eager["gpu_external_fragmentation"] == "0.25"

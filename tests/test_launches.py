@@ -127,6 +127,20 @@ def measured():
     return found
 
 
+@pytest.mark.parametrize("tunes, on_device, settled", [
+    (True, True, 1), (True, False, 0), (False, True, 0),
+])  # fmt: skip
+def test_what_tuning_took_is_let_go_of_behind_the_first_call(measured, tunes, on_device, settled):
+    held, done = iter([64.0]), []
+    measured.on_device, measured._runtime = on_device, types.SimpleNamespace(
+        tunes=tunes, settle=lambda: done.append("settled"),
+        device_memory=lambda: {"allocated_mib": next(held)},
+    )  # fmt: skip
+    measured._loaded.session.companions = ()
+    said = measured.first_call({})["device"]
+    assert done == ["settled"] * settled and said == ({"allocated_mib": 64.0} if on_device else {})
+
+
 def test_where_a_timed_session_says_nothing_one_of_its_own_is_asked(measured):
     assert measured.device_memory({"call": True}) == {
         "device": {}, "message": "", "over": "example"

@@ -38,7 +38,9 @@ class Run:
         self.progress = types.SimpleNamespace(watch=lambda text: lambda: None)
         self.crew = types.SimpleNamespace(gate=types.SimpleNamespace(alone=contextlib.nullcontext))
         kept = types.SimpleNamespace(folder="kept", outcome=None)
-        self.yard = types.SimpleNamespace(converted=lambda one: kept, reference=lambda one: kept)
+        self.yard = types.SimpleNamespace(
+            converted=lambda one: kept, reference=lambda one: kept, lost=lambda one: None
+        )
         self.folder = types.SimpleNamespace(
             update=lambda cell, **fields: (
                 self.filled.append(cell.model), self.columns.update({cell.model: fields})
@@ -46,6 +48,7 @@ class Run:
             figure=lambda *given: None, samples=lambda *given: None,
         )  # fmt: skip
         self.card, self.resumed, self.natives = None, frozenset(), []
+        self.selection = self
 
     def ready_behind(self, one):
         return iter(self.selected[self.selected.index(one) + 1 :])
@@ -70,6 +73,7 @@ def made(monkeypatch):
             run.launched.append(job["model"] + "'" * (job["file"] == "native"))
             run.threads.add(job["threads"])
             facts = dict.fromkeys(("import_seconds", "load_seconds", "first_call_seconds"), 0.1)
+            facts.update(warm_up_calls=7, warm_up_settled=True)
             lost = LOST if job["model"] in run.crash else None
             return Launch([0.001], facts=facts, outcome=lost)
 
@@ -118,6 +122,42 @@ def test_a_cell_that_fails_takes_no_further_turn(made):
     assert of.of(B)[-1].outcome is LOST
 
 
+def test_launches_that_were_made_before_an_exception_stand_and_are_written_down_once(made):
+    run = Run([A, B, C], launches=2)
+    of, entered, broken = made(run), [], [OSError("the disk is full")]
+    run.folder.samples = lambda cell, number, durations: entered.append((cell.model, number))
+    job = of._job
+
+    def full_once(planned):
+        if planned is C and broken:
+            raise broken.pop()
+        return job(planned)
+
+    of._job = full_once
+    with pytest.raises(OSError):
+        of.of(A)
+    assert run.launched == [*"ab"] and run.filled == []
+    assert [len(of.of(one)) for one in (A, B, C)] == [2, 2, 2]
+    assert sorted(entered) == [(model, number) for model in "abc" for number in (0, 1)]
+    assert run.filled == ["a", "b", "c"]
+
+
+def test_a_row_that_could_not_be_filled_leaves_the_others_theirs(made):
+    run = Run([A, B], launches=2)
+    of, update, broken = made(run), run.folder.update, [OSError("the disk is full")]
+
+    def full_once(cell, **fields):
+        if broken:
+            raise broken.pop()
+        update(cell, **fields)
+
+    run.folder.update = full_once
+    with pytest.raises(OSError):
+        of.of(A)
+    assert len(of.of(B)) == len(of.of(A)) == 2 and run.filled == ["b", "a"]
+    assert len(run.launched) == 4
+
+
 def test_baselines_that_nobody_asked_for_take_turns_with_what_they_are_the_yardstick_of(made):
     cells = [planned(model, "dynamo-ort") for model in "ab"]
     run = Run(cells, launches=2)
@@ -153,6 +193,6 @@ def test_a_launch_that_failed_says_more_than_one_that_was_disturbed(made, monkey
 def test_what_a_resumed_run_lost_and_cannot_make_again_is_not_launched(made):
     run = Run([A], launches=2)
     gone = Outcome("convert:dynamo", "failed", "timeout", message="no end after 600 s")
-    run.yard.converted = lambda one: types.SimpleNamespace(folder=None, outcome=gone)
+    run.yard.lost = lambda one: gone
     assert [one.outcome for one in made(run).of(A)] == [gone]
     assert run.launched == [] and run.columns["a"]["measure_kind"] == "timeout"

@@ -158,7 +158,8 @@ def test_a_card_that_fell_off_the_bus_is_refused_by_its_index(cards):
 def test_a_sample_names_what_holds_the_clock_down_and_who_is_on_the_card(cards):
     cards(reasons=0x01 | 0x04 | 0x40, processes=[(7, 512 * 2**20), (8, None)])
     sample = nvml.find(0).sample()
-    assert (sample.sm_clock_mhz, sample.temperature_c, sample.used_mib) == (1980, 41, 1024)
+    assert (sample.sm_clock_mhz, sample.mem_clock_mhz) == (1980, 2619)
+    assert (sample.temperature_c, sample.used_mib) == (41, 1024)
     assert sample.throttle == ("sw-power-cap", "hw-thermal-slowdown")
     assert sample.processes == {7: 512.0, 8: None}
 
@@ -176,6 +177,7 @@ def test_what_a_card_does_not_answer_is_none_and_no_error(cards):
                    "nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetClockInfo"])  # fmt: skip
     sample = nvml.find(0).sample()
     assert sample.processes is sample.throttle is sample.sm_clock_mhz is None
+    assert sample.mem_clock_mhz is None
     assert sample.temperature_c is None and sample.used_mib == 1024
 
 

@@ -8,7 +8,7 @@ import types
 import pytest
 from fake_nvml import Cards
 
-from switchyard.runner import nvml
+from switchyard.runner import nvml, on_device
 from switchyard.runner.device_rows import device_columns, unit_of
 from switchyard.runner.launches import Launch
 from switchyard.runner.nvml import Sample
@@ -23,6 +23,7 @@ from switchyard.runner.on_device import (
     record,
 )
 from switchyard.runner.standby import Ended, Ready
+from switchyard.runner.warming import Warmth
 from switchyard.tables import schema
 from switchyard.vocabulary import Outcome
 
@@ -255,13 +256,52 @@ def test_memory_is_kept_at_every_point_with_what_nvml_says():
     watch.enter("load", {"allocated_mib": 4})
     watch.enter("first_call", {"allocated_mib": 5})
     watch.called()
-    watch.warmed_up()
+    watch.warmed_up(Warmth(1e-3, 7, settled=True))
     watch.others(5, ["resident"])
     memory = watch.found.memory
     assert memory["warm_up"]["allocated_mib"] == 6
     assert memory["load"] == {"allocated_mib": 4, "used_mib": 500, "process_mib": None}
     assert memory["first_call"] == {"allocated_mib": 5, "used_mib": 900, "process_mib": 64}
     assert memory["after_runs"]["allocated_mib"] == 6 and "ooms" not in memory["after_runs"]
+
+
+def test_the_card_is_looked_at_until_the_driver_has_let_go_of_an_ended_process(monkeypatch):
+    monkeypatch.setattr(on_device, "LOOK_SECONDS", 0)
+    before, there = on_card(), on_card(OWN, used_mib=900)
+    watch = Watch(Card(before, before, there, there, there, on_card(used_mib=510)), Process())
+    watch.enter("first_call", {})
+    assert watch.ended() == ""
+    assert watch.found.memory["ended"] == {"used_mib": 510}
+
+
+@pytest.mark.parametrize("held, said", [
+    (64.0, "still holds 64 MiB of the card"),
+    (None, "is still on the card"),
+])
+def test_what_the_driver_does_not_let_go_of_is_said(monkeypatch, held, said):
+    monkeypatch.setattr(on_device, "LET_GO_SECONDS", 0)
+    before = on_card()
+    there = dataclasses.replace(before, processes={**(before.processes or {}), OWN: held})
+    watch = Watch(Card(before, before, there), Process())
+    watch.enter("first_call", {})
+    assert said in watch.ended() and "ended" not in watch.found.memory
+
+
+def test_what_a_launch_left_is_in_its_row_also_where_it_failed():
+    lost = Launch(outcome=Outcome("measure", "failed", "timeout"), left_on_card="still there")
+    assert device_columns([lost]) == {"gpu_message": "still there"}
+    good = Launch(device=OnDevice(messages=["no graph"]), left_on_card="still there")
+    assert device_columns([good])["gpu_message"] == "no graph; still there"
+    assert device_columns([Launch()]) == {}
+
+
+def test_a_warm_up_that_did_not_become_stable_is_said():
+    watch = Watch(Card(QUIET), Process())
+    watch.warmed_up(Warmth(1e-3, 70, settled=True))
+    assert watch.found.messages == []
+    watch.warmed_up(Warmth(1e-3, 900, settled=False))
+    (said,) = watch.found.messages
+    assert "not stable after 900 calls" in said and "10%" in said
 
 
 def test_memory_after_the_runs_is_read_before_another_series_holds_inputs_of_its_own():

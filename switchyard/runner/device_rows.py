@@ -33,12 +33,14 @@ def unit_of(name: str) -> str:
 
 
 def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
-    """The columns of the device; none at all for launches on the CPU. ``measure_kind`` is what
+    """The columns of the device; none at all for launches on the CPU, and of those that failed
+    what they left on the card. ``measure_kind`` is what
     broke down behind some launch's sample set, which costs the later figures, else ``noisy`` where
     every retake of a sample set was disturbed as well."""
     good = [one.device for one in launches if one.device is not None and one.outcome is None]
+    left = [one.left_on_card for one in launches if one.left_on_card]
     if not good:
-        return {}
+        return {"gpu_message": "; ".join(dict.fromkeys(left))} if left else {}
     found: Dict[str, Any] = {
         column: _middle(good, lambda one, at=at: one.memory.get(at[0], {}).get(at[1]))
         for column, at in _MEMORY.items()
@@ -47,7 +49,8 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
                            ("from_host", "latency_from_host_median_ms"),
                            ("graph", "latency_graph_median_ms")):  # fmt: skip
         found[column] = _middle(good, lambda one, series=series: _median_ms(one, series))
-    found["sm_clock_mhz"] = _middle(good, lambda one: one.sample.sm_clock_mhz)
+    for clock in ("sm_clock_mhz", "mem_clock_mhz"):
+        found[clock] = _middle(good, lambda one, clock=clock: getattr(one.sample, clock))
     found["gpu_temperature"] = _middle(good, lambda one: one.sample.temperature_c)
     found["gpu_leak_bytes"] = _middle(good, lambda one: one.leak_bytes)
     reasons = dict.fromkeys(name for one in good for name in one.throttle)
@@ -55,7 +58,7 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
     counted = [one.foreign for one in good if one.foreign is not None]
     found["gpu_foreign_processes"] = max(counted) if counted else None
     found["gpu_samples_retaken"] = sum(one.retaken for one in good)
-    messages = dict.fromkeys(words for one in good for words in one.messages)
+    messages = dict.fromkeys([*(words for one in good for words in one.messages), *left])
     found["gpu_message"] = "; ".join(messages)
     noisy = next((one.noisy for one in good if one.noisy), "")
     broke = next((one.broke for one in good if one.broke), ())

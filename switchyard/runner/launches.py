@@ -10,10 +10,9 @@ launched several times take turns (see ``measurements``).
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
 from typing import Any, Dict, List, Mapping, Optional
 
+from switchyard.runner import warming
 from switchyard.runner.nvml import Card
 from switchyard.runner.on_device import OnDevice, Watch
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
@@ -26,14 +25,11 @@ BUDGET_SECONDS = 0.4
 #: Samples a launch takes, whatever the budget: a median needs some, a table can hold so many.
 FEWEST, MOST = 12, 1000
 
-#: Seconds and calls of warm-up at most.
-WARM_SECONDS, WARM_CALLS = 0.25, 50
-
 
 @dataclasses.dataclass
 class Launch:
     """One launch: durations in seconds and the cores that were busy with them, memory points in
-    MiB, or the outcome that ended it."""
+    MiB, or the outcome that ended it; ``left_on_card``: what was still there behind it."""
 
     durations: List[float] = dataclasses.field(default_factory=list)
     memory: Dict[str, Mapping[str, Optional[float]]] = dataclasses.field(default_factory=dict)
@@ -41,6 +37,7 @@ class Launch:
     outcome: Optional[Outcome] = None
     device: Optional[OnDevice] = None
     cores_busy: Optional[float] = None
+    left_on_card: str = ""
 
 
 def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) -> Launch:
@@ -48,7 +45,7 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
     frame, ``card`` the device it is for, if any."""
     process = ready.process
     process.begin()
-    found = Launch()
+    found, watch = Launch(), None
     try:
         if ready.ended is not None:
             raise ready.ended
@@ -71,8 +68,10 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
         if watch is not None:
             watch.called()
             found.device = watch.found
-        typical = _warm(process, found.facts["first_call_seconds"])
-        count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(typical, 1e-7))))
+        budget = warming.ON_CPU if watch is None else warming.ON_CARD
+        warmth = warming.warm(process, found.facts["first_call_seconds"], budget)
+        found.facts.update(warm_up_calls=warmth.calls, warm_up_settled=warmth.settled)
+        count = int(min(MOST, max(FEWEST, BUDGET_SECONDS / max(warmth.typical, 1e-7))))
 
         def sample_set(process: MeasuredProcess, count: int) -> List[float]:
             reply = process.demand(do="burst", n=count)
@@ -82,7 +81,7 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
         if watch is None:
             found.durations = sample_set(process, count)
         else:
-            watch.warmed_up()
+            watch.warmed_up(warmth)
             found.durations = watch.sample_set(count, sample_set)
         found.memory["after_runs"] = process.demand(do="memory")["memory"]
         if watch is not None:
@@ -91,23 +90,6 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
         found.outcome = process_outcome("measure", *ended.args, ended.detail)
     finally:
         process.close()
+        if watch is not None:
+            found.left_on_card = watch.ended()
     return found
-
-
-def _burst(process: MeasuredProcess, count: int) -> List[float]:
-    return process.demand(do="burst", n=count)["durations_s"]
-
-
-def _warm(process: MeasuredProcess, first_seconds: float) -> float:
-    """Call until two bursts agree within 10% or the warm-up's budget is spent; seconds a call."""
-    began, size, before = time.monotonic(), 1, first_seconds
-    calls = 0
-    while True:
-        typical = statistics.median(_burst(process, size))
-        calls += size
-        settled = abs(typical - before) <= 0.1 * before
-        if settled and calls >= 5 or calls >= WARM_CALLS:
-            return typical
-        if time.monotonic() - began > WARM_SECONDS:
-            return typical
-        before, size = typical, min(size * 2, 16)

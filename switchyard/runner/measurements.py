@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Set, Tuple, Union
 
 from switchyard.runner import resuming, rows
 from switchyard.runner.device_rows import device_columns, unit_of
@@ -24,16 +24,18 @@ class Measurements:
         self._run = run
         self._option = run.config.getoption
         self._launches: Dict[Cell, List[Launch]] = {}
+        self._filled: Set[Cell] = set()
         self._started = 0
         self._standby = Standby(self._start, 2 * self._option("--jobs"))
 
     def of(self, planned: Planned) -> List[Launch]:
         """The launches of a cell that passed; its row's columns are filled."""
-        if planned.cell not in self._launches:
+        if planned.cell not in self._filled:
             group = self._together(planned)
             self._launch_in_rounds(group)
             for one in group:
                 self._fill_columns(one, self._launches[one.cell])
+                self._filled.add(one.cell)
         return self._launches[planned.cell]
 
     def _together(self, planned: Planned) -> List[Planned]:
@@ -42,61 +44,60 @@ class Measurements:
         one of them all launches of a cell would lie that are made one after the other."""
         if self._option("--launches") == 1:
             return [planned]
-        run = self._run
-        behind = (one for one in run.ready_behind(planned) if one.cell in run.timed)
+        run, selection = self._run, self._run.selection
+        behind = (one for one in selection.ready_behind(planned) if one.cell in run.timed)
         group = {one.cell: one for one in (planned, *filter(self._to_launch, behind))}
-        for native in map(run.native_of, list(group.values())):
+        for native in map(selection.native_of, list(group.values())):
             if native.cell not in group and self._to_launch(native):
                 group[native.cell] = native
-        return run.in_order(group.values())
+        return selection.in_order(group.values())
 
     def _to_launch(self, planned: Planned) -> bool:
         """Whether it is to be launched, and was not yet."""
-        if planned.cell in self._launches or self._run.measured_before(planned):
+        if planned.cell in self._filled or self._run.measured_before(planned):
             return False
         return self._run.passed(planned)
 
     def _launch_in_rounds(self, group: Sequence[Planned]) -> None:
         """Each cell once, then each once more, the other way round, so that no set always comes
-        after another; no further where a launch of it has failed."""
-        found: Dict[Cell, List[Launch]] = {one.cell: [] for one in group}
+        after another; no further where a launch of it has failed. Where an exception broke off an
+        earlier try, its launches stand: in the tables they are written down already."""
         rounds = range(self._option("--launches"))
         order = [(n, one) for n in rounds for one in (group[::-1] if n % 2 else group)]
         for place, (number, planned) in enumerate(order):
-            mine = found[planned.cell]
-            if not mine or mine[-1].outcome is None:
+            mine = self._launches.setdefault(planned.cell, [])
+            if len(mine) == number and (not mine or mine[-1].outcome is None):
                 later = [one for _, one in order[place + 1 :]]
-                mine.append(self._launch(planned, number, later, group[-1]))
-        self._launches.update(found)
+                one, seconds = self._launch(planned, later, group[-1])
+                mine.append(one)
+                self._enter(planned.cell, number, one, seconds)
 
     def _launch(
-        self, planned: Planned, number: int, later: Sequence[Planned], last: Planned
-    ) -> Launch:
-        """``later`` are the launches of its group behind this one, ``last`` the group's last cell
-        in the order of the plan."""
+        self, planned: Planned, later: Sequence[Planned], last: Planned
+    ) -> Tuple[Launch, float]:
+        """A launch and its seconds. ``later`` are those of its group behind this one, ``last`` the
+        group's last cell in the order of the plan."""
         run = self._run
         done = run.progress.watch(f"{planned.cell.short}  measure")
-        job = self._job(planned)  # before the gate: what a resumed run lost is converted anew
-        if isinstance(job, Outcome):
-            done()
-            return Launch(outcome=job)
         began = time.monotonic()
         try:
+            job = self._job(planned)  # before the gate: what a resumed run lost is converted anew
+            if isinstance(job, Outcome):
+                return Launch(outcome=job), time.monotonic() - began
+            began = time.monotonic()
             with run.crew.gate.alone():
                 ready = self._standby.take(self._key(planned), self._upcoming(later, last))
-                one = launch(ready, job, run.card)
+                return launch(ready, job, run.card), time.monotonic() - began
         finally:
             done()
-        self._enter(planned.cell, number, one, time.monotonic() - began)
-        return one
 
     def _job(self, planned: Planned) -> Union[Dict[str, Any], Outcome]:
         """The cell's ``load`` frame, or why what a resumed run lost cannot be made again."""
         run, cell = self._run, planned.cell
-        artefact, reference = run.yard.converted(planned), run.yard.reference(planned)
-        lost = reference.outcome or artefact.outcome
+        lost = run.yard.lost(planned)
         if lost is not None:
             return lost
+        artefact, reference = run.yard.converted(planned), run.yard.reference(planned)
         return {
             "file": planned.model["file"],
             "model": cell.model,
@@ -128,10 +129,10 @@ class Measurements:
     def _upcoming(self, later: Sequence[Planned], last: Planned) -> List[Key]:
         """The runtimes of the launches behind this one, ``later`` and then what is ready."""
         found = [self._key(one) for one in later[: self._standby.width]]
-        for one in self._run.ready_behind(last):
+        for one in self._run.selection.ready_behind(last):
             if len(found) >= self._standby.width:
                 break
-            if self._to_launch(one):
+            if one.cell in self._run.timed and self._to_launch(one):
                 found.append(self._key(one))
         return found
 
@@ -155,6 +156,8 @@ class Measurements:
         folder.samples(cell, number, one.durations)
         for name in ("import_seconds", "load_seconds", "first_call_seconds"):
             figure("launch", name, one.facts[name], "s")
+        for name in ("warm_up_calls", "warm_up_settled"):
+            figure("launch", name, float(one.facts[name]), "")
         for point, memory in one.memory.items():
             for name, value in memory.items():
                 if value is not None:
@@ -167,7 +170,7 @@ class Measurements:
     def _ratio(self, planned: Planned, found: Sequence[Launch]) -> Dict[str, Optional[float]]:
         """``ratio_to_native``: this cell's median over torch eager's, in the same run."""
         run = self._run
-        native = run.native_of(planned)
+        native = run.selection.native_of(planned)
         if native.cell == planned.cell:
             base = rows.latency_columns(found)
         elif run.measured_before(native):

@@ -54,10 +54,11 @@ class Sample:
     ``throttle``: names of ``THROTTLE_REASONS``. ``violations``: name of ``VIOLATIONS`` -> seconds
     that its clock was held down so far, and the driver's clock, seconds. ``processes``: process ->
     MiB it holds on the card (None inside where only the process is known); in a container its
-    numbers may be the host's. ``used_mib``: of the whole card, MiB. ``sm_clock_mhz`` in MHz.
+    numbers may be the host's. ``used_mib``: of the whole card, MiB. Clocks in MHz.
     """
 
     sm_clock_mhz: Optional[float] = None
+    mem_clock_mhz: Optional[float] = None
     temperature_c: Optional[float] = None
     throttle: Optional[Tuple[str, ...]] = None
     violations: Mapping[str, Tuple[float, float]] = dataclasses.field(default_factory=dict)
@@ -126,8 +127,12 @@ class Card:
                 found[one.pid] = None if used is None else used / _MIB
             return found
 
+        def clock(which: int) -> Any:
+            return asked(lambda: nvml.nvmlDeviceGetClockInfo(board, which))
+
         return Sample(
-            sm_clock_mhz=asked(lambda: nvml.nvmlDeviceGetClockInfo(board, nvml.NVML_CLOCK_SM)),
+            sm_clock_mhz=clock(nvml.NVML_CLOCK_SM),
+            mem_clock_mhz=clock(nvml.NVML_CLOCK_MEM),
             temperature_c=asked(
                 lambda: nvml.nvmlDeviceGetTemperature(board, nvml.NVML_TEMPERATURE_GPU)
             ),

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple
 
 from switchyard.runner.nvml import Card, Sample
 from switchyard.runner.standby import Ended, MeasuredProcess, Ready
+from switchyard.runner.warming import ALIKE, Warmth
 from switchyard.vocabulary import KINDS
 
 #: Times that a contaminated sample set is taken again.
@@ -23,6 +25,9 @@ LEAK_ROUNDS, LEAK_CALLS = 5, 10
 
 #: The share of a sample set in which a clock held down disturbs it.
 HELD_SHARE = 0.01
+
+#: Seconds that the driver may take to let go of a process that was ended, and between two looks.
+LET_GO_SECONDS, LOOK_SECONDS = 5, 0.05
 
 #: The series beside the one of inputs that lie on the device.
 OTHER_SERIES = ("device", "from_host")
@@ -140,6 +145,7 @@ class Watch:
         self._process = process
         self.found = OnDevice()
         self._before = card.sample()
+        self._number: Optional[int] = None  # that of the process in NVML's list
         self._over = False
         self.enter("import", {})
 
@@ -147,6 +153,8 @@ class Watch:
         """Keep what the framework ``said`` of its memory at ``point``, and what NVML says."""
         sample = self._card.sample()
         own = number_on_card(self._before, sample, self._process.pid)
+        if own in (sample.processes or {}):
+            self._number = own
         memory = {name: value for name, value in said.items() if value is not None}
         memory["used_mib"] = sample.used_mib
         memory["process_mib"] = (sample.processes or {}).get(own)
@@ -157,7 +165,13 @@ class Watch:
         if self.found.memory["first_call"]["process_mib"] is None:
             self.found.messages.append("NVML does not say what this process holds")
 
-    def warmed_up(self) -> None:
+    def warmed_up(self, warmth: Warmth) -> None:
+        """After the warm-up, stable or not."""
+        if not warmth.settled:
+            self.found.messages.append(
+                f"the warm-up was not stable after {warmth.calls} calls: its last two bursts "
+                f"differ by more than {ALIKE:.0%}"
+            )
         self._point("warm_up", do="device_memory")
 
     def sample_set(self, count: int, burst) -> List[float]:
@@ -243,6 +257,22 @@ class Watch:
                 self.found.series[name] = reply["durations_s"]
             elif reply:
                 self.found.messages.append(f"{name}: {reply['message']}")
+
+    def ended(self) -> str:
+        """Once the process was ended: memory of the card, and what is to be said where the driver
+        has not let go of the process in ``LET_GO_SECONDS``; empty where it has."""
+        deadline = time.monotonic() + LET_GO_SECONDS
+        while True:
+            sample = self._card.sample()
+            if sample.processes is None or self._number not in sample.processes:
+                self.found.memory["ended"] = {"used_mib": sample.used_mib}
+                return ""
+            if time.monotonic() > deadline:
+                break
+            time.sleep(LOOK_SECONDS)
+        held = sample.processes[self._number]
+        what = "is still on the card" if held is None else f"still holds {held:.0f} MiB of the card"
+        return f"its process {what} {LET_GO_SECONDS} s after it was ended"
 
     def _point(self, point: str, **job: Any) -> Optional[Dict[str, Any]]:
         reply = self._ask(point, **job)

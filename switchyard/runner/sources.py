@@ -21,10 +21,12 @@ MEASURING = (
     "runner.device_rows",
     "runner.launches",
     "runner.measurements",
+    "runner.nvml",
     "runner.on_device",
     "runner.rows",
     "runner.sharing",
     "runner.training",
+    "runner.warming",
 )
 
 #: What of a card decides how a cell fares.

@@ -205,6 +205,10 @@ class Runtime:
         call()
         return self.device_memory()
 
+    def settle(self) -> None:
+        """Give back what tuning kernels took on the device, and count peaks anew: it is none of
+        the model's. Asked of a runtime that ``tunes``, behind the first call."""
+
     def empty_cache(self) -> None:
         """Give back the memory that is cached and in no use."""
 

@@ -18,7 +18,7 @@ from switchyard.vocabulary import Cell, UnknownName
 
 #: Raised whenever a column is added, removed, renamed or given another meaning; a
 #: migration from the version before goes into ``reading.MIGRATIONS`` in the same change.
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 STATES = ("planned", "running", "done", "interrupted")
 
@@ -180,9 +180,10 @@ COLUMNS: tuple[Column, ...] = (
     _float("heap_free_mib", "free inside the process's allocator", "MiB"),
     # the device while it was measured
     _float("sm_clock_mhz", "clock of the multiprocessors after the timed calls", "MHz"),
+    _float("mem_clock_mhz", "clock of the card's memory after the timed calls", "MHz"),
     _float("gpu_temperature", "of the card after the timed calls", "degrees Celsius"),
     _text("gpu_throttle", "what held its clock down meanwhile, joined by '>'"),
-    _integer("gpu_foreign_processes", "other processes on the card, the most seen"),
+    _integer("gpu_foreign_processes", "other compute processes on the card, the most seen"),
     _integer("gpu_samples_retaken", "sample sets thrown away for either reason"),
     # the device's memory after the timed calls; figures.parquet has it at every point
     _float("gpu_allocated_mib", "held by tensors and by libraries' workspaces", "MiB"),

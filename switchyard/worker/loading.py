@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Optional
+from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +34,12 @@ class Loaded:
         return inputs if self.manifest is None else self.manifest.feeds(inputs)
 
 
-def load(runtime: runtimes.Runtime, job: Mapping[str, Any]) -> Loaded:
+def load(
+    runtime: runtimes.Runtime, job: Mapping[str, Any], built: Callable[[], None] = lambda: None
+) -> Loaded:
     """``job``: ``file`` and ``model`` for torch, else the folder ``artefact``; and what
-    ``Target.of_job`` takes. Raises what building or loading raises."""
+    ``Target.of_job`` takes. ``built`` is called once a model has been built here, before it is
+    loaded. Raises what building or loading raises."""
     target = runtimes.Target.of_job(job)
     if runtime.format == "torch":
         recipe = runtimes.Recipe(job["file"], job["model"], job.get("precision", ""))
@@ -45,6 +48,7 @@ def load(runtime: runtimes.Runtime, job: Mapping[str, Any]) -> Loaded:
         from switchyard.worker.building import build
 
         model = build(recipe.file, recipe.model, recipe.precision)
+        built()
         return Loaded(runtimes.loaded(runtime, None, model, target), model=model)
     artefact = Artefact.read(job["artefact"])
     session = runtimes.loaded(runtime, artefact, None, target)

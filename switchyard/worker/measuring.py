@@ -105,7 +105,8 @@ class Measured:
         return {"memory": points, "facts": {"import_seconds": import_seconds}}
 
     def load(self, job: Mapping[str, Any]) -> Dict[str, Any]:
-        """Load and prepare the example's inputs; memory afterwards."""
+        """Load and prepare the example's inputs; memory afterwards, and where torch has the model
+        here also when it was built, which may import libraries or train it."""
         from switchyard.worker import loading
         from switchyard.worker.reference import Reference
 
@@ -114,12 +115,16 @@ class Measured:
         self.on_device = job.get("device", "cpu") != "cpu"
         if job.get("record"):
             self._runtime.record()
-        self._loaded = loading.load(self._runtime, job)
+        points: Dict[str, Any] = {}
+        self._loaded = loading.load(
+            self._runtime, job, built=lambda: points.update(build=memory_now())
+        )
         self._reference = Reference.read(job["reference"])
         self._series = self._loaded.session.series(self._feeds("example"))
         facts = {"load_seconds": time.perf_counter() - started, "series": list(self._series)}
+        points["load"] = self._memory()
         return {
-            "memory": {"load": self._memory()}, "device": self._device_memory(), "facts": facts
+            "memory": points, "device": self._device_memory(), "facts": facts
         }  # fmt: skip
 
     def first_call(self, job: Mapping[str, Any]) -> Dict[str, Any]:
@@ -128,10 +133,13 @@ class Measured:
         started = time.perf_counter()
         self._series["resident"]()
         facts = {"first_call_seconds": time.perf_counter() - started}
-        return {
+        reply = {
             "memory": {"first_call": self._memory()}, "device": self._device_memory(),
             "facts": facts,
         }  # fmt: skip
+        if self.on_device and self._runtime.tunes:
+            self._runtime.settle()
+        return reply
 
     def _feeds(self, probe: str) -> Mapping[str, Any]:
         return self._loaded.feeds(self._reference.inputs(probe))
