@@ -21,7 +21,9 @@ from switchyard.runner.arrangements import (
     REVERSED,
     TENSORFLOW,
     TORCH,
+    TORCH_ALONE,
     UNDISTURBED,
+    WORKSPACES,
     Arrangement,
 )
 from switchyard.runner.nvml import Sample
@@ -38,14 +40,19 @@ def test_every_arrangement_has_a_name_of_its_own_and_needs_are_measured_before_c
         assert {one.processes for one in ways} == {1, 2}
         assert {one.between for one in ways} == {"", "deleted", "emptied"}
         assert any(one.expandable for one in ways)
+        alone = {(one.expandable, one.between) for one in TORCH_ALONE if one.cap == cap}
+        assert {(e, b) for e in (False, True) for b in ("", "deleted", "emptied")} == alone
 
 
 @pytest.mark.parametrize("expandable", [False, True])
 def test_an_arrangement_says_itself_how_memory_is_allocated(expandable):
     users = dict.fromkeys(ALLOCATORS, "expandable_segments:True,max_split_size_mb:64")
+    users["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     given = arrangements.variables({**users, "PATH": "/bin"}, Arrangement(expandable=expandable))
     names = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF") if expandable else ()
-    assert given == {"PATH": "/bin", **dict.fromkeys(names, "expandable_segments:True")}
+    assert given == {
+        "PATH": "/bin", **WORKSPACES, **dict.fromkeys(names, "expandable_segments:True")
+    }  # fmt: skip
 
 
 def test_a_name_says_what_is_done():
@@ -147,7 +154,9 @@ def tried(tmp_path, monkeypatch):
         config=types.SimpleNamespace(getoption=lambda name: None),
         folder=types.SimpleNamespace(path=tmp_path), resumed=(), crew=crew,
         progress=types.SimpleNamespace(watch=lambda words: lambda: None),
-        yard=types.SimpleNamespace(converted=lambda of: found, reference=lambda of: found),
+        yard=types.SimpleNamespace(
+            converted=lambda of: found, reference=lambda of: found, lost=lambda of: None
+        ),
         card=types.SimpleNamespace(
             sample=lambda: Sample(used_mib=float(next(used))), exclusive=False
         ),
@@ -212,7 +221,8 @@ def test_what_a_framework_needs_is_the_least_with_which_it_ran_alone(tried, want
         reply = well(process, do, job)
         limit = process.tenants[TENSORFLOW]["memory_limit_mib"]
         if do == "turns" and limit and limit < wants:
-            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+            out = {"kind": "device-oom", "message": "no"}
+            return {"seconds": [], "outcome": out, "device": {}}
         return reply
 
     rows, processes = tried(with_holes, ALONE[1], ENOUGH[1], Arrangement((TENSORFLOW,), cap=0.5))
@@ -230,13 +240,16 @@ def test_one_that_runs_out_of_memory_is_a_row_and_the_next_is_tried(tried):
     def capped(process, do, job):
         reply = well(process, do, job)
         if do == "turns" and process.tenants.get(TORCH, {}).get("memory_limit_mib"):
-            return {"seconds": [0.5] * 3, "outcome": out}
+            return {"seconds": [0.5] * 3, "outcome": out, "device": {TORCH: {"slack": 0.01}}}
         return reply
 
     rows, _ = tried(capped, *ALONE, Arrangement(cap=0.5), Arrangement())
     stopped = rows["1-process cap-50%"]
     assert (stopped["turns_done"], stopped["kind"]) == ("3", "device-oom")
     assert stopped["message"] == "CUDA out of memory in x.py"
+    # As it stood when memory ran out, not once all was let go.
+    assert (stopped["torch_slack"], stopped["torch_reserved_peak_mib"]) == ("0.01", "")
+    assert stopped["tensorflow_peak_mib"] == "100" and rows["1-process"]["torch_slack"] == "0.25"
     assert rows["1-process"]["turns_done"] == str(arrangements.TURNS)
 
 
@@ -261,11 +274,14 @@ def test_two_processes_stop_where_one_of_them_does(tried):
         reply = well(process, do, job)
         turns = sum(asked == "turns" for asked, _ in process.asked)
         if do == "turns" and TENSORFLOW in process.tenants and turns == 2:
-            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+            out = {"kind": "device-oom", "message": "no"}
+            return {"seconds": [], "outcome": out, "device": {TENSORFLOW: {"peak_mib": 7}}}
         return reply
 
     rows, _ = tried(second_turn, Arrangement(processes=2))
     assert (rows["2-process"]["turns_done"], rows["2-process"]["kind"]) == ("1", "device-oom")
+    assert rows["2-process"]["tensorflow_peak_mib"] == "7"  # as it stood when it stopped
+    assert rows["2-process"]["torch_reserved_peak_mib"] == "400"
 
 
 @pytest.mark.parametrize("change, asked", [
@@ -285,7 +301,8 @@ def test_only_tensorflows_cells_and_torchs_of_tagged_models_on_a_card_are_asked(
 def test_torchs_own_cell_asks_it_alone_on_a_smaller_card_and_needs_no_tensorflow(tried):
     def no_room(process, do, job):
         if do == "turns" and process.tenants[TORCH]["memory_limit_mib"] == 100:
-            return {"seconds": [], "outcome": {"kind": "device-oom", "message": "no"}}
+            out = {"kind": "device-oom", "message": "no"}
+            return {"seconds": [], "outcome": out, "device": {}}
         return well(process, do, job)
 
     tried.route.runtime = TORCH
@@ -294,10 +311,11 @@ def test_torchs_own_cell_asks_it_alone_on_a_smaller_card_and_needs_no_tensorflow
     caps = {cap: [one for one in rows.values() if one["cap"] == str(cap)] for cap in CAPS}
     for cap, of_it in caps.items():
         ways = {(one["between"], one["expandable"]) for one in of_it}
-        assert ways == {(done, told) for done in ("", "emptied") for told in ("False", "True")}
+        done = ("", "deleted", "emptied")
+        assert ways == {(each, told) for each in done for told in ("False", "True")}
         assert {one["torch_cap_mib"] for one in of_it} == {str(400 * cap)}
         assert {one["kind"] for one in of_it} == {"device-oom" if cap == 0.25 else ""}
-    assert len(rows) == 1 + 4 * len(CAPS) and rows["alone torch-eager"]["turns_done"] == "20"
+    assert len(rows) == 1 + 6 * len(CAPS) and rows["alone torch-eager"]["turns_done"] == "20"
     assert tried.judged() is None  # what runs out on a capped card is a finding
 
 
@@ -322,7 +340,10 @@ class Frameworks:
                 return Output(name)
 
             session = types.SimpleNamespace(outputs=outputs)
-            runtime = types.SimpleNamespace(empty_cache=lambda: self.done.append(f"empty {name}"))
+            runtime = types.SimpleNamespace(
+                empty_cache=lambda: self.done.append(f"empty {name}"),
+                device_memory=lambda: self.done.append(f"ask {name}") or {"allocated_mib": 4},
+            )
             return Tenant(runtime, session, [{}])
 
         self.tenants = Tenants()
@@ -341,9 +362,24 @@ def test_outputs_live_until_their_own_next_turn_or_are_let_go_between(between, o
     assert len(reply["seconds"]) == 2 and reply["outcome"] is None
 
 
-def test_what_stops_a_turn_is_told_and_not_raised():
-    reply = Frameworks(fails=True).tenants.turns({"n": 2})
+def test_what_stops_a_turn_is_told_and_not_raised_with_what_was_held_then():
+    both = Frameworks(fails=True)
+    reply = both.tenants.turns({"n": 2})
     assert reply["seconds"] == [] and reply["outcome"]["message"].endswith("no room")
+    assert reply["device"] == dict.fromkeys("ab", {"allocated_mib": 4})
+
+
+def test_what_a_turn_had_on_the_card_is_asked_for_before_it_is_let_go():
+    both = Frameworks()
+    outputs = both.tenants._tenants["b"].session.outputs
+
+    def no_room(feeds):
+        activation = outputs(feeds)
+        raise MemoryError(f"no room beside {activation.name}")
+
+    both.tenants._tenants["b"].session.outputs = no_room
+    both.tenants.turns({"n": 2})
+    assert both.done == ["call a", "call b", "ask a", "ask b", "free b"]
 
 
 def rows_of(turns):

@@ -91,7 +91,7 @@ TORCH_ALONE: Tuple[Arrangement, ...] = (
         Arrangement((TORCH,), between=done, expandable=expandable, cap=cap)
         for cap in CAPS
         for expandable in (False, True)
-        for done in ("", "emptied")
+        for done in ("", "deleted", "emptied")
         if (cap, expandable, done) != (ENOUGH[0].cap, False, "")
     ),
 )
@@ -158,11 +158,17 @@ ALLOCATORS = (
     "TF_GPU_ALLOCATOR",
 )
 
+#: cuBLAS's own workspace lies in torch's allocator and is 32 MiB on some cards, whatever the model:
+#: of a small one half of what it needs would be less than that. Here it is 8 times 16 KiB, and that
+#: of cuBLASLt 1024 KiB.
+WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":16:8", "CUBLASLT_WORKSPACE_SIZE": "1024"}
+
 
 def variables(inherited: Mapping[str, str], arrangement: Arrangement) -> Dict[str, str]:
     """``inherited`` with what the arrangement says of the allocators, and nothing else of them: a
-    user's expandable segments would leave no arrangement without."""
+    user's expandable segments would leave no arrangement without. Workspaces are small in all."""
     kept = {name: value for name, value in inherited.items() if name not in ALLOCATORS}
+    kept.update(WORKSPACES)
     if arrangement.expandable:
         kept.update(dict.fromkeys(ALLOCATORS[:2], "expandable_segments:True"))
     return kept

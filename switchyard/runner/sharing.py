@@ -53,8 +53,10 @@ def _asked(planned: Planned) -> Sequence[Arrangement]:
 
 
 def judged(run: Run, planned: Planned) -> Optional[Outcome]:
-    """Try every arrangement; what stopped a framework that had the whole card to itself, or None.
-    What else stops one is a finding."""
+    """Try every arrangement; what stopped a framework that had the whole card to itself, or what a
+    resumed run has lost for good, or None. What else stops one is a finding."""
+    if planned.cell not in run.resumed and (lost := run.yard.lost(planned)):
+        return lost
     stopped = arrangements.stopped_undisturbed(share(run, planned), _asked(planned))
     if not stopped:
         return None
@@ -72,7 +74,6 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
     if cell in run.resumed:
         return table.rows(**own)
     table.forget(**own)
-    run.yard.converted(planned), run.yard.reference(planned)  # anew, where a resumed run lost them
     needs: Dict[str, Optional[float]] = {}
     for arrangement in _asked(planned):
         done = run.progress.watch(f"{cell.short}  sharing: {arrangement.name}")
@@ -137,11 +138,13 @@ def _tried(
         if seconds:
             row["turn_median_ms"] = statistics.median(seconds) * 1e3
         device = [process.demand(do="memory")["device"] for process in processes]
+        # What was held when it stopped, not what is once that was let go.
+        device += [stopped["device"]] if stopped else []
         row.update(arrangements.said(device))
         after = run.card.sample().used_mib
         row["card_mib"] = None if None in (before, after) else after - before
         if stopped:
-            row.update(kind=stopped["kind"], message=stopped["message"])
+            row.update(kind=stopped["outcome"]["kind"], message=stopped["outcome"]["message"])
     except Ended as ended:
         kind, message = ended.args
         row.update(kind=kind, message=message)
@@ -183,15 +186,15 @@ def _job(
 
 
 def _turns(processes: List[MeasuredProcess], arrangement: Arrangement):
-    """Seconds of the turns that all tenants finished, and what stopped the rest, or None. Two
-    processes take turns as two services behind one request do."""
+    """Seconds of the turns that all tenants finished, and the reply of the process that stopped
+    the rest, or None. Two processes take turns as two services behind one request do."""
     if len(processes) == 1:
         reply = processes[0].demand(do="turns", n=TURNS, between=arrangement.between)
-        return reply["seconds"], reply["outcome"]
+        return reply["seconds"], reply if reply["outcome"] else None
     finished: List[float] = []
     for _ in range(TURNS):
         replies = [one.demand(do="turns", n=1, between=arrangement.between) for one in processes]
-        stopped = next((reply["outcome"] for reply in replies if reply["outcome"]), None)
+        stopped = next((reply for reply in replies if reply["outcome"]), None)
         if stopped:
             return finished, stopped
         finished.append(sum(reply["seconds"][0] for reply in replies))

@@ -6,6 +6,7 @@ other, ``memory`` says what each framework's allocator holds.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import time
@@ -51,7 +52,7 @@ class Tenants:
 
     def turns(self, job: Mapping[str, Any]) -> Dict[str, Any]:
         """``n`` times every tenant in turn, each at all its sizes. Seconds of the turns that
-        were finished, and what stopped the rest.
+        were finished, and what stopped the rest, with what each framework held then.
 
         A tenant's outputs are kept until its own next turn, as a variable of a serving loop
         keeps them. ``between``: ``deleted`` lets them go, and collects, before the other
@@ -59,6 +60,7 @@ class Tenants:
         """
         seconds: List[float] = []
         stopped: Optional[Dict[str, Any]] = None
+        held: Dict[str, Any] = {}
         try:
             for _ in range(job["n"]):
                 began = time.perf_counter()
@@ -69,7 +71,11 @@ class Tenants:
             from switchyard.worker.blame import outcome_of
 
             stopped = outcome_of(error, "run", self.rules()).as_dict()
-        return {"seconds": seconds, "outcome": stopped}
+            # As long as the error lives, so does what its frames had on the card.
+            for name, tenant in self._tenants.items():
+                with contextlib.suppress(Exception):  # of a process that can do nothing any more
+                    held[name] = tenant.runtime.device_memory()
+        return {"seconds": seconds, "outcome": stopped, "device": held}
 
     def _turn(self, name: str, tenant: Tenant, between: str) -> None:
         for feeds in tenant.feeds:
