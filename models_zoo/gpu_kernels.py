@@ -52,10 +52,15 @@ def _on_the_card(x: torch.Tensor) -> torch.Tensor:
     out, count, block = torch.empty_like(x), x.numel(), 256
     try:
         _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
-    except (RuntimeError, FileNotFoundError, subprocess.CalledProcessError) as error:
-        if isinstance(error, RuntimeError) and "C compiler" not in str(error):
+    except (RuntimeError, AssertionError, OSError, subprocess.CalledProcessError) as error:
+        if "ldconfig" in str(error) or "libcuda" in str(error):
+            wanted = "libcuda.so.1 where ldconfig -p lists it"
+        elif isinstance(error, (FileNotFoundError, subprocess.CalledProcessError)) or (
+            "C compiler" in str(error)
+        ):
+            wanted = "C compiler (gcc, or CC) that finds Python.h (python3-dev)"
+        else:
             raise  # CUDA's own
-        wanted = "C compiler (gcc, or CC) that finds Python.h (python3-dev)"
         raise _missing(f"no {wanted}, with which Triton builds a launcher: {error}") from None
     return out
 

@@ -31,7 +31,8 @@ CARRIED = "--zoo builtin --zoo 'my zoo.py' --hop 'hop'\"'\"'s.py' --expectations
     ({"device": "cpu", "precision": "float16"}, {}, "--precision float16 --version-set s"),
     ({"device": "cpu"}, {"stage-timeout": 900.0, "memory-limit": 1048576.0},
      "--version-set s --stage-timeout 900 --memory-limit 1048576"),
-    ({"device": "cpu"}, {"threads": 1}, "--version-set s --threads 1"),
+    ({"device": "cpu"}, {"threads": 1, "launches": 3}, "--version-set s --threads 1 --launches 3"),
+    ({"device": "cpu"}, {"threads": None, "launches": 1}, "--version-set s"),
     ({"device": "cpu"}, {"stage-timeout": 0.5, "memory-limit": None},
      "--version-set s --stage-timeout 0.5"),
 ])  # fmt: skip
@@ -39,6 +40,12 @@ def test_it_carries_what_its_run_was_given(row, given, words):
     expected = f"pytest bench/ --model one --route dynamo-ort {words}".strip()
     row = {**CUDA, **row}
     assert again.of_row(row, given) == again.command(schema.cell_of(row), given) == expected
+
+
+@pytest.mark.parametrize("kept", ["~/<path>/zoo.py", "<path>/zoo.py", "~/zoo.py"])
+def test_a_folder_that_a_table_does_not_keep_is_asked_for(kept):
+    said = again.of_row({**CUDA, "device": "cpu"}, {"zoo": [kept]})
+    assert said.endswith(f"--zoo '{kept}'  # tables keep no folders: put yours in")
 
 
 def test_limits_that_nobody_gave_are_not_said(pytestconfig):

@@ -37,7 +37,10 @@ def failing(error):
 gpu_kernels.triton = types.SimpleNamespace(cdiv=lambda count, block: 1)
 command = ["/usr/bin/gcc", "/tmp/tmpab12/main.c", "-O3"]
 for error in (RuntimeError("Failed to find C compiler."), FileNotFoundError("my-cc"),
-              subprocess.CalledProcessError(1, command), RuntimeError("CUDA error: of a kernel")):
+              subprocess.CalledProcessError(1, command),
+              FileNotFoundError(2, "No such file or directory", "/sbin/ldconfig"),
+              AssertionError("libcuda.so cannot found!"),
+              RuntimeError("CUDA error: of a kernel")):
     gpu_kernels._kernel = failing(error)
     try:
         gpu_kernels._on_the_card(torch.ones(3))
@@ -104,6 +107,8 @@ def test_what_triton_needs_of_the_host_is_named_and_an_error_of_cudas_is_its_own
         [python, "-c", LAUNCHED], check=True, capture_output=True, text=True, timeout=120,
         env={**os.environ, "PYTHONPATH": str(root)},
     ).stdout.splitlines()  # fmt: skip
-    assert len(lacking) == 3 and own == "None None CUDA error: of a kernel"
-    for said in lacking:
+    assert len(lacking) == 5 and own == "None None CUDA error: of a kernel"
+    for said in lacking[:3]:
         assert said.startswith("import missing-dependency no C compiler (gcc, or CC)")
+    for said in lacking[3:]:
+        assert said.startswith("import missing-dependency no libcuda.so.1 where ldconfig")

@@ -53,8 +53,11 @@ def test_nodes_of_a_provider_that_was_not_the_one_asked_for_are_counted_by_provi
     events = [run(0, 100), node("a", BOTH[0], 10, 20), node("b", BOTH[1], 40, 5, "NonZero", "1")]
     found = from_profile(events, asked)
     assert found["placement_message"] == (
-        "TensorrtExecutionProvider 0, CUDAExecutionProvider 1; on the CPU: NonZero"
+        "TensorrtExecutionProvider 0 (0% of the time), CUDAExecutionProvider 1 (80% of the time); "
+        "on the CPU: NonZero"
     )
+    untimed = from_profile([node("a", BOTH[0], 10, 0)], asked)["placement_message"]
+    assert untimed == "TensorrtExecutionProvider 0, CUDAExecutionProvider 1"
     assert found["nodes_on_device"] == 1
     wholly = from_profile([run(0, 100), node("a", asked[0], 10, 20)], asked)
     assert "placement_message" not in wholly

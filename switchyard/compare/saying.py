@@ -122,6 +122,7 @@ def error_line(row: Row) -> str:
     measuring it where it passed."""
     side = "before" if row["verdict"] in ("fixed", "gone") else "after"
     message = row[f"{side}_message"]
-    if not message and row[f"{side}_measure_kind"] not in MEASURED:
+    unmeasured = row[f"{side}_measure_kind"] not in MEASURED
+    if unmeasured and (not message or row[f"{side}_verdict"] in PASSING):  # which may have a remark
         message = row[f"{side}_measure_message"]
     return schema.one_line(message or "")

@@ -91,16 +91,11 @@ def _ranks(stages: pandas.Series) -> numpy.ndarray:
 
 
 def _order(cells: pandas.DataFrame) -> list[str]:
-    """Routes as the model with the most of them has them, then the others'.
-
-    The same order as ``statistics.route_order``, without a loop over a million rows.
-    """
-    import pandas
-
-    models = cells["model"]
-    fullest = models.value_counts(sort=True)
-    first = cells.loc[models == fullest.index[0], "route"] if len(fullest) else []
-    return list(dict.fromkeys([*first, *pandas.unique(cells["route"])]))
+    """Routes as ``statistics.route_order`` has them, without a loop over a million rows."""
+    of_model = cells.groupby("model", sort=False)["route"]
+    fullest_first = of_model.size().sort_values(ascending=False, kind="stable").index
+    routes = of_model.unique()
+    return list(dict.fromkeys(route for model in fullest_first for route in routes[model]))
 
 
 def wins(cells: pandas.DataFrame) -> tuple[list[str], numpy.ndarray]:

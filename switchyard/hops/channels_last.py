@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any, Dict, Optional, Sequence, Tuple
 
-
 #: What TensorFlow takes for the name of a scope, less the slash, which onnx2tf treats apart.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.:-]*\Z")
 

@@ -21,6 +21,7 @@ _SETTINGS = {
     "stage-timeout": STAGE_TIMEOUT_SECONDS,
     "memory-limit": MEMORY_LIMIT_MIB,
     "threads": None,
+    "launches": 1,
 }
 
 
@@ -45,7 +46,10 @@ def command(cell: Cell, options: Mapping[str, Any] = {}) -> str:
         given = options.get(name)
         if given is not None and given != default:
             words += [f"--{name}", str(given).removesuffix(".0")]
-    return shlex.join(words)
+    line = shlex.join(words)
+    if any("<path>" in word or word.startswith("~") for word in words):
+        line += "  # tables keep no folders: put yours in"
+    return line
 
 
 def of_row(row: Mapping[str, Any], options: Mapping[str, Any] = {}) -> str:

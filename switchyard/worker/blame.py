@@ -151,6 +151,7 @@ DEVICE_RULES: Sequence[Rule] = (
     # Triton, and what it builds the launcher of a kernel with (``runtimes/triton_host.py``).
     ("", "Cannot find a working triton installation", "missing-dependency"),
     ("", "Failed to find C compiler", "missing-dependency"),
+    ("", "libcuda.so cannot found", "missing-dependency"),
     ("", re.compile(r"Command '\['[^']+', '[^']+\.c', '-O3'"), "missing-dependency"),
     # A way of allocating that this torch does not have yet.
     ("", "Unrecognized CachingAllocator option", "missing-dependency"),

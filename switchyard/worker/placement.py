@@ -134,19 +134,27 @@ def from_profile(events: Iterable[Mapping[str, Any]], providers: Sequence[str]) 
     if total > 0:
         found["share_on_cpu"] = micros.get(CPU_PROVIDER, 0.0) / total
     said = _said((node[2], node in of_sizes) for node in on_cpu)
-    shared = _shared(collections.Counter(counted.values()), providers[0] if providers else "")
+    shared = _shared(
+        collections.Counter(counted.values()), micros, providers[0] if providers else ""
+    )
     if shared:
         said["placement_message"] = "; ".join(filter(None, [shared, said.get("placement_message")]))
     return {**found, **said}
 
 
-def _shared(nodes: Mapping[str, int], asked: str) -> str:
-    """Where another provider than the first, ``asked``, has nodes on the device, how many each has:
-    ONNX Runtime lists TensorRT's also where it took none."""
+def _shared(nodes: Mapping[str, int], micros: Mapping[str, float], asked: str) -> str:
+    """Where another provider than the first, ``asked``, has nodes on the device, how many each has
+    and its share of the time in nodes: ONNX Runtime lists TensorRT's also where it took none."""
     others = {name: n for name, n in nodes.items() if name not in (asked, CPU_PROVIDER)}
     if not others:
         return ""
-    return ", ".join(f"{name} {n}" for name, n in {asked: nodes.get(asked, 0), **others}.items())
+    total = sum(micros.values())
+
+    def told(name: str, n: int) -> str:
+        share = f" ({micros.get(name, 0.0) / total:.0%} of the time)" if total > 0 else ""
+        return f"{name} {n}{share}"
+
+    return ", ".join(told(*each) for each in {asked: nodes.get(asked, 0), **others}.items())
 
 
 def _makes_sizes(outputs: Any) -> bool:
