@@ -251,7 +251,7 @@ def test_thresholds_come_from_a_file(said, tmp_path):
 
 
 def test_the_thresholds_of_the_readme_are_the_defaults(tmp_path):
-    from switchyard.cli.compare import read_thresholds
+    from switchyard.cli.sides import read_thresholds
     from switchyard.compare.thresholds import Thresholds
 
     readme = (ROOT / "README.md").read_text()

@@ -64,6 +64,15 @@ def test_it_is_said_with_the_error_and_as_one_cause(said, tmp_path):  # noqa: F8
     assert "fixed: 2 cells not passing before, and passing now (2 passed before as well" in out
 
 
+def test_a_remark_of_a_cell_that_passes_does_not_hide_why_it_was_not_measured(said, tmp_path):  # noqa: F811
+    remark = {"message": "no answer in float64 to tell its rounding by"}
+    before = a_run(tmp_path, {A: {**GOOD, **TIMED, **remark}})
+    after = a_run(tmp_path, {A: {**GOOD, **LOST, **remark}}, hours=1)
+    out = said("compare", before, after)[1]
+    assert "no 512 MiB left" in out
+    assert "no answer in float64" not in out
+
+
 def test_a_launch_that_failed_leaves_no_time_to_compare():
     steady = (1.0, 1.1, 0.9)
     cells = {("fft", NATIVE): steady, ("fft", A[1]): steady}
@@ -90,7 +99,7 @@ NONE = "no launch of any cell"
     ],
 )
 def test_why_launches_are_not_read_is_true_of_both_sides(launches, whys):
-    from switchyard.cli.compare import single
+    from switchyard.cli.sides import single
 
     one, other = (table([row(launches=count)] if count else []) for count in launches)
     assert (single(one, other).why_no_launches, single(other, one).why_no_launches) == whys

@@ -185,6 +185,12 @@ def test_who_wins_where_is_no_question_to_mistakes():
     assert routes == ["torchscript-ort"] and won.tolist() == [[0]]
 
 
+def test_routes_stand_in_a_comparison_as_in_a_report():
+    has = {"c": "z", "a": "pq", "b": "rqp", "d": "sp"}
+    rows = [row(model, route, "excellent") for model, routes in has.items() for route in routes]
+    assert tallies._order(pandas.DataFrame(rows)) == statistics.route_order(rows) == [*"rqpsz"]
+
+
 def test_who_wins_where_is_no_question_to_what_no_converter_was_asked():
     rows = [{**row("a", "torch-eager", "excellent"), "stage": "compare"},
             {**row("a", "manual-tf", "failed"), "stage": "preprocess"}]  # fmt: skip

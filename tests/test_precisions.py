@@ -152,7 +152,7 @@ def test_the_summary_says_which_bands_were_widened():
             {"precision": "bfloat16", "band_scale": band_scale("bfloat16")}]  # fmt: skip
     (line,) = bands.band_notes(rows, Terminal(width=400))
     assert line.startswith("bfloat16: bands of 48.8 times float32's (4.9e-04 and 4.9e-02)")
-    assert bands.band_notes(rows[:2]) == []
+    assert bands.band_notes(rows[:2], Terminal()) == []
 
 
 class NotImplemented_(Exception):

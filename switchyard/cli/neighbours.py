@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from switchyard.cli import compare, screen
+from switchyard.cli import screen, sides
 
 if TYPE_CHECKING:
     from switchyard.tables.opening import Found
@@ -38,12 +38,12 @@ def add(commands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from switchyard.compare import neighbours_as_markdown
-    from switchyard.compare.comparison import compare as compared
+    from switchyard.compare.comparison import compare
     from switchyard.tables import opening
     from switchyard.tables.reading import TableError
 
     try:
-        thresholds = compare.read_thresholds(options.thresholds)
+        thresholds = sides.read_thresholds(options.thresholds)
         found = opening.find_all(options.tables, options.results)
         pairs = list(steps([opening.by_set(one) for one in found]))
         if not pairs:
@@ -52,8 +52,8 @@ def run(options: argparse.Namespace) -> int:
                 "sets"
             )
         comparisons = [
-            compared(
-                *compare.both_tables(*pair), thresholds, notes=compare.notes(*pair, options)
+            compare(
+                *sides.both_tables(*pair), thresholds, notes=sides.notes(*pair, options.results)
             )
             for pair in pairs
         ]

@@ -3,9 +3,10 @@ wider than float32's. Pure: rows in, numbers and lines out."""
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional, Sequence
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
 
-from switchyard.compare.rendering import Terminal
+if TYPE_CHECKING:
+    from switchyard.compare.rendering import Terminal
 
 Row = Mapping[str, Any]
 
@@ -28,7 +29,7 @@ def deciding_error(row: Row) -> Optional[float]:
     return max((error for error in (mse, nmse) if error is not None), default=None)
 
 
-def band_notes(rows: Sequence[Row], terminal: Terminal = Terminal()) -> list[str]:
+def band_notes(rows: Sequence[Row], terminal: Terminal) -> list[str]:
     """A line for each factor by which bands were widened, with the precisions it was for."""
     wider: dict[float, list[str]] = {}
     for row in rows:
