@@ -113,6 +113,10 @@ def test_single_operations_add_what_the_ends_do_not_show():
     assert found["placement_kind"] == "cpu-fallback" and found["providers"] == "cuda"
     assert found["placement_message"] == "on the CPU: sin"
     assert "placement_kind" not in with_operations(there, lambda: [ran[0], ran[2]])
+    assert "share_on_cpu" not in found  # nothing is known of times
+    taken = [one._replace(seconds=seconds) for one, seconds in zip(ran, (6.0, 1.0, 1.0))]
+    assert with_operations(there, lambda: taken)["share_on_cpu"] == 0.25
+    assert with_operations(there, lambda: taken[:1])["share_on_cpu"] == 0
     strayed = with_operations(from_devices({"outputs": ["cpu"]}), lambda: ran)
     assert "outputs" in strayed["placement_message"]
 
@@ -248,8 +252,12 @@ class There(torch.nn.Module):
     def forward(self, x):
         return torch.nn.functional.relu(x.to("meta")) * 2 if x.device.type == "cpu" else x
 x = torch.ones(3, 4)
-ran = torch_placement.executed(lambda: There()(x) + torch.ones(3, 4).cumsum(0).to("meta"))
-print(json.dumps(ran + torch_placement.executed(lambda: torch.arange(3) + torch.tensor(2.5))))
+waited = []
+def wait():
+    waited.append(1)
+ran = torch_placement.executed(lambda: There()(x) + torch.ones(3, 4).cumsum(0).to("meta"), wait)
+assert len(waited) >= len(ran) > 3
+print(json.dumps(ran + torch_placement.executed(lambda: torch.arange(3) + torch.tensor(2.5), wait)))
 """
 
 TENSORFLOW_RAN = """
@@ -283,7 +291,8 @@ print(json.dumps(ran))
 
 def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_path):
     ran = said_by(TORCH_RAN, tmp_path)
-    by_name = {operator: (on_cpu, sizes) for operator, on_cpu, sizes in ran}
+    by_name = {operator: (on_cpu, sizes) for operator, on_cpu, sizes, _ in ran}
+    assert all(seconds > 0 for *_, seconds in ran)
     assert by_name["relu"] == by_name["mul"] == (False, False)
     assert by_name["cumsum"] == (True, False)
     assert by_name["arange"] == (True, True)  # a few integers
@@ -294,7 +303,7 @@ def on_tensorflow(tmp_path_factory):
     """By call and operation: whether on the CPU, and whether for sizes alone."""
     ran = said_by(TENSORFLOW_RAN, tmp_path_factory.mktemp("tensorflow"))
     # On some CPUs TensorFlow takes oneDNN's, under names of their own.
-    return {call: {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes in each}
+    return {call: {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes, _ in each}
             for call, each in ran.items()}  # fmt: skip
 
 

@@ -241,7 +241,9 @@ class CudaSession(Session):
             outputs = [t for _, t in flatten(self._call(*args, **kwargs))]
         # Of a compiled model what it was compiled from: its kernels have no operations.
         def ran() -> List[Any]:
-            return torch_placement.executed(lambda: self._module(*args, **kwargs))
+            return torch_placement.executed(
+                lambda: self._module(*args, **kwargs), torch.cuda.synchronize
+            )
 
         where = from_devices({
             "parameters": [t.device.type for t in _tensors_of(self._module)],

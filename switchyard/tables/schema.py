@@ -146,7 +146,7 @@ COLUMNS: tuple[Column, ...] = (
     _text("providers", "the session's own providers or its tensors' devices, joined by '>'"),
     _integer("nodes_on_device", "executed nodes on the device (torch: operations of a call)"),
     _integer("nodes_on_cpu", "executed nodes on the CPU of a session on the device"),
-    _float("share_on_cpu", "time in nodes on the CPU over that in all, by ONNX Runtime's profile"),
+    _float("share_on_cpu", "time in nodes on the CPU over that in all, each waited for"),
     _text("placement_kind", "cpu-fallback where a part ran on the CPU", ("cpu-fallback",)),
     _message("placement_message", "what ran on the CPU, or why it could not be found out"),
     # latency

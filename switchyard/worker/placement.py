@@ -16,6 +16,7 @@ from typing import (
     List,
     Mapping,
     NamedTuple,
+    Optional,
     Sequence,
     Set,
     Tuple,
@@ -61,11 +62,13 @@ def from_devices(where: Mapping[str, Iterable[str]]) -> Dict[str, Any]:
 
 
 class Executed(NamedTuple):
-    """One operation that ran: its name, whether on the CPU, and whether it only makes sizes."""
+    """One operation that ran: its name, whether on the CPU, whether it only makes sizes, and the
+    seconds until it was done, where they are known."""
 
     operator: str
     on_cpu: bool
     sizes: bool
+    seconds: Optional[float] = None
 
 
 def with_operations(
@@ -80,7 +83,10 @@ def with_operations(
     if not executed:
         return found
     on_cpu = [one for one in executed if one.on_cpu]
-    counts = {"nodes_on_cpu": len(on_cpu), "nodes_on_device": len(executed) - len(on_cpu)}
+    counts: Dict[str, Any] = {"nodes_on_cpu": len(on_cpu), "nodes_on_device": len(executed) - len(on_cpu)}
+    timed = [one for one in executed if one.seconds is not None]
+    if total := sum(one.seconds for one in timed):
+        counts["share_on_cpu"] = sum(one.seconds for one in timed if one.on_cpu) / total
     said = _said({(one.operator, one.sizes) for one in on_cpu})
     # What strayed as a whole, such as the outputs, was said already, and more exactly.
     return {**said, **counts, **found}
