@@ -138,6 +138,8 @@ def multihead_attention():
     key=Tensor("batch", 3, "memory", 8),
     value=Tensor("batch", 3, "memory", 5),
     sizes={"length": (6, 11), "memory": (9, 13)},
+    # scores beyond 88, whose exponential is more than float32 holds
+    probes={"loud": {"query": Tensor("batch", 3, "length", 8, range=(-100, 100))}},
     exercises=("scaled_dot_product_attention",),
 )
 def sdpa():
@@ -198,18 +200,19 @@ def vit():
 
 @model(
     input_ids=Tensor("batch", "length", dtype="int64", range=(0, 50)),
-    attention_mask=Tensor("batch", "length", dtype="int64", range=(0, 2)),
+    # All ones, as of a sentence alone; that a sentence is masked whole is ``sdpa_masked``'s question.
+    attention_mask=Tensor("batch", "length", dtype="int64", range=(1, 2)),
     sizes={"length": (8, 13)},
     probes={
-        "all_attended": {"attention_mask": 1},
         "tail_padded": {"attention_mask": [[1] * 8, [1] * 3 + [0] * 5]},
+        "here_and_there": {"attention_mask": [[1, 0, 1, 1, 0, 1, 1, 1], [0, 1, 1, 0, 1, 0, 0, 1]]},
     },
     exercises=("embedding", "scaled_dot_product_attention", "layer_norm"),
     needs=("transformers",),
 )
 def bert():
-    # Its masking code asks whether the mask is all ones, and leaves it out if so: a
-    # trace keeps the answer.
+    # Its masking code asks whether the mask is all ones, as the example's is, and leaves it out if
+    # so: what keeps that answer attends to what is padded.
     from transformers import BertConfig, BertForMaskedLM
 
     config = BertConfig(

@@ -13,6 +13,9 @@ from models_zoo import Tensor, model
 
 IMAGE = Tensor("batch", 5, 16, 12)
 
+#: Its mean is a thousand times its deviation, and its variance no difference of two squares.
+FAR = Tensor("batch", 5, 16, 12, range=(999, 1001))
+
 
 def tiny_variance(norm, low=1e-6, high=1e-4):
     """Variances of the order of epsilon, where epsilon decides the answer."""
@@ -35,7 +38,12 @@ def batch_norm_tiny_variance():
 
 # Normalises by the batch's own statistics in eval mode too; an exporter that always
 # exports inference looks for running statistics that are not there.
-@model(input=IMAGE, sizes={"batch": (4, 3)}, exercises=("batch_norm", "batch_statistics"))
+@model(
+    input=IMAGE,
+    sizes={"batch": (4, 3)},
+    probes={"far": {"input": FAR}},
+    exercises=("batch_norm", "batch_statistics"),
+)
 def batch_norm_no_running_stats():
     return nn.Sequential(nn.BatchNorm2d(5, track_running_stats=False), nn.Conv2d(5, 7, 3))
 
@@ -84,6 +92,11 @@ class FunctionalNorm(nn.Module):
 
 # Test-time adaptation: normalises by the batch at hand even in eval mode, and leaves the
 # running statistics alone. The dynamo exporter turns it into an inference BatchNorm.
-@model(image=IMAGE, sizes={"batch": (4, 3)}, exercises=("batch_norm", "batch_statistics"))
+@model(
+    image=IMAGE,
+    sizes={"batch": (4, 3)},
+    probes={"far": {"image": FAR}},
+    exercises=("batch_norm", "batch_statistics"),
+)
 def batch_norm_adapting_to_batch():
     return FunctionalNorm(training=True, momentum=0.0)

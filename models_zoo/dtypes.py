@@ -60,7 +60,7 @@ def bfloat16_mlp():
 
 @model(x=Tensor("batch", 9, dtype="float64"), precision="float64", exercises=("linear", "tanh"))
 def float64_mlp():
-    # Weights and epsilons that are stored as float32 on the way cost eight digits.
+    # Weights that are stored as float32 on the way cost eight digits.
     return MLP(torch.float64, nn.Tanh)
 
 

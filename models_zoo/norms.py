@@ -10,6 +10,21 @@ TOKENS = Tensor("batch", "length", 14)
 LENGTH = {"length": (9, 13)}
 
 
+def faint(spec):
+    """Deviations of the order of the root of epsilon, where epsilon decides the answer."""
+    return Tensor(*spec.dims, range=(-1e-3, 1e-3))
+
+
+def far(spec):
+    """A mean a thousand times the deviation: as the difference of two means, of the squares and
+    squared, a variance would lose all but a digit in float32."""
+    return Tensor(*spec.dims, range=(999, 1001))
+
+
+def hard(name, spec):
+    return {"faint": {name: faint(spec)}, "far": {name: far(spec)}}
+
+
 # ONNX had no GroupNormalization for long: a reshape, an InstanceNorm, a reshape, and
 # gamma per channel instead of per group.
 @model(input=IMAGE, exercises=("group_norm",), tier="smoke")
@@ -18,17 +33,17 @@ def group_norm():
 
 
 # One group is the norm over everything; onnx2tf 1.29 answers zeros.
-@model(input=IMAGE, exercises=("group_norm",))
+@model(input=IMAGE, probes=hard("input", IMAGE), exercises=("group_norm",))
 def group_norm_of_one_group():
     return nn.GroupNorm(1, 6)
 
 
-@model(input=IMAGE, exercises=("instance_norm",))
+@model(input=IMAGE, probes=hard("input", IMAGE), exercises=("instance_norm",))
 def instance_norm():
     return nn.InstanceNorm2d(6)
 
 
-@model(input=TOKENS, sizes=LENGTH, exercises=("layer_norm",))
+@model(input=TOKENS, sizes=LENGTH, probes=hard("input", TOKENS), exercises=("layer_norm",))
 def layer_norm():
     return nn.LayerNorm(14)
 
@@ -45,6 +60,11 @@ class RMSNorm(nn.Module):
 
 
 # Written by hand, as most language models do; taken for a LayerNorm it loses the mean.
-@model(tokens=TOKENS, sizes=LENGTH, exercises=("pow", "mean", "rsqrt"))
+@model(
+    tokens=TOKENS,
+    sizes=LENGTH,
+    probes={"faint": {"tokens": faint(TOKENS)}},
+    exercises=("pow", "mean", "rsqrt"),
+)
 def rms_norm():
     return RMSNorm(14)

@@ -166,9 +166,15 @@ def test_an_output_that_cancels_is_held_to_its_usual_size():
     # Layer norm of a constant: nought in torch, 1e-7 of its usual size elsewhere.
     nought = {"y": np.zeros((2, 50), np.float32)}
     route = {"y": np.full((2, 50), 1e-7, np.float32)}
-    usual = rounding.scales([nought, OWN])
+    usual = rounding.scales({"zeros": nought, "fresh": OWN})
     assert ag.band(ag.compare(nought, route, nought)) == ("investigate", "precision")
     assert ag.band(ag.compare(nought, route, nought, scales=usual)) == ("excellent", "")
+
+
+def test_a_loud_probe_by_hand_excuses_nothing_of_the_others():
+    loud = {"y": 100 * OWN["y"]}
+    assert rounding.scales({"example": OWN, "edges": loud}) == rounding.scales({"example": OWN})
+    assert rounding.scales({"edges": loud}) == {}
 
 
 def test_integers_booleans_and_complex():

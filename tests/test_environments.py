@@ -104,6 +104,7 @@ def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path, monkeypatch):
     made = environments.provision(tiny, "core", lambda line: None)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "stray"))
     monkeypatch.setenv("CONDA_PREFIX", str(tmp_path / "stray"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "stray"))
     question = (
         "import importlib.util as u, site, six; print(u.find_spec('stray'), site.ENABLE_USER_SITE)"
     )
@@ -112,6 +113,8 @@ def test_sees_nothing_of_the_shell_or_the_user(tiny, tmp_path, monkeypatch):
     assert answer.split() == ["None", "False"]
     assert variables["PATH"].split(os.pathsep)[0] == made.bin
     assert "CONDA_PREFIX" not in variables
+    # Keras would take its dtype and layout from a file there.
+    assert Path(variables["KERAS_HOME"]).is_relative_to(tmp_path / "cache")
     here = environments.provision("current")
     here = environment_variables(here, tmp_path / "worker-path", tmp_path / "cache")
     assert here["CONDA_PREFIX"] == str(tmp_path / "stray"), "its interpreter may be of that"

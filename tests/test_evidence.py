@@ -264,7 +264,7 @@ def test_what_explains_one_of_two_wrong_outputs_does_not_explain_the_cell():
 def of_the_cell(probes):
     """What the worker says of a cell with these probes, judged as it judges them."""
     by_name = {probe.probe: probe for probe in probes}
-    usual = rounding.scales([probe.reference for probe in probes])
+    usual = rounding.scales({probe.probe: probe.reference for probe in probes})
     results = [
         ag.ask(p.probe, p.reference, [p.got], p.reference64, scales=usual) for p in probes
     ]

@@ -165,6 +165,7 @@ def test_what_only_shows_what_there_is_begins_no_run(option):
         planned=[], begin=lambda *given, **more: begun.append(given)
     )
     config = types.SimpleNamespace(stash=stash, getoption=lambda name: name == option,
+                                   pluginmanager=pytest.PytestPluginManager(),
                                    add_cleanup=lambda what: what())  # fmt: skip
     plugin.pytest_collection_finish(types.SimpleNamespace(config=config, items=[item]))
     assert begun == ([] if option else [([planned],)])

@@ -205,6 +205,10 @@ def test_what_has_nothing_to_do_with_the_platform_is_raised_at_once():
          "unsupported-operator", ""),
         (KERAS_HUB, KeyError("somewhere else"), "unexplained", ""),
         (TORCHAX, AssertionError("a shape is wrong"), "unexplained", ""),
+        (TORCHAX, AssertionError("expected to have an entirely functional graph, but found %detach_ "
+                                 ": [num_users=0] = call_function[target=torch.ops.aten.detach_"
+                                 ".default](args = (%lift_fresh_copy,), kwargs = {})"),
+         "unexplained", ""),
         (TORCHAX, RuntimeError("aten.add ran out of luck"), "unexplained", ""),
     ],
 )  # fmt: skip

@@ -208,6 +208,29 @@ def test_a_copy_of_a_zoo_file_in_another_folder_is_another_model(tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+@pytest.mark.parametrize("name, another", [
+    ("TF_XLA_FLAGS", True), ("JAX_ENABLE_X64", True), ("KERAS_BACKEND", True),
+    ("TF_CPP_MIN_LOG_LEVEL", False),  # only says how much is logged
+    ("CUDA_VISIBLE_DEVICES", False), ("NVIDIA_TF32_OVERRIDE", False), ("EDITOR", False),
+])  # fmt: skip
+def test_settings_that_shape_an_artefact_are_part_of_what_it_is_known_by(
+    tmp_path, monkeypatch, name, another
+):
+    known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
+    route = named("dynamo-ort", known, runs)
+    planned = Planned(Cell("set", "cpu", "float32", "m", route.name), route, MODEL)
+    monkeypatch.delenv(name, raising=False)
+    keys = []
+    for value in ("", "", "1"):
+        if value:
+            monkeypatch.setenv(name, value)
+        yard = Yard(crew, known, runs, [], 1, lambda text: lambda: None)
+        keys.append((yard.reference(planned).key, yard.converted(planned).key))
+        yard.close()
+    assert keys[0] == keys[1]
+    assert [one != two for one, two in zip(keys[0], keys[2])] == [another] * 2
+
+
 def test_a_hop_behind_one_that_stopped_has_neither_its_folder_nor_its_seconds(tmp_path):
     known, runs, crew = hops.builtin(), runtimes.builtin(), Crew(tmp_path)
     yard = Yard(crew, known, runs, [], 2, lambda text: lambda: None)

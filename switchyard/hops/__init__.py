@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import pathlib
 import pkgutil
+import re
 import sys
 from typing import (
     TYPE_CHECKING,
@@ -93,7 +94,7 @@ class Hop:
     once, before the first job that names them, so that not each child does (one that is not
     there is no fault). ``trains``: the runtimes behind this hop whose cells are also asked whether
     what it makes trains as the model does. ``refusals``: (exception type name or "", text in the
-    message, kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
+    message or a compiled pattern, kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
     """
 
     name: ClassVar[str]
@@ -105,7 +106,7 @@ class Hop:
     requires: ClassVar[Tuple[str, ...]] = ()
     preloads: ClassVar[Tuple[str, ...]] = ()
     trains: ClassVar[Tuple[str, ...]] = ()
-    refusals: ClassVar[Tuple[Tuple[str, str, str], ...]] = ()
+    refusals: ClassVar[Tuple[Tuple[str, Union[str, "re.Pattern[str]"], str], ...]] = ()
 
     def prepare(self, module: Any) -> None:
         """What is done to the built module before the converter has it: nothing, but by a hop

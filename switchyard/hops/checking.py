@@ -110,9 +110,16 @@ def _check_attributes(hop: Hop) -> None:
     if not isinstance(hop.refusals, (list, tuple)):
         raise ValueError("refusals: not a list of rows")
     for row in hop.refusals:
-        if not isinstance(row, (list, tuple)) or [type(part) for part in row] != [str] * 3:
+        if not _is_refusal(row):
             raise ValueError(f"refusals: {row!r} is not (exception type, text, kind)")
         _known("refusals", "kind", row[2], KINDS)
+
+
+def _is_refusal(row: Any) -> bool:
+    if not isinstance(row, (list, tuple)) or len(row) != 3:
+        return False
+    error, text, kind = row
+    return isinstance(error, str) and isinstance(text, (str, re.Pattern)) and isinstance(kind, str)
 
 
 def _known(attribute: str, what: str, given: str, known: Any) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import List
+from typing import Dict, List
 
 from switchyard.runner.version_sets import CURRENT
+from switchyard.tables.provenance import ENVIRONMENT_PREFIXES
 
 #: The user's settings that no process of a version set has. Nor are they recorded
 #: (``provenance.ENVIRONMENT_PREFIXES``).
@@ -16,6 +17,24 @@ WITHHELD = (
     # For debugging: each launch of a kernel is waited for, which is another latency.
     "CUDA_LAUNCH_BLOCKING",
 )
+
+
+#: The user's settings by which a framework or converter may make another artefact of the same:
+#: those that ``run.json`` keeps, and some of converters'. What only says how much is logged is not.
+_SHAPING = (
+    *(prefix for prefix in ENVIRONMENT_PREFIXES if prefix not in ("CUDA_VISIBLE_DEVICES", "TF_CPP_")),
+    "JAX_",
+    "KERAS_",
+)
+
+
+def shaping() -> Dict[str, str]:
+    """Those of ``_SHAPING`` that are set, and what to; part of what an artefact is known by."""
+    return {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if name.startswith(_SHAPING) and name not in WITHHELD
+    }
 
 
 def environment_variables(
@@ -51,6 +70,8 @@ def environment_variables(
         CUDA_CACHE_MAXSIZE=str(2**32 - 1),  # bytes; the most there is
         # A pool of compile workers would outlive the child that started it.
         TORCHINDUCTOR_COMPILE_THREADS="1",
+        # Else each Keras takes its dtype and layout from a file in the user's home.
+        KERAS_HOME=str(cache / "keras" / environment.fingerprint),
         HF_HUB_OFFLINE=kept.get("HF_HUB_OFFLINE", "1"),
         CUDA_VISIBLE_DEVICES=visible,
     )

@@ -14,6 +14,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
+from switchyard.runner import variables
 from switchyard.runner.artefacts import ArtefactStore, key_of
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
@@ -93,6 +94,7 @@ class Yard:
         #: Of cells that no answer could be had of, what went wrong in the runner itself.
         self.errors: Dict[Cell, Exception] = {}
         self.unhosted = Hosting(crew, runtimes)
+        self._settings = variables.shaping()
         self._turns = Turns(crew.card, jobs)
         self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=jobs)
 
@@ -227,6 +229,7 @@ class Yard:
             file=shown(model["file"]),
             sources=sorted(model["sources"].values()),
             model=cell.model,
+            settings=self._settings,
             **({"cast": planned.cast} if planned.cast else {}),
         )
         job = {"do": "reference", "file": model["file"], "model": cell.model}
@@ -275,6 +278,7 @@ class Yard:
             do="convert",
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,
+            settings=self._settings,
             upstream=upstream.key,
             # made anew under its old key where one of these has changed
             built_from=upstream.record["sources"],

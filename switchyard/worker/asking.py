@@ -75,7 +75,7 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
     ``rounding.scales`` that it was judged by."""
     probes = [probe for probe in reference.probes if probe != RESIZED]
     wanted = {probe: reference.outputs(probe) for probe in probes}
-    scales = rounding.scales(list(wanted.values()))
+    scales = rounding.scales(wanted)
     results, answers = [], {}
     for probe in probes:
         inputs = reference.inputs(probe)

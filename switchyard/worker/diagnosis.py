@@ -78,7 +78,7 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
     """
     limit = limit_of(job.get("precision", ""))
     wanted = {name: reference.outputs(name) for name in answers}
-    sizes = scales(list(wanted.values()))
+    sizes = scales(wanted)
     probes = [
         ProbeOutputs(name, wanted[name], got, reference.outputs64(name), limit, sizes)
         for name, got in answers.items()

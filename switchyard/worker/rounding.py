@@ -6,10 +6,11 @@ Pure numpy; arithmetic in float64.
 from __future__ import annotations
 
 import math
-from typing import Dict, Mapping, Optional, Sequence, Tuple
+from typing import Dict, Mapping, Optional, Tuple
 
 import numpy as np
 
+from switchyard.worker.drawing import GENERATED
 from switchyard.worker.elements import as_float64
 
 #: By numpy's name: (spacing at 1, highest ``error_vs_fp64`` of an honest route, what two
@@ -59,14 +60,15 @@ def rms(values: np.ndarray) -> float:
     return math.sqrt(float(np.mean(values * values))) if values.size else 0.0
 
 
-def scales(references: Sequence[Mapping[str, np.ndarray]]) -> Dict[str, float]:
-    """The largest RMS each output has on any probe, for ``compare``'s ``scales``.
+def scales(references: Mapping[str, Mapping[str, np.ndarray]]) -> Dict[str, float]:
+    """The largest RMS each output has on any probe that is drawn, for ``compare``'s ``scales``.
+    ``references``: by probe; one by hand that is far louder would excuse what the others show.
 
     On a probe of zeros an output may vanish by cancellation in torch and be 1e-7 of its
     usual size in an honest route; against the ulp of zero that is an infinite error.
     """
     largest: Dict[str, float] = {}
-    for outputs in references:
+    for outputs in (references[probe] for probe in GENERATED if probe in references):
         for path, array in outputs.items():
             largest[path] = max(largest.get(path, 0.0), rms(as_float64(array)))
     return largest
