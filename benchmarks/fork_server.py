@@ -84,7 +84,7 @@ class Bench:
         """The jobs of the hops of ``ROUTES``, as the yard asks for them; their sources lie
         in the cache afterwards."""
 
-        def ask(job: dict, file: pathlib.Path) -> dict:
+        def ask(job: dict) -> dict:
             found = self.crew.do(sessions.DEFAULT_SET, "core", job, "import")
             return found.result or {"ok": False, "outcome": found.outcome.as_dict()}
 

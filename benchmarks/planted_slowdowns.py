@@ -27,7 +27,7 @@ ROUTE_FACTORS = (1.1, 1.15, 1.2, 1.3, 1.5)
 
 def both(folder: pathlib.Path, sets: list[str]):
     """The tables of two sets of that run, with every launch's median."""
-    from switchyard.cli.compare import both_tables
+    from switchyard.cli.sides import both_tables
     from switchyard.tables import opening
 
     return both_tables(*opening.find_all(sets, folder))

@@ -53,11 +53,12 @@ def _on_the_card(x: torch.Tensor) -> torch.Tensor:
     try:
         _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
     except (RuntimeError, AssertionError, OSError, subprocess.CalledProcessError) as error:
-        if "ldconfig" in str(error) or "libcuda" in str(error):
+        of_compiler = isinstance(error, subprocess.CalledProcessError) and not (
+            "ldconfig" in str(error.cmd)
+        )
+        if not of_compiler and ("ldconfig" in str(error) or "libcuda" in str(error)):
             wanted = "libcuda.so.1 where ldconfig -p lists it"
-        elif isinstance(error, (FileNotFoundError, subprocess.CalledProcessError)) or (
-            "C compiler" in str(error)
-        ):
+        elif of_compiler or isinstance(error, FileNotFoundError) or "C compiler" in str(error):
             wanted = "C compiler (gcc, or CC) that finds Python.h (python3-dev)"
         else:
             raise  # CUDA's own

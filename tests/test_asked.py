@@ -235,6 +235,22 @@ def test_without_expectations_an_environment_that_could_not_be_made_today_is_not
         asked_anew(Outcome(stage, "unavailable", kind), known=False).converts()
 
 
+@pytest.mark.parametrize("stage, ends", [
+    ("run", pytest.fail.Exception), ("load", pytest.fail.Exception),
+    ("import", pytest.skip.Exception), ("convert:dynamo", pytest.skip.Exception),
+])  # fmt: skip
+def test_packages_that_do_not_fit_the_card_are_not_merely_recorded(monkeypatch, stage, ends):
+    monkeypatch.setattr("switchyard.runner.options.recorded", lambda config: {})
+    cell = asked_anew(Outcome(stage, "failed", "abi-mismatch"), known=False)
+    cell._planned = dataclasses.replace(PLANNED, cell=dataclasses.replace(CELL, device="cuda:0"))
+    with ends_in(ends, match="abi-mismatch") as caught:
+        if stage.startswith("convert"):
+            cell.converts()
+        else:
+            cell.answers_as_torch_does()
+    assert "no expectation can cover" not in str(caught.value)
+
+
 @pytest.mark.parametrize("device, kind, ends", [
     ("cuda:0", "device-lost", pytest.fail.Exception),
     ("cuda:0", "provider-fallback", pytest.fail.Exception),

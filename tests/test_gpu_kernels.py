@@ -35,7 +35,7 @@ def failing(error):
     return {(1,): launch}
 
 gpu_kernels.triton = types.SimpleNamespace(cdiv=lambda count, block: 1)
-command = ["/usr/bin/gcc", "/tmp/tmpab12/main.c", "-O3"]
+command = ["/usr/bin/gcc", "/tmp/tmpab12/main.c", "-O3", "-l:libcuda.so.1"]
 for error in (RuntimeError("Failed to find C compiler."), FileNotFoundError("my-cc"),
               subprocess.CalledProcessError(1, command),
               FileNotFoundError(2, "No such file or directory", "/sbin/ldconfig"),

@@ -269,8 +269,7 @@ def test_the_card_is_looked_at_until_the_driver_has_let_go_of_an_ended_process(m
     monkeypatch.setattr(on_device, "LOOK_SECONDS", 0)
     before, there = on_card(), on_card(OWN, used_mib=900)
     watch = Watch(Card(before, before, there, there, there, on_card(used_mib=510)), Process())
-    watch.enter("first_call", {})
-    assert watch.ended() == ""
+    assert watch.ended(watch.on_card()) == ""
     assert watch.found.memory["ended"] == {"used_mib": 510}
 
 
@@ -283,8 +282,13 @@ def test_what_the_driver_does_not_let_go_of_is_said(monkeypatch, held, said):
     before = on_card()
     there = dataclasses.replace(before, processes={**(before.processes or {}), OWN: held})
     watch = Watch(Card(before, before, there), Process())
-    watch.enter("first_call", {})
-    assert said in watch.ended() and "ended" not in watch.found.memory
+    assert said in watch.ended(watch.on_card()) and "ended" not in watch.found.memory
+
+
+def test_where_nvml_does_not_say_who_is_there_nothing_is_said_of_the_end():
+    watch = Watch(Card(dataclasses.replace(on_card(), processes=None)), Process())
+    assert watch.on_card() is None and watch.ended(None) == ""
+    assert "ended" not in watch.found.memory
 
 
 def test_what_a_launch_left_is_in_its_row_also_where_it_failed():

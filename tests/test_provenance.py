@@ -26,6 +26,8 @@ def collected(tmp_path, monkeypatch) -> dict:
     monkeypatch.setenv("TORCH_API_TOKEN", "hunter2")
     monkeypatch.setenv("TF_VAR_pass", "private, of Terraform")
     monkeypatch.setenv("SOMEBODYS_OWN", "private")
+    monkeypatch.setenv("TRITON_CACHE_DIR", "private, and no cell is given it")
+    monkeypatch.setenv("TORCHINDUCTOR_MAX_AUTOTUNE", "1")
     monkeypatch.setattr(provenance.platform, "node", lambda: "somebodys-box")
     return provenance.collect(
         root=tmp_path,
@@ -52,6 +54,7 @@ def test_provenance_is_plain_and_says_what_matters(collected):
     assert collected["runner"]["packages"]["pytest"] == pytest.__version__
     assert collected["sets"]["s"]["packages"] == {"torch": "2.13.0+cpu"}
     assert collected["options"]["model"] == ["b", "a"]
+    assert collected["environment_variables"]["TORCHINDUCTOR_MAX_AUTOTUNE"] == "1"
 
 
 def test_provenance_names_neither_host_nor_folders_nor_secrets(collected, tmp_path):

@@ -211,6 +211,7 @@ def test_a_copy_of_a_zoo_file_in_another_folder_is_another_model(tmp_path):
 @pytest.mark.parametrize("name, another", [
     ("TF_XLA_FLAGS", True), ("JAX_ENABLE_X64", True), ("KERAS_BACKEND", True),
     ("TF_CPP_MIN_LOG_LEVEL", False),  # only says how much is logged
+    ("TRITON_CACHE_DIR", False), ("KERAS_HOME", False),  # the runner's, whatever the shell says
     ("CUDA_VISIBLE_DEVICES", False), ("NVIDIA_TF32_OVERRIDE", False), ("EDITOR", False),
 ])  # fmt: skip
 def test_settings_that_shape_an_artefact_are_part_of_what_it_is_known_by(

@@ -70,7 +70,8 @@ def run(options: argparse.Namespace) -> int:
         tables = sides.both_tables(before, after)
     except (TableError, UnknownName, ValueError, OSError) as error:
         return screen.complain(str(error))
-    comparison = compare(*tables, thresholds, options.ignore, sides.notes(before, after, options.results))
+    notes = sides.notes(before, after, options.results)
+    comparison = compare(*tables, thresholds, options.ignore, notes)
     written = {"--markdown": _markdown, "--json": _json, "--junit": _junit}
     try:
         for option, name in targets:

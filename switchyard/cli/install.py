@@ -13,7 +13,8 @@ def add(commands: argparse._SubParsersAction) -> None:
         help="install version sets now, not when they are first run",
         epilog="exit status: 0, and 2 where one could not be installed; the others are",
     )
-    parser.add_argument("sets", nargs="+", metavar="SET", help="a version set; several may be given")
+    parser.add_argument("sets", nargs="+", metavar="SET",
+                        help="a version set; several may be given")  # fmt: skip
     parser.add_argument(
         "--flavour", default="cpu", choices=("cpu", "cuda"), help="for which device (default: cpu)"
     )

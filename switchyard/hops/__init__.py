@@ -94,7 +94,8 @@ class Hop:
     once, before the first job that names them, so that not each child does (one that is not
     there is no fault). ``trains``: the runtimes behind this hop whose cells are also asked whether
     what it makes trains as the model does. ``refusals``: (exception type name or "", text in the
-    message or a compiled pattern, kind) rows tried in order, beside the general ones of ``switchyard.worker.blame``.
+    message or a compiled pattern, kind) rows tried in order, beside the general ones of
+    ``switchyard.worker.blame``.
     """
 
     name: ClassVar[str]

@@ -160,8 +160,8 @@ ALLOCATORS = (
 
 #: cuBLAS's own workspace lies in torch's allocator and is 32 MiB on some cards, whatever the model:
 #: of a small one half of what it needs would be less than that. Here it is 8 times 16 KiB, and that
-#: of cuBLASLt 1024 KiB.
-WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":16:8", "CUBLASLT_WORKSPACE_SIZE": "1024"}
+#: of cuBLASLt, which may be the same, as large.
+WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":16:8", "CUBLASLT_WORKSPACE_SIZE": "128"}
 
 
 def variables(inherited: Mapping[str, str], arrangement: Arrangement) -> Dict[str, str]:
@@ -178,8 +178,8 @@ def stopped_undisturbed(
     rows: Sequence[Mapping[str, str]], asked: Sequence[Arrangement] = ARRANGEMENTS
 ) -> Dict[Arrangement, str]:
     """Those of ``UNDISTURBED`` among ``asked`` that did not do all their turns -> why; ``rows`` are
-    a cell's, as ``SharingTable`` has them. One on a card capped at what suffices is not among them: it
-    may take a multiple of that."""
+    a cell's, as ``SharingTable`` has them. One on a card capped at what suffices is not among them:
+    it may take a multiple of that."""
     by_name = {row["arrangement"]: row for row in rows}
     found = {}
     for one in (one for one in asked if one in UNDISTURBED):

@@ -167,7 +167,9 @@ class CellUnderTest:
         if not known:
             on_card = self._planned.cell.device != "cpu"
             if not passed_here and (on_card and _of_the_card(outcome) or _unmade(outcome)):
-                self._fail(f"{_said(outcome)}, which no expectation can cover", outcome)
+                never = outcome.kind in NEVER_EXPECTED or KINDS[outcome.kind] == "process"
+                why = "no expectation can cover" if never else "is nothing to merely record"
+                self._fail(f"{_said(outcome)}, which {why}", outcome)
             if not passed_here:
                 pytest.skip(f"recorded: {_said(outcome)} (this set has no expectations)")
             return
@@ -204,7 +206,7 @@ def _beyond(outcome: Outcome, suite: str) -> bool:
 def _of_the_card(outcome: Outcome) -> bool:
     """Whether the card, its driver or the process on it is at fault, and not what was converted:
     a run in which that is merely recorded would be green with every cell dead."""
-    if outcome.kind == "abi-mismatch":  # packages that have no kernels for this card
+    if outcome.kind == "abi-mismatch":  # such as packages that have no kernels for this card
         return stage_base(outcome.stage) in ("load", "run")
     return KINDS.get(outcome.kind) == "process" or outcome.kind in _NO_CARD
 

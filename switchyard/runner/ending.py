@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any, Callable, Generator
 
 import pytest
 
 from switchyard.runner.session import Run
+
+#: Seconds in which an interruption has come from where it was raised to pytest.
+UNWINDING_SECONDS = 90.0
 
 
 class Ending:
@@ -25,14 +29,22 @@ class Ending:
     ):
         """``close`` closes the run's table, once, given the session and its exit status."""
         self._run, self._close = run, close
-        self._ending = False
+        self._ending, self._told = False, -UNWINDING_SECONDS
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGTERM, self._interrupt)
             config.add_cleanup(lambda: signal.signal(signal.SIGTERM, before))
 
     def _interrupt(self, number: int, frame: Any) -> None:
-        if not self._ending:  # told once more it goes on ending, which takes seconds
+        # Told once more it goes on ending, which takes seconds. Where what was raised the first
+        # time was lost, as in a destructor, it is raised again.
+        now = time.monotonic()
+        if not self._ending and now - self._told >= UNWINDING_SECONDS:
+            self._told = now
             raise KeyboardInterrupt(signal.Signals(number).name)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self) -> None:
+        self._ending = True
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)  # around what any plugin does at the end
     def pytest_sessionfinish(

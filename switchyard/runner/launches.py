@@ -89,7 +89,8 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
     except Ended as ended:
         found.outcome = process_outcome("measure", *ended.args, ended.detail)
     finally:
+        on_card = None if watch is None else watch.on_card()
         process.close()
         if watch is not None:
-            found.left_on_card = watch.ended()
+            found.left_on_card = watch.ended(on_card)
     return found

@@ -34,8 +34,9 @@ class Measurements:
             group = self._together(planned)
             self._launch_in_rounds(group)
             for one in group:
-                self._fill_columns(one, self._launches[one.cell])
-                self._filled.add(one.cell)
+                if one.cell not in self._filled:  # as the baseline of one before it, say
+                    self._fill_columns(one, self._launches[one.cell])
+                    self._filled.add(one.cell)
         return self._launches[planned.cell]
 
     def _together(self, planned: Planned) -> List[Planned]:
@@ -61,7 +62,7 @@ class Measurements:
     def _launch_in_rounds(self, group: Sequence[Planned]) -> None:
         """Each cell once, then each once more, the other way round, so that no set always comes
         after another; no further where a launch of it has failed. Where an exception broke off an
-        earlier try, its launches stand: in the tables they are written down already."""
+        earlier try, its launches stand, and none is written down twice."""
         rounds = range(self._option("--launches"))
         order = [(n, one) for n in rounds for one in (group[::-1] if n % 2 else group)]
         for place, (number, planned) in enumerate(order):

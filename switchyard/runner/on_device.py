@@ -145,7 +145,6 @@ class Watch:
         self._process = process
         self.found = OnDevice()
         self._before = card.sample()
-        self._number: Optional[int] = None  # that of the process in NVML's list
         self._over = False
         self.enter("import", {})
 
@@ -153,8 +152,6 @@ class Watch:
         """Keep what the framework ``said`` of its memory at ``point``, and what NVML says."""
         sample = self._card.sample()
         own = number_on_card(self._before, sample, self._process.pid)
-        if own in (sample.processes or {}):
-            self._number = own
         memory = {name: value for name, value in said.items() if value is not None}
         memory["used_mib"] = sample.used_mib
         memory["process_mib"] = (sample.processes or {}).get(own)
@@ -258,19 +255,29 @@ class Watch:
             elif reply:
                 self.found.messages.append(f"{name}: {reply['message']}")
 
-    def ended(self) -> str:
+    def on_card(self) -> Optional[int]:
+        """The process's number in NVML's list now, before it is ended; None where it is not there,
+        or cannot be told."""
+        sample = self._card.sample()
+        number = number_on_card(self._before, sample, self._process.pid)
+        return number if number in (sample.processes or {}) else None
+
+    def ended(self, on_card: Optional[int]) -> str:
         """Once the process was ended: memory of the card, and what is to be said where the driver
-        has not let go of the process in ``LET_GO_SECONDS``; empty where it has."""
+        has not let go of the process in ``LET_GO_SECONDS``; empty where it has, or where NVML does
+        not say who is there. ``on_card`` is the process's number there."""
+        if on_card is None:
+            return ""
         deadline = time.monotonic() + LET_GO_SECONDS
         while True:
             sample = self._card.sample()
-            if sample.processes is None or self._number not in sample.processes:
+            if on_card not in (sample.processes or {}):
                 self.found.memory["ended"] = {"used_mib": sample.used_mib}
                 return ""
             if time.monotonic() > deadline:
                 break
             time.sleep(LOOK_SECONDS)
-        held = sample.processes[self._number]
+        held = sample.processes[on_card]
         what = "is still on the card" if held is None else f"still holds {held:.0f} MiB of the card"
         return f"its process {what} {LET_GO_SECONDS} s after it was ended"
 

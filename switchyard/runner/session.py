@@ -71,7 +71,6 @@ class Run:
         self.card = None if number is None else nvml.find(number)
         if self.card is not None:
             cuda_driver.check(self.card)
-            self._used_before = self.card.sample().used_mib
         self.device = "cpu" if self.card is None else "cuda"
         self.staged = staging.stage(environments.cache_root())
         self.hops = hop_files.known(self.hop_files)
@@ -169,8 +168,8 @@ class Run:
         ordered: bool = True,
     ) -> None:
         """Write down every planned cell, before anything runs; ``timed`` are those that will be
-        measured if they pass, ``ordered`` whether they come as planned. Raises pytest.UsageError where the run's folder cannot be made, or is
-        not to be gone on with."""
+        measured if they pass, ``ordered`` whether they come as planned. Raises pytest.UsageError
+        where the run's folder cannot be made, or is not to be gone on with."""
         self.timed = frozenset(timed)
         every = plan_.with_natives(selected, self.runtimes)
         asked = {planned.cell for planned in selected}
@@ -257,6 +256,10 @@ class Run:
             whole_selection=self._whole,
             started=self.started,
         )
+        if self.card is not None:
+            before = (self.folder.about.get("card") or {}).get("used_mib_at_beginning")
+            used = self.card.sample().used_mib if before is None else before
+            about["card"] = {**self.card.about(), "used_mib_at_beginning": used}
         self.folder.record(**{**about, **resuming.of_the_beginning(self.folder)})
 
     def _record_environments(self) -> None:
@@ -387,9 +390,6 @@ class Run:
         about: Dict[str, Any] = {"other_runs": self._beside}
         about["sets"] = resuming.environments(self.folder, self.sets, self.crew.known())
         if self.card is not None:
-            about["card"] = {
-                **self.card.about(),
-                "used_mib_at_beginning": self._used_before,
-                "used_mib_at_end": self.card.sample().used_mib,
-            }
+            used = self.card.sample().used_mib
+            about["card"] = {**self.folder.about["card"], "used_mib_at_end": used}
         self.folder.close(whole=(whole or not self._measures) and self._whole, **about)

@@ -7,6 +7,7 @@ run out of memory is what it is for.
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import statistics
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence
@@ -56,7 +57,8 @@ def judged(run: Run, planned: Planned) -> Optional[Outcome]:
     """Try every arrangement; what stopped a framework that had the whole card to itself, or what a
     resumed run has lost for good, or None. What else stops one is a finding."""
     if planned.cell not in run.resumed and (lost := run.yard.lost(planned)):
-        return lost
+        said = f"what the resumed run had lost cannot be made again: {lost.message}"
+        return dataclasses.replace(lost, message=said)
     stopped = arrangements.stopped_undisturbed(share(run, planned), _asked(planned))
     if not stopped:
         return None
@@ -92,7 +94,8 @@ def share(run: Run, planned: Planned) -> List[Dict[str, str]]:
             **own, "precision": cell.precision, "arrangement": arrangement.name,
             "first": arrangement.tenants[0], "processes": arrangement.processes,
             "growth": arrangement.growth, "between": arrangement.between,
-            "expandable": arrangement.expandable, "cap": arrangement.cap, "turns_asked": TURNS, "turns_done": 0, **row,
+            "expandable": arrangement.expandable, "cap": arrangement.cap,
+            "turns_asked": TURNS, "turns_done": 0, **row,
         })  # fmt: skip
     return table.rows(**own)
 

@@ -7,7 +7,7 @@ import pathlib
 from typing import Dict, List
 
 from switchyard.runner.version_sets import CURRENT
-from switchyard.tables.provenance import ENVIRONMENT_PREFIXES
+from switchyard.tables.provenance import ENVIRONMENT_PREFIXES, OVERRIDDEN
 
 #: The user's settings that no process of a version set has. Nor are they recorded
 #: (``provenance.ENVIRONMENT_PREFIXES``).
@@ -22,7 +22,7 @@ WITHHELD = (
 #: The user's settings by which a framework or converter may make another artefact of the same:
 #: those that ``run.json`` keeps, and some of converters'. What only says how much is logged is not.
 _SHAPING = (
-    *(prefix for prefix in ENVIRONMENT_PREFIXES if prefix not in ("CUDA_VISIBLE_DEVICES", "TF_CPP_")),
+    *(one for one in ENVIRONMENT_PREFIXES if one not in ("CUDA_VISIBLE_DEVICES", "TF_CPP_")),
     "JAX_",
     "KERAS_",
 )
@@ -33,7 +33,7 @@ def shaping() -> Dict[str, str]:
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name.startswith(_SHAPING) and name not in WITHHELD
+        if name.startswith(_SHAPING) and name not in (*WITHHELD, *OVERRIDDEN, "KERAS_HOME")
     }
 
 

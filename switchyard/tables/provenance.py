@@ -56,6 +56,10 @@ ENVIRONMENT_PREFIXES = (
     "CUDNN_",
     "LD_PRELOAD",
 )
+
+#: Of those, what each process has from the runner, whatever the user's shell says.
+OVERRIDDEN = ("TORCHINDUCTOR_CACHE_DIR", "TORCHINDUCTOR_COMPILE_THREADS", "TRITON_CACHE_DIR")
+
 _SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|_KEY", re.IGNORECASE)
 
 #: As CUDA_VISIBLE_DEVICES may name a card, or a part of one: no other machine has one of that name.
@@ -149,7 +153,9 @@ def environment_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return {
         name: _CARD_UUID.sub(r"\1-<uuid>", value)
         for name, value in sorted(environment.items())
-        if name.startswith(ENVIRONMENT_PREFIXES) and not _SECRET.search(name)
+        if name.startswith(ENVIRONMENT_PREFIXES)
+        and name not in OVERRIDDEN
+        and not _SECRET.search(name)
     }
 
 

@@ -30,7 +30,7 @@ MIGRATIONS: dict[int, Callable[["pandas.DataFrame"], "pandas.DataFrame"]] = {
     4: lambda frame: frame,  # 5 added memory without the pages of program files
     5: lambda frame: frame,  # 6 added why another size does not work
     6: lambda frame: frame,  # 7 added the cores that timed calls keep busy
-    7: lambda frame: frame,  # 8 added the clock of a card's memory
+    7: lambda frame: frame,  # 8 added the clock of a card's memory (no table of 7 is of one)
 }
 
 

@@ -83,7 +83,10 @@ def with_operations(
     if not executed:
         return found
     on_cpu = [one for one in executed if one.on_cpu]
-    counts: Dict[str, Any] = {"nodes_on_cpu": len(on_cpu), "nodes_on_device": len(executed) - len(on_cpu)}
+    counts: Dict[str, Any] = {
+        "nodes_on_cpu": len(on_cpu),
+        "nodes_on_device": len(executed) - len(on_cpu),
+    }
     timed = [one for one in executed if one.seconds is not None]
     if total := sum(one.seconds for one in timed):
         counts["share_on_cpu"] = sum(one.seconds for one in timed if one.on_cpu) / total
