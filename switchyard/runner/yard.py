@@ -278,7 +278,6 @@ class Yard:
             do="convert",
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,
-            settings=self._settings,
             upstream=upstream.key,
             # made anew under its old key where one of these has changed
             built_from=upstream.record["sources"],
