@@ -13,7 +13,7 @@ from models_zoo import Tensor, model
 
 IMAGE = Tensor("batch", 5, 16, 12)
 
-#: Its mean is a thousand times its deviation, and its variance no difference of two squares.
+#: A mean a thousand times the deviation: what takes the variance as E[x^2] - E[x]^2 loses it.
 FAR = Tensor("batch", 5, 16, 12, range=(999, 1001))
 
 

@@ -89,8 +89,10 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
     except Ended as ended:
         found.outcome = process_outcome("measure", *ended.args, ended.detail)
     finally:
-        on_card = None if watch is None else watch.on_card()
-        process.close()
+        try:
+            on_card = None if watch is None else watch.on_card()
+        finally:  # Ctrl-C over the look
+            process.close()
         if watch is not None:
             found.left_on_card = watch.ended(on_card)
     return found

@@ -38,6 +38,7 @@ class Parameter(NamedTuple):
 PLANNED = pytest.StashKey[Parameter]()
 CHANGES = pytest.StashKey[List[str]]()
 ENDED = pytest.StashKey[bool]()
+REMAINING = pytest.StashKey[Remaining]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -197,8 +198,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config.stash[REMAINING] = remaining
         _spare_the_screen(session.config, len(cells))
 
-
-REMAINING = pytest.StashKey[Remaining]()
 
 #: Cells from which on pytest-benchmark's own table is left out unless it is asked for.
 _MANY_CELLS = 40
