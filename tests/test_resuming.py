@@ -17,8 +17,9 @@ from switchyard.runner.session import Run
 from switchyard.runner.staging import PROJECT
 from switchyard.runner.yard import Made
 from switchyard.runtimes import builtin
-from switchyard.tables import reading
+from switchyard.tables import provenance, reading
 from switchyard.tables.journal import replay
+from switchyard.tables.writing import RunFolder
 from switchyard.vocabulary import Cell, Outcome
 
 DEFAULTS = {"tier": "quick", "model": [], "route": [], "precision": [], "zoo": [], "hop": [],
@@ -110,7 +111,8 @@ def test_a_run_goes_on_under_the_time_and_the_command_that_began_it(begun):
     for sitting in (1, 2):
         run = resume(begun)
         begin(run, command=f"again {sitting}", resumed=True)
-        assert resuming.of_the_beginning(run) == {"started": first["started"], "command": BEGAN}
+        assert resuming.of_the_beginning(run) == {
+            "started": first["started"], "command": BEGAN, "options": {"tier": "quick"}}  # fmt: skip
         run._journal.close()
     about = reading.read_about(begun)
     assert about["resumed_by"] == ["again 1", "again 2"] and about["resumed"] == 2
@@ -130,6 +132,44 @@ def test_a_refusal_for_other_sources_leaves_the_run_as_it_is(begun):
     with pytest.raises(pytest.UsageError, match=r"other sources \(zoo changed since\)"):
         resuming.reopen("newest", begun.parent, {"zoo": "cd34"}, asked(), lambda *names: "")
     assert (begun / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("now, said", [
+    ({"cpu": "another", "cores_usable": 2}, "machine: cpu"),
+    ({"cpu": "some CPU", "cores_usable": 1, "governor": "powersave"},
+     "machine: cores_usable, machine: governor"),
+])  # fmt: skip
+def test_what_differs_of_a_machine_is_named(begun, now, said):
+    run = RunFolder.reopen(begun)
+    run.record(sources={"machine": {"cpu": "some CPU", "cores_usable": 2}})
+    run._journal.close()
+    with pytest.raises(pytest.UsageError, match=rf"other sources \({said} changed since\)"):
+        resuming.reopen("newest", begun.parent, {"machine": now}, asked(), lambda *names: "")
+
+
+def test_a_run_is_not_gone_on_with_under_other_settings_of_a_framework(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    first = a_sitting(tmp_path, CELLS)
+    first.end(whole=True)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    said = r"\(environment variables: OMP_NUM_THREADS changed since\)"
+    with pytest.raises(pytest.UsageError, match=said):
+        a_sitting(tmp_path, CELLS, resume="newest")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    a_sitting(tmp_path, CELLS, resume="newest").end(whole=True)
+
+
+def test_of_two_sittings_the_first_ones_circumstances_stay(tmp_path, monkeypatch):
+    first = a_sitting(tmp_path, CELLS)
+    first.end(whole=True)
+    begun = reading.read_about(first.folder.path)
+    monkeypatch.setattr(provenance, "machine", lambda: {**begun["machine"], "boot": "another"})
+    second = a_sitting(tmp_path, CELLS, resume="newest")
+    second.end(whole=True)
+    about = reading.read_about(second.folder.path)
+    kept = ("machine", "options", "environment_variables", "started", "command")
+    assert [about[name] for name in kept] == [begun[name] for name in kept]
+    assert about["resumed"] == 1
 
 
 def environment(name, lock, **packages):

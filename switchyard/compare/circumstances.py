@@ -9,7 +9,7 @@ from typing import Any
 About = Mapping[str, Any]
 
 #: What decides how long the same code takes; only what both runs recorded is compared.
-_MACHINE = {
+MACHINE = {
     "architecture": "architecture",
     "cpu": "CPU",
     "cores_logical": "logical cores",
@@ -43,7 +43,7 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
     old, new = ((about or {}).get("machine") or {} for about in (before, after))
     found = [
         f"{called} {old[name]} against {new[name]}"
-        for name, called in _MACHINE.items()
+        for name, called in MACHINE.items()
         if name in old and name in new and old[name] != new[name]
     ]
     if device != "cpu" and before and after:

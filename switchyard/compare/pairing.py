@@ -92,10 +92,10 @@ def pair(before: Table, after: Table) -> Pairs:
     outside: dict[str, int] = {}
     kept = found >= 0
     lost = numpy.flatnonzero(~kept)
-    kept[lost] = _asked_for(after, before, lost, "after", by, outside)
+    kept[lost] = _planned_by(after, before, lost, "after", by, outside)
     left = numpy.flatnonzero(kept)
     only = numpy.flatnonzero(~taken)
-    only = only[_asked_for(before, after, only, "before", by, outside)]
+    only = only[_planned_by(before, after, only, "before", by, outside)]
     return Pairs(
         by,
         numpy.concatenate([left, numpy.full(len(only), -1)]),
@@ -104,7 +104,7 @@ def pair(before: Table, after: Table) -> Pairs:
     )
 
 
-def _asked_for(
+def _planned_by(
     lacking: Table,
     having: Table,
     places: numpy.ndarray,

@@ -34,7 +34,7 @@ from switchyard.runner.workers import LOOK_SECONDS
 _MARKER = "outcome.json"
 
 
-def key_of(**parts: Any) -> str:
+def entry_key(**parts: Any) -> str:
     """The key of an entry: a hash over everything that made it."""
     return _hash_of(parts)[:32]
 

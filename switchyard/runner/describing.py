@@ -8,7 +8,7 @@ from typing import Callable, Dict, List, Sequence, Set
 
 from models_zoo.entry import NO_FAMILIES
 from switchyard.runner import options
-from switchyard.runner.artefacts import ArtefactStore, key_of
+from switchyard.runner.artefacts import ArtefactStore, entry_key
 from switchyard.runner.options import BUILTIN
 from switchyard.runner.plan import Zoo
 from switchyard.runner.staging import Staged, shown
@@ -51,7 +51,7 @@ def describe(
     errors = {}
     owners: Dict[str, str] = {}
     for file in files:
-        key = key_of(
+        key = entry_key(
             do="describe",
             machinery=staged.machinery,
             entry=[staged.digests[f"models_zoo/{name}.py"] for name in ("entry", "preprocessing")],

@@ -68,7 +68,7 @@ class Expectation:
 Key = Tuple[str, str, str]
 
 
-def key_of(cell: Cell) -> Key:
+def row_key(cell: Cell) -> Key:
     return (cell.precision, cell.model, cell.route)
 
 
@@ -94,7 +94,7 @@ class Expectations:
         return self._rows != self._found
 
     def of(self, cell: Cell) -> Optional[Expectation]:
-        return self._rows.get(key_of(cell))
+        return self._rows.get(row_key(cell))
 
     def forget(self, models: Collection[str]) -> None:
         """Expect nothing of these models: others of their names were meant."""
@@ -124,7 +124,7 @@ class Expectations:
             old = self.of(cell)
             if outcome.verdict in PASSING:
                 if old is not None:
-                    del self._rows[key_of(cell)]
+                    del self._rows[row_key(cell)]
                     lines.append(f"- {cell.short}: {old}")
                 continue
             if outcome.kind in NEVER_EXPECTED:
@@ -134,7 +134,7 @@ class Expectations:
             if old is not None and old.met_by(outcome):
                 continue
             new = Expectation(outcome.stage, outcome.kind, outcome.verdict, reason)
-            self._rows[key_of(cell)] = new
+            self._rows[row_key(cell)] = new
             lines.append(f"~ {cell.short}: {old} -> {new}" if old else f"+ {cell.short}: {new}")
         return lines
 

@@ -38,7 +38,7 @@ class Pruned:
 def prune(days: int, folder: Path | None = None) -> Iterator[Pruned]:
     """Remove what no lock of ``folder`` (the version sets) asks for and no run has used for
     ``days`` days, and nothing else, one with every step. Raises BadSet before the first."""
-    needed = asked_for(folder)
+    needed = locked(folder)
     now = time.time()
     seen: set[tuple[int, int]] = set()
     for home in there():
@@ -53,7 +53,7 @@ def prune(days: int, folder: Path | None = None) -> Iterator[Pruned]:
             yield dataclasses.replace(one, error=str(error))
 
 
-def asked_for(folder: Path | None = None) -> set[Path]:
+def locked(folder: Path | None = None) -> set[Path]:
     """Where the environments lie that the locks of every set and flavour mean."""
     return {
         home_of(set_, environment, flavour)[0]

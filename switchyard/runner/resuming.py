@@ -147,7 +147,7 @@ def _refuse_other_sources(
     locks: Callable[[str, str], str],
 ) -> None:
     before = about.get("sources") or {}
-    differing = [key for key in sources if before.get(key) != sources[key]]
+    differing = [part for key in sources for part in _changed(key, before.get(key), sources[key])]
     for set_name, environment, said in _environments(about):
         now = locks(set_name, environment)
         if now and said.get("lock") and now != said["lock"]:
@@ -158,6 +158,14 @@ def _refuse_other_sources(
             f"--resume: {name} was made from other sources ({changed} changed since): "
             "its finished cells and new ones would not belong together; start a new run"
         )
+
+
+def _changed(name: str, before: Any, now: Any) -> List[str]:
+    """What differs between two of one name: of mappings each entry, else the whole."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = sorted({*before, *now})
+        return [f"{name}: {key}" for key in keys if before.get(key) != now.get(key)]
+    return [] if before == now else [name]
 
 
 def record_beginning(
@@ -218,9 +226,15 @@ def environments(
     return found
 
 
+#: What stays in ``run.json`` as the run began, whoever ends it.
+_OF_THE_BEGINNING = (
+    "started", "command", "options", "machine", "gpus", "environment_variables",
+)  # fmt: skip
+
+
 def of_the_beginning(folder: RunFolder) -> Dict[str, Any]:
-    """What stays as the run began, whoever ends it: when that was, and by which command."""
-    return {name: folder.about[name] for name in ("started", "command") if name in folder.about}
+    """Those of ``_OF_THE_BEGINNING`` that an earlier sitting recorded; none in a new run."""
+    return {name: folder.about[name] for name in _OF_THE_BEGINNING if name in folder.about}
 
 
 def reopen_untimed(folder: RunFolder, unasked: Collection[Cell]) -> None:

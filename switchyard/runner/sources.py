@@ -1,14 +1,17 @@
-"""What a run's cells are made from: code, zoo, packages and card. A run that goes on with another
-must not differ in it, since finished cells and new ones would not belong together."""
+"""What a run's cells are made from: code, zoo, packages, machine, card and the user's settings. A
+run that goes on with another must not differ in it, since finished cells and new ones would not
+belong together."""
 
 from __future__ import annotations
 
 import hashlib
 from typing import TYPE_CHECKING, Any, Dict
 
-from switchyard.runner import environments, version_sets
-from switchyard.runner.artefacts import key_of
+from switchyard.compare.circumstances import MACHINE
+from switchyard.runner import environments, variables, version_sets
+from switchyard.runner.artefacts import entry_key
 from switchyard.runner.staging import PROJECT
+from switchyard.tables import provenance
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -25,7 +28,9 @@ MEASURING = (
     "runner.on_device",
     "runner.rows",
     "runner.sharing",
+    "runner.standby",
     "runner.training",
+    "runner.variables",
     "runner.warming",
 )
 
@@ -38,7 +43,7 @@ def of(run: Run) -> Dict[str, Any]:
     found: Dict[str, Any] = {
         "staged": run.staged.path.name,
         "measuring": measuring(),
-        "zoo": key_of(
+        "zoo": entry_key(
             digests=sorted(
                 digest
                 for zoo in run.zoos.values()
@@ -47,6 +52,10 @@ def of(run: Run) -> Dict[str, Any]:
             )
         ),
         "device": run.device,
+        "machine": {
+            name: value for name, value in provenance.machine().items() if name in MACHINE
+        },
+        "environment variables": provenance.published_all(variables.shaping(), PROJECT),
         "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in run.hop_files],
         "environments": {
             f"{one.version_set}/{one.name}": one.fingerprint for one in run.crew.known()

@@ -15,7 +15,7 @@ import time
 from typing import Any, Callable, Dict, Hashable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.runner import variables
-from switchyard.runner.artefacts import ArtefactStore, key_of
+from switchyard.runner.artefacts import ArtefactStore, entry_key
 from switchyard.runner.crew import Crew
 from switchyard.runner.describing import relative
 from switchyard.runner.hosting import Hosting
@@ -221,7 +221,7 @@ class Yard:
         environment = self.crew.environment(cell.version_set, "core")
         if isinstance(environment, Outcome):
             return Made(outcome=environment)
-        key = key_of(
+        key = entry_key(
             do="reference",
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,
@@ -240,7 +240,7 @@ class Yard:
         cell, reference = planned.cell, self.reference(planned)
         if reference.outcome is not None:
             return dataclasses.replace(reference, seconds=0.0, overhead=0.0)
-        key = key_of(
+        key = entry_key(
             do="preprocess",
             judged=[self.crew.staged.digests[file] for file in _JUDGING],
             upstream=reference.key,
@@ -274,7 +274,7 @@ class Yard:
         environment = self.crew.environment(cell.version_set, hop.environment)
         if isinstance(environment, Outcome):
             return Made(outcome=environment)
-        key = key_of(
+        key = entry_key(
             do="convert",
             machinery=self.crew.staged.machinery,
             environment=environment.fingerprint,

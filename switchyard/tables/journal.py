@@ -58,7 +58,7 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
-class Launch:
+class LaunchSamples:
     """The durations one fresh process measured, in seconds, in the order taken."""
 
     launch: int
@@ -76,7 +76,7 @@ class Ledger:
         self._series = series
         self.rows: dict[Cell, dict[str, Any]] = {}
         self.figures: dict[Cell, list[Figure]] = {}
-        self.samples: dict[Cell, list[Launch]] = {}
+        self.samples: dict[Cell, list[LaunchSamples]] = {}
 
     def apply(self, entry: Mapping[str, Any]) -> None:
         """Take one entry in; unknown events are an error, since the file is ours alone."""
@@ -99,7 +99,7 @@ class Ledger:
         elif event == "samples":
             if self._series:
                 durations = array.array("d", entry["durations_s"])
-                self.samples.setdefault(cell, []).append(Launch(entry["launch"], durations))
+                self.samples.setdefault(cell, []).append(LaunchSamples(entry["launch"], durations))
         else:
             raise ValueError(f"unknown event {event!r}")
 
