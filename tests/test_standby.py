@@ -92,6 +92,22 @@ def test_one_that_was_ended_while_it_waited_is_passed_over(log):
     assert counted(log, "close") == [ORT] and len(made) == 3
 
 
+def test_what_was_started_beside_one_that_could_not_be_is_ended_and_given_to_no_cell(log):
+    broken = [True]
+
+    def start(key):
+        if key == ORT and broken.pop():
+            raise OSError("no space left on device")
+        return Fake(key, log)
+
+    standby = Standby(start, width=3)
+    with pytest.raises(OSError, match="no space"):
+        standby.take(TORCH, [ORT, TF])
+    assert log == [("start", TORCH), ("close", TORCH)]
+    broken.append(False)
+    assert standby.take(TORCH, [ORT]).prepared["ok"] and standby.take(ORT).prepared["ok"]
+
+
 def test_one_that_dies_while_it_imports_is_the_outcome_of_the_cell_that_takes_it(log):
     fates = {ORT: Ended("crash", "the process was ended by SIGSEGV")}
     standby = Standby(lambda key: Fake(key, log, fates.get(key)), width=3)

@@ -16,6 +16,9 @@ from switchyard.vocabulary import Cell, Outcome
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
 
+#: Processes that stand by at most, each with a framework in memory, on a machine of many cores.
+MOST_WAITING = 16
+
 
 class Measurements:
     """The launches of a run's cells, each made when it is first asked for."""
@@ -26,7 +29,7 @@ class Measurements:
         self._launches: Dict[Cell, List[Launch]] = {}
         self._filled: Set[Cell] = set()
         self._started = 0
-        self._standby = Standby(self._start, 2 * self._option("--jobs"))
+        self._standby = Standby(self._start, min(2 * self._option("--jobs"), MOST_WAITING))
 
     def of(self, planned: Planned) -> List[Launch]:
         """The launches of a cell that passed; its row's columns are filled."""

@@ -7,12 +7,13 @@ is given its cell and measured, while all the others wait for a frame and do not
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-import select
 import subprocess
 import time
+from multiprocessing.connection import wait
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from switchyard import wire
@@ -38,12 +39,17 @@ class MeasuredProcess:
 
     def __init__(self, environment, variables, log: pathlib.Path, limits: Limits,
                  module: str = "switchyard.worker.measuring"):  # fmt: skip
-        theirs_read, self._write = os.pipe()
-        self._read, theirs_write = os.pipe()
         self._limits = limits
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with open(log, "wb") as out:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as undo:
+            theirs_read, self._write = os.pipe()
+            theirs.callback(os.close, theirs_read)
+            undo.callback(os.close, self._write)
+            self._read, theirs_write = os.pipe()
+            theirs.callback(os.close, theirs_write)
+            undo.callback(os.close, self._read)
+            log.parent.mkdir(parents=True, exist_ok=True)
+            out = theirs.enter_context(open(log, "wb"))
             self._popen = subprocess.Popen(
                 [environment.python, "-m", module,
                  "--read", str(theirs_read), "--write", str(theirs_write)],
@@ -55,8 +61,7 @@ class MeasuredProcess:
                 pass_fds=[theirs_read, theirs_write],
                 start_new_session=True,
             )  # fmt: skip
-        os.close(theirs_read)
-        os.close(theirs_write)
+            undo.pop_all()
         self._pipes = [self._read, self._write]  # those to be closed
         self._over: Optional[Ended] = None
         self.begin()
@@ -115,7 +120,7 @@ class MeasuredProcess:
             raise
 
     def _answered(self) -> Dict[str, Any]:
-        while not select.select([self._read], [], [], self._patience())[0]:
+        while not wait([self._read], self._patience()):
             passed = self._limits.overstepped(self.pid, self._deadline)
             if passed is not None:
                 raise Ended(*passed, with_log(self.log))
@@ -191,21 +196,27 @@ class Standby:
         spare = {key: len(waiting) for key, waiting in self._waiting.items()}
         room = self.width - sum(spare.values())
         started: List[Tuple[Key, Ready]] = []
-        for place, key in enumerate(wanted):
-            if spare.get(key):  # one of those that wait will do
-                spare[key] -= 1
-                continue
-            if place and len(started) >= room:
-                break
-            ready = Ready(self._start(key))
-            # Known to ``close`` before anything can interrupt the wait.
-            self._waiting.setdefault(key, []).append(ready)
-            started.append((key, ready))
-        for key, ready in started:
-            self._said(ready, lambda one, key=key: one.send(do="prepare", runtime=key[-1]))
-        for _, ready in started:
-            if ready.ended is None:
-                self._said(ready, lambda one: one.answer())
+        try:
+            for place, key in enumerate(wanted):
+                if spare.get(key):  # one of those that wait will do
+                    spare[key] -= 1
+                    continue
+                if place and len(started) >= room:
+                    break
+                ready = Ready(self._start(key))
+                # Known to ``close`` before anything can interrupt the wait.
+                self._waiting.setdefault(key, []).append(ready)
+                started.append((key, ready))
+            for key, ready in started:
+                self._said(ready, lambda one, key=key: one.send(do="prepare", runtime=key[-1]))
+            for _, ready in started:
+                if ready.ended is None:
+                    self._said(ready, lambda one: one.answer())
+        except BaseException:  # one that was asked for nothing is ready for no cell
+            for key, ready in started:
+                ready.process.close()
+                self._waiting[key].remove(ready)
+            raise
 
     @staticmethod
     def _said(ready: Ready, what: Callable[[MeasuredProcess], Optional[Dict[str, Any]]]) -> None:

@@ -12,12 +12,12 @@ import dataclasses
 import os
 import pathlib
 import re
-import select
 import signal
 import socket
 import subprocess
 import threading
 import time
+from multiprocessing.connection import wait
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 import psutil
@@ -30,8 +30,9 @@ from switchyard.vocabulary import NotUsable, Outcome, signature_of, silent_end
 #: Seconds between two looks at a child's memory.
 POLL_SECONDS = 0.1
 
-#: Seconds a fork server may take to import its frameworks (cold disk, busy machine), and between
-#: two looks at whether the run has ended meanwhile.
+#: Seconds a fork server may take to import its frameworks (cold disk, busy machine), or to come to
+#: a job behind what earlier jobs have it import, and between two looks at whether the run has
+#: ended meanwhile.
 START_SECONDS = 300
 LOOK_SECONDS = 0.5
 
@@ -74,12 +75,12 @@ class Limits:
     seconds: float
     memory_mib: float
 
-    def overstepped(self, pid: Optional[int], deadline: float) -> Optional[Tuple[str, str]]:
+    def overstepped(self, pid: int, deadline: float) -> Optional[Tuple[str, str]]:
         """Kind and message of the limit that the processes from ``pid`` down are over, or None.
-        ``deadline`` is by ``time.monotonic``; without a ``pid`` time alone is looked at."""
+        ``deadline`` is by ``time.monotonic``."""
         if time.monotonic() >= deadline:
             return "timeout", f"no end after {self.seconds:g} s (--stage-timeout)"
-        if pid is None or private_mib(pid, exact=False) <= self.memory_mib:
+        if private_mib(pid, exact=False) <= self.memory_mib:
             return None
         held = private_mib(pid, exact=True)
         if held <= self.memory_mib:
@@ -98,12 +99,27 @@ class Finished:
 
 
 class _Child:
-    """The runner's side of one forked child."""
+    """The runner's side of one forked child. Its time counts from ``started``, the fork."""
 
     def __init__(self) -> None:
+        self.sent = time.monotonic()
+        self.started: Optional[float] = None
         self.pid: Optional[int] = None
         self.exit: Optional[Dict[str, Any]] = None
         self.changed = threading.Condition()
+
+    def overstepped(self, limits: Limits) -> Optional[Tuple[str, str]]:
+        """As of ``Limits``; of one that is not forked yet, whether its server hangs."""
+        if self.started is not None and self.pid is not None:
+            return limits.overstepped(self.pid, self.started + limits.seconds)
+        if time.monotonic() < self.sent + START_SECONDS:
+            return None
+        return "timeout", f"its worker did not come to it in {START_SECONDS} s"
+
+    @property
+    def seconds(self) -> float:
+        """Since its time counts."""
+        return time.monotonic() - (self.sent if self.started is None else self.started)
 
 
 class Worker:
@@ -129,25 +145,15 @@ class Worker:
 
     def _start(self, ended: threading.Event) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [self.environment.python]
-        command += ["-m", "switchyard.worker.server", "--control", str(theirs.fileno())]
-        command += ["--preload", ",".join(self._preload)]
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.log, "ab") as log:
-            self._process = subprocess.Popen(
-                command,
-                env=self._variables,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                cwd=self.log.parent,
-                start_new_session=True,
-            )
-        theirs.close()
+        with theirs:
+            try:
+                self._process = self._spawn(theirs.fileno())
+            except BaseException:
+                ours.close()
+                raise
         deadline, ready = time.monotonic() + START_SECONDS, []
         while not ready and time.monotonic() < deadline and not ended.is_set():
-            ready, _, _ = select.select([ours], [], [], LOOK_SECONDS)
+            ready = wait([ours], LOOK_SECONDS)
         body = ours.recv(_MAX_MESSAGE) if ready else b""
         if not body:
             kind, why = self._unstarted(bool(ready))
@@ -163,6 +169,23 @@ class Worker:
         self.touched = hello["touched"]
         self._control = ours
         threading.Thread(target=self._listen, args=(ours,), daemon=True).start()
+
+    def _spawn(self, control: int) -> subprocess.Popen:
+        command = [self.environment.python]
+        command += ["-m", "switchyard.worker.server", "--control", str(control)]
+        command += ["--preload", ",".join(self._preload)]
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.log, "ab") as log:
+            return subprocess.Popen(
+                command,
+                env=self._variables,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[control],
+                cwd=self.log.parent,
+                start_new_session=True,
+            )
 
     def _unstarted(self, closed: bool) -> Tuple[str, str]:
         """Kind and message of a server that said nothing; ``closed`` where it ended by itself."""
@@ -193,15 +216,13 @@ class Worker:
                 continue
             with child.changed:
                 if event["event"] == "started":
-                    child.pid = event["pid"]
+                    child.started, child.pid = time.monotonic(), event["pid"]
                     self.touched = event["touched"] or self.touched
                 else:
                     child.exit = event
                 child.changed.notify_all()
-        folder = self._variables.get(scratch.VARIABLE)
-        if folder and not self._closing:
-            # What its jobs started in sessions of their own has nobody else who knows of it.
-            scratch.end_all(folder)
+        if not self._closing:
+            self._end_all()
         with self._lock:
             self._lost = True
             children = list(self._children.values())
@@ -209,6 +230,12 @@ class Worker:
             with child.changed:
                 child.exit = child.exit or {"lost": True}
                 child.changed.notify_all()
+
+    def _end_all(self) -> None:
+        """Of a server that was killed: what its jobs started in sessions of their own, of which
+        nobody else knows."""
+        if folder := self._variables.get(scratch.VARIABLE):
+            scratch.end_all(folder)
 
     def run(
         self, job: Mapping[str, Any], stage: str, limits: Limits, log: pathlib.Path
@@ -224,38 +251,37 @@ class Worker:
             self._count += 1
             identity = str(self._count)
             self._children[identity] = child
-        read, write = os.pipe()
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log_descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        started = time.monotonic()
-        try:
-            message = wire.pack({"id": identity, "job": job})
-            try:
-                socket.send_fds(self._control, [message], [write, log_descriptor])
-            except OSError as error:
-                self._lost = True
-                raise self._lost_before(stage) from error
-            finally:
-                os.close(write)
-                os.close(log_descriptor)
-            return self._supervise(child, read, stage, limits, log, started)
-        finally:
-            os.close(read)
-            with self._lock:
-                self._children.pop(identity, None)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._forget, identity)
+            read, write = os.pipe()
+            undo.callback(os.close, read)
+            with contextlib.ExitStack() as theirs:
+                theirs.callback(os.close, write)
+                log.parent.mkdir(parents=True, exist_ok=True)
+                written = theirs.enter_context(open(log, "wb"))
+                message = wire.pack({"id": identity, "job": job})
+                try:
+                    socket.send_fds(self._control, [message], [write, written.fileno()])
+                except OSError as error:
+                    self._lost = True
+                    raise self._lost_before(stage) from error
+            return self._supervise(child, read, stage, limits, log)
+
+    def _forget(self, identity: str) -> None:
+        with self._lock:
+            self._children.pop(identity, None)
 
     def _lost_before(self, stage: str) -> ServerLost:
         message = f"the fork server ended before {stage} began"
         return ServerLost(message, begun=False, detail=with_log(self.log))
 
-    def _supervise(self, child, read, stage, limits, log, started) -> Finished:
+    def _supervise(self, child, read, stage, limits, log) -> Finished:
         received = bytearray()
-        deadline = started + limits.seconds
+        gone_by = 0.0
         stopped: Optional[Outcome] = None
         at_end = False
         while True:
-            wait = min(POLL_SECONDS, max(0.0, deadline - time.monotonic()))
-            ready = [] if at_end else select.select([read], [], [], wait)[0]
+            ready = [] if at_end else wait([read], POLL_SECONDS)
             if ready:
                 part = os.read(read, 1 << 20)
                 received += part
@@ -263,16 +289,16 @@ class Worker:
                 continue
             with child.changed:
                 if child.exit is None and at_end:
-                    child.changed.wait(wait)
+                    child.changed.wait(POLL_SECONDS)
                 if child.exit is not None and at_end:
                     break
                 if child.exit is not None and child.exit.get("lost"):
                     break
             # A leftover grandchild may hold the pipe open after the child has ended.
-            if child.exit is not None and not select.select([read], [], [], 0.05)[0]:
+            if child.exit is not None and not wait([read], 0.05):
                 break
             if stopped is None:
-                passed = limits.overstepped(child.pid, deadline)
+                passed = child.overstepped(limits)
                 if passed is not None:
                     told = self.log if child.pid is None else log
                     stopped = process_outcome(stage, *passed, with_log(told))
@@ -280,13 +306,13 @@ class Worker:
                         self._process.kill()  # it never came to fork: its imports hang, say
                     else:
                         kill_tree(child.pid)
-                    deadline = time.monotonic() + LAST_SECONDS
-            elif time.monotonic() > deadline:
+                    gone_by = time.monotonic() + LAST_SECONDS
+            elif time.monotonic() > gone_by:
                 break  # in the driver, where no signal reaches it; its cell has its outcome
         if child.pid is not None:
             # The child is reaped and its number may be another's by now; its session is not.
             kill_session(child.pid)
-        seconds = time.monotonic() - started
+        seconds = child.seconds
         if stopped is not None:
             return Finished(None, stopped, seconds)
         try:
@@ -312,9 +338,10 @@ class Worker:
         if self._process is not None:
             try:
                 self._process.wait(timeout=5)
-            except subprocess.TimeoutExpired:
+            except subprocess.TimeoutExpired:  # inside an import, say
                 self._process.kill()
                 self._process.wait()
+                self._end_all()
 
 
 def process_outcome(stage: str, kind: str, message: str, detail: str) -> Outcome:
