@@ -66,6 +66,21 @@ def test_what_a_narrowed_run_was_asked_for_as_well_is_gone(before, after, found)
     assert became(before, after) == found
 
 
+def test_of_two_whole_runs_what_an_option_adds_to_one_is_not_gone():
+    cells = {"device": "cuda", "precision": "tf32"}
+    with_, without = ({**WHOLE, "asked": {**NOTHING, "tf32": tf32}} for tf32 in (True, False))
+    found = became(with_, without, **cells)
+    assert found == {"same": 1, "after was not given --tf32": 1}
+    assert became(with_, with_, **cells) == GONE
+    own, none = ({**WHOLE, "asked": {**NOTHING, "hop": hop}} for hop in (["./hop.py"], []))
+    sides = [table([row("a"), row("a", route="mine-ort")], own), table([row("a")], none)]
+    comparison = compare(*sides)
+    assert comparison.counts == {"same": 1}
+    said = "of routes that after has none of, nor the --hop of the other"
+    assert comparison.outside == {said: 1}
+    assert compare(sides[0], table([row("a")], own)).counts == {"gone": 1, "same": 1}
+
+
 def test_a_cell_in_tf32_was_asked_for_only_with_tf32():
     wide = narrowed(device="cuda:0", tf32=True, **OWN_ZOO)
     cells = {"device": "cuda", "precision": "tf32"}

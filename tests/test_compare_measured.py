@@ -30,7 +30,8 @@ def verdict(before: dict, after: dict) -> str:
         (LOST, LOST, "same", "same"),
         # the first series was taken, and the card was lost behind it
         ({**TIMED, "latency_from_host_median_ms": 2.0}, {**TIMED, **LOST}, "broke", "fixed"),
-        (TIMED, {**TIMED, **LOST}, "same", "same"),
+        (TIMED, {**TIMED, **LOST}, "broke", "fixed"),
+        ({**TIMED, **LOST}, {**TIMED, **LOST}, "same", "same"),
         ({**TIMED, "running_mean_error_1": 0.1}, {**TIMED, **LOST}, "broke", "fixed"),
         # what is worse beside it
         ({**TIMED, "mse": 1e-9}, {**LOST, "mse": 1e-7}, "broke", "fixed"),
@@ -50,8 +51,8 @@ def test_it_is_said_with_the_error_and_as_one_cause(said, tmp_path):  # noqa: F8
     status, out, _ = said("compare", before, after)
     assert status == 1
     assert (
-        "broke: 2 cells passing before, and not now (2 pass as before and can no longer be "
-        "measured)\n  2 cells, one error:\n  no 512 MiB left\n"
+        "broke: 2 cells passing before, and not now (2 pass as before, and measuring them "
+        "failed)\n  2 cells, one error:\n  no 512 MiB left\n"
         "    dynamo-ort: excellent → excellent, measure device-oom\n      a, b\n"
     ) in out
     assert "Timing not comparable in 2 cells: after: not timed." in out

@@ -40,7 +40,8 @@ CASES = [
     (failing(), failing(kind="timeout"), "changed-failure"),
     (failing(), failing(verdict="refused"), "changed-failure"),
     # what nothing can be said of
-    (row(), row(verdict="void", stage="reference"), "not-comparable"),
+    (row(), row(verdict="void", stage="reference"), "gone"),
+    (failing(), row(verdict="void", stage="reference"), "not-comparable"),
     (row(verdict="void", stage="reference"), failing(), "not-comparable"),
     (failing(), row(verdict="unavailable", stage="import"), "not-comparable"),
     (row(verdict="unavailable", stage="import"), failing(verdict="refused"), "not-comparable"),
@@ -190,6 +191,24 @@ def test_good_news_hides_no_bad_news_and_every_finding_is_kept():
     assert cell["verdict"] == "less-accurate" and cell["more-memory"]
     cell = both(before, row(mse=1e-9, memory_model_data_mib=20.0))
     assert cell["verdict"] == "more-accurate" and cell["less-memory"]
+
+
+def test_another_size_that_was_lost_with_its_process_is_less_accurate():
+    good = row(mse=1e-9, dynamic="ok")
+    lost = row(mse=1e-9, dynamic="", dynamic_message="CUDA out of memory")
+    cell = both(good, lost)
+    assert cell["verdict"] == "less-accurate"
+    assert figures(cell).endswith("another size ok → not known (CUDA out of memory)")
+    assert both(lost, good)["verdict"] == "same"  # what was not known is no progress
+    assert both(good, row(mse=1e-9, dynamic=""))["verdict"] == "same"  # nobody asked
+
+
+def test_a_band_that_fell_by_itself_is_said_with_its_reason():
+    fell = row(mse=1e-12, verdict="acceptable", message="no float64 answer to judge by")
+    said = figures(both(row(mse=1e-12), fell))
+    assert said == (
+        "error 1e-12 → 1e-12 (excellent → acceptable): no float64 answer to judge by"
+    )
 
 
 def test_a_size_that_is_lost_is_said():

@@ -112,9 +112,10 @@ def test_that_it_cannot_be_asked_for_is_no_first_night(github, tmp_path):
 # The comparison, and what it lets become good.
 
 
-def compared(tmp_path, last: str, report: int = 0, compare: int = 0):
+def compared(tmp_path, last: str, report: int = 0, compare: int = 0, state: str = "done"):
     """The step's exit status, and whether it says that the table was judged."""
     (tmp_path / "after" / "run").mkdir(parents=True)
+    (tmp_path / "after" / "run" / "run.json").write_text(json.dumps({"state": state}))
     (tmp_path / "before" / "run").mkdir(parents=True)
     (tmp_path / "before" / "run" / "run.json").touch()
     command = tmp_path / "bin" / "switchyard"
@@ -139,6 +140,8 @@ def compared(tmp_path, last: str, report: int = 0, compare: int = 0):
         ("", {"compare": 2}, 0, True),  # the first night compares nothing
         ("", {"report": 2}, 2, False),
         ("14", {"report": 2}, 2, False),
+        ("14", {"compare": 1, "state": "interrupted"}, 1, False),
+        ("", {"state": "running"}, 0, False),
     ],
 )
 def test_a_table_counts_as_judged_where_it_was_compared_or_is_the_first(
@@ -155,7 +158,8 @@ def test_a_table_that_was_not_judged_is_not_taken_over_nor_one_that_was_not_name
     )
     taken_over = (
         "${{ success() || (!cancelled() && steps.compare.outputs.judged == 'yes' "
-        "&& (inputs.accept == 'all' || inputs.accept == matrix.version_set)) }}"
+        "&& (inputs.accept == 'all' || inputs.accept == matrix.version_set) "
+        "&& (inputs.accept_device == 'both' || inputs.accept_device == matrix.device)) }}"
     )
     assert " ".join(condition.split()) == taken_over
 
@@ -167,6 +171,11 @@ def test_a_night_that_is_not_good_keeps_the_last_good_one_from_expiring():
     assert "id: good\n" in new
     with_ = [one.partition("with:\n")[2].replace("after/", "before/") for one in (new, kept)]
     assert with_[0].strip() == with_[1].strip() and "name: ${{ env.TABLE }}-good" in kept
+
+
+def test_two_nights_are_not_judged_by_time():
+    code = script("Compare with the last good night")
+    assert re.search(r'switchyard compare "\$before" "\$after" --allow slower \\\n', code)
 
 
 def test_every_set_can_be_named_to_be_taken_over():

@@ -112,7 +112,8 @@ def test_a_run_goes_on_under_the_time_and_the_command_that_began_it(begun):
         run = resume(begun)
         begin(run, command=f"again {sitting}", resumed=True)
         assert resuming.of_the_beginning(run) == {
-            "started": first["started"], "command": BEGAN, "options": {"tier": "quick"}}  # fmt: skip
+            "started": first["started"], "command": BEGAN, "options": {"tier": "quick"},
+        }
         run._journal.close()
     about = reading.read_about(begun)
     assert about["resumed_by"] == ["again 1", "again 2"] and about["resumed"] == 2

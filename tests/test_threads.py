@@ -128,11 +128,36 @@ def test_what_was_timed_with_other_threads_stands_beside_nothing():
     before_there_was_the_option = {"machine": machine, "options": {}}
     assert not circumstances.other_hardware(own, before_there_was_the_option, "cpu")
     assert not circumstances.known_other_hardware(None, one, "cpu")
-    assert circumstances.other_hardware(one, two, "cpu") == "other threads: 1 against 2"
+    assert circumstances.other_hardware(one, two, "cpu") == "other threads: 1 against 2 (--threads)"
     assert circumstances.known_other_hardware(own, one, "cpu") == (
-        "other threads: each framework's own choice against 1"
+        "other threads: each framework's own choice against 1 (--threads)"
     )
     elsewhere = {**two, "machine": {**machine, "cores_logical": 4}}
     assert circumstances.other_hardware(one, elsewhere, "cpu") == (
-        "other hardware: logical cores 8 against 4; other threads: 1 against 2"
+        "other hardware: logical cores 8 against 4; other threads: 1 against 2 (--threads)"
     )
+
+
+@pytest.mark.parametrize("name, said", [
+    ("OMP_NUM_THREADS", "other threads: 1 against each framework's own choice (OMP_NUM_THREADS)"),
+    ("TF_NUM_INTEROP_THREADS",
+     "other threads: 1 against each framework's own choice (TF_NUM_INTEROP_THREADS)"),
+    ("OMP_WAIT_POLICY", ""),
+])  # fmt: skip
+def test_nor_what_a_variable_gave_other_threads(name, said):
+    about = {"machine": {"cpu": "one"}, "options": {}}
+    given = {**about, "environment_variables": {name: "1"}}
+    assert circumstances.other_hardware(given, about, "cpu") == said
+
+
+@pytest.mark.parametrize("limits, said", [
+    ((None, 2.0), "other hardware: cores of the container no limit against 2.0"),
+    ((None, None), ""),
+    ((2.0, 2.0), ""),
+])  # fmt: skip
+def test_a_container_that_is_limited_is_other_hardware_than_one_that_is_not(limits, said):
+    machines = [{"cpu": "one", "cores_usable": 64} for _ in limits]
+    for machine, limit in zip(machines, limits):
+        machine.update({} if limit is None else {"cores_of_cgroup": limit})
+    abouts = [{"machine": machine, "options": {}} for machine in machines]
+    assert circumstances.other_hardware(*abouts, "cpu") == said

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from typing import List, Optional, Sequence
 
 from switchyard import __version__
@@ -29,10 +30,15 @@ def parser(asked: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """The exit status: each command's own, and 2 where the arguments are wrong."""
+    """The exit status: each command's own, and 2 where the arguments are wrong, or the command itself
+    failed: Python's own 1 would mean that something is worse."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser([name for name in COMMANDS if name in given[:1]] or COMMANDS).parse_args(given)
-    return options.run(options)
+    try:
+        return options.run(options)
+    except Exception:
+        traceback.print_exc()
+        return 2
 
 
 if __name__ == "__main__":

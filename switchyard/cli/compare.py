@@ -14,8 +14,9 @@ whole run under --results. A alone is a run of two version sets, the second comp
 first. FILE may be -, standard output, in place of the report for people.
 
 exit status: 0 nothing is worse; 1 something is (broke, gone, changed-failure, less-accurate,
-onto-cpu, slower, more-memory, a route slower over its models), whether or not --only shows it;
-2 nothing could be compared, a table cannot be read, or the arguments are wrong.
+onto-cpu, slower, more-memory, a route slower over its models) that --allow does not name, whether
+or not --only shows it; 2 nothing could be compared, a table cannot be read, the arguments are
+wrong, or the command itself failed.
 """
 
 
@@ -37,6 +38,9 @@ def add(commands) -> None:
         parser.add_argument(f"--{name}", metavar="FILE", help=f"write the comparison, {what}")
     parser.add_argument("--only", action="append", default=[], metavar="VERDICT",
                         help="list only cells of this verdict; repeatable")  # fmt: skip
+    parser.add_argument("--allow", action="append", default=[], metavar="VERDICT",
+                        help="tell of cells of this verdict as ever, and do not count them as "
+                        "worse; repeatable")  # fmt: skip
     parser.add_argument("--ignore", action="append", default=[], metavar="PATTERN",
                         help="leave cells out: a shell pattern on MODEL-ROUTE, or with a colon "
                         "on SET:DEVICE:PRECISION:MODEL-ROUTE; repeatable")  # fmt: skip
@@ -59,6 +63,9 @@ def run(options: argparse.Namespace) -> int:
         for verdict in options.only:
             if verdict not in verdicts.VERDICTS:
                 raise UnknownName("verdict", verdict, verdicts.VERDICTS)
+        for verdict in options.allow:
+            if verdict not in verdicts.WORSE:
+                raise UnknownName("verdict of what is worse", verdict, verdicts.WORSE)
         thresholds = sides.read_thresholds(options.thresholds)
         if options.after is None:
             before, after = opening.both_sets(options.before, options.results)
@@ -71,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
     except (TableError, UnknownName, ValueError, OSError) as error:
         return screen.complain(str(error))
     notes = sides.notes(before, after, options.results)
-    comparison = compare(*tables, thresholds, options.ignore, notes)
+    comparison = compare(*tables, thresholds, options.ignore, notes, options.allow)
     written = {"--markdown": _markdown, "--json": _json, "--junit": _junit}
     try:
         for option, name in targets:

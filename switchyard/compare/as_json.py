@@ -48,6 +48,7 @@ def _head(comparison: Comparison) -> dict[str, Any]:
         "counts": comparison.counts,
         "compared": comparison.compared,
         "worse": comparison.worse,
+        "allowed": sorted(comparison.allowed),
         "before": _table(comparison.before),
         "after": _table(comparison.after),
         "paired_by": list(comparison.by),

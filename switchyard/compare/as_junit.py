@@ -1,8 +1,8 @@
 """A comparison as JUnit XML, for what shows test results: a test case a cell, and a route's time.
 
 Worse is a failure, but of mistakes made on purpose, which count for nobody; not comparable is
-skipped with its reason, all else passes. Where nothing could be compared at all there is one error,
-since no report of an empty night may be green.
+skipped with its reason, all else passes, also what is worse and was allowed to be. Where nothing
+could be compared at all there is one error, since no report of an empty night may be green.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import xml.etree.ElementTree as etree
 from collections.abc import Sequence
 
-from switchyard.compare import saying, sentences, tallies, verdicts
+from switchyard.compare import saying, sentences, tallies
 from switchyard.compare.comparison import Comparison
 from switchyard.tables import schema
 
@@ -25,10 +25,12 @@ def clean(text: str) -> str:
 
 
 def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
-    """The file, in UTF-8. ``only`` narrows the cells that have a test case."""
-    cells = comparison.cells
+    """The file, in UTF-8. ``only`` narrows the cells that have a test case; those that became worse
+    have one all the same, since the file is to say no less than the exit status."""
+    cells, worse = comparison.cells, comparison.became_worse
     if only:
-        cells = cells[cells["verdict"].isin(list(only))]
+        shown = cells["verdict"].isin(list(only)) | worse
+        cells, worse = cells[shown], worse[shown]
     name = f"{comparison.before.label} against {comparison.after.label}"
     suite = etree.Element("testsuite", name=clean(name))
     failures = skipped = errors = routes = 0
@@ -39,12 +41,12 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
         errors = 1
         case = _case(suite, "switchyard.compare", "something is compared")
         etree.SubElement(case, "error", message=sentences.conclusion(comparison), type="nothing")
-    for row in cells.to_dict("records"):
+    for row, failed in zip(cells.to_dict("records"), worse):
         cell = schema.cell_of(row)
         group = f"{cell.version_set}:{cell.device}:{cell.precision}"
         case = _case(suite, group, cell.short)
         verdict, said = row["verdict"], clean(saying.figures(row))
-        if verdict in verdicts.WORSE and not tallies.is_of_mistake(cell.route):
+        if failed:
             failures += 1
             message = f"{verdict}: {said}"
             element = etree.SubElement(case, "failure", type=verdict, message=message)
@@ -58,7 +60,7 @@ def document(comparison: Comparison, only: Sequence[str] = ()) -> bytes:
         group = ":".join(row[name] for name in tallies.GROUPS[:-1] if name in row)
         case = _case(suite, group, f"time of {row['route']}")
         said = f"{row['change']:.2f} times ({sentences.interval(row)}), {row['models']} models"
-        if row["status"] == "slower":
+        if row["status"] == "slower" and "slower" not in comparison.allowed:
             failures += 1
             etree.SubElement(case, "failure", type="slower", message=f"slower: {said}")
         elif row["status"] != "as-before":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ MACHINE = {
     "cpu_max_mhz": "CPU clock limit in MHz",
     "governor": "CPU governor",
 }
+
+
+#: The variables that say how many threads a framework takes: ``OMP_NUM_THREADS`` and those of BLAS
+#: libraries, TensorFlow's ``TF_NUM_INTRAOP_THREADS`` and its like.
+_OF_THREADS = re.compile(r"_NUM_THREADS$|^TF_NUM_\w+_THREADS$")
 
 
 def other_hardware(before: About | None, after: About | None, device: str) -> str:
@@ -40,7 +46,7 @@ def other_hardware(before: About | None, after: About | None, device: str) -> st
 
 def known_other_hardware(before: About | None, after: About | None, device: str) -> str:
     """The same, but "" also where one of the two does not say."""
-    old, new = ((about or {}).get("machine") or {} for about in (before, after))
+    old, new = (_machine(about) for about in (before, after))
     found = [
         f"{called} {old[name]} against {new[name]}"
         for name, called in MACHINE.items()
@@ -54,18 +60,34 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
     return "; ".join(filter(None, (hardware, _other_threads(before, after))))
 
 
+def _machine(about: About | None) -> dict[str, Any]:
+    """What is recorded of it; of a container that nothing limits nothing is, which is a limit other
+    than any."""
+    found = dict((about or {}).get("machine") or {})
+    return {"cores_of_cgroup": "no limit", **found} if "cores_usable" in found else found
+
+
 def _other_threads(before: About | None, after: About | None) -> str:
-    """What both runs were told of ``--threads``, where it differs: that changes how long the same
-    code takes, and what it holds, as other cores do. A run from before there was the option was
-    told nothing."""
-    options = [(about or {}).get("options") for about in (before, after)]
-    if None in options:
+    """What both runs were told of ``--threads``, or by a variable like ``OMP_NUM_THREADS``, where
+    it differs: that changes how long the same code takes, and what it holds, as other cores do. A
+    run from before there was the option was told nothing."""
+    if any((about or {}).get("options") is None for about in (before, after)):
         return ""
-    given = [one.get("threads") for one in options]
-    if given[0] == given[1]:
-        return ""
-    old, new = ("each framework's own choice" if one is None else one for one in given)
-    return f"other threads: {old} against {new}"
+    found = []
+    old, new = (_threads(about) for about in (before, after))
+    for name in sorted({*old, *new}):
+        was, now = (side.get(name, "each framework's own choice") for side in (old, new))
+        if was != now:
+            found.append(f"other threads: {was} against {now} ({name})")
+    return ", ".join(found)
+
+
+def _threads(about: About) -> dict[str, Any]:
+    """What says how many there are, as far as anything does."""
+    variables = about.get("environment_variables") or {}
+    found = {name: said for name, said in variables.items() if _OF_THREADS.search(name)}
+    given = about["options"].get("threads")
+    return found if given is None else {**found, "--threads": given}
 
 
 def in_turn(before: About | None, after: About | None) -> bool:
@@ -171,6 +193,11 @@ def other_conditions(before: About | None, after: About | None) -> list[str]:
             for file, said in own.items()
             if file not in other
         ]
+    options = [(about.get("options") or {}) for about in (before, after)]
+    for name in ("stage-timeout", "memory-limit"):
+        was, now = (side.get(name) for side in options)
+        if None not in (was, now) and was != now:
+            found.append(f"--{name} differs: {was:g} → {now:g}")
     commits = [_commit(about) for about in (before, after)]
     if commits[0] != commits[1]:
         found.append(f"Switchyard's commit differs: {commits[0]} → {commits[1]}")

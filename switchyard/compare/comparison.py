@@ -6,7 +6,7 @@ import dataclasses
 import fnmatch
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from switchyard.compare import circumstances, crowding, route_times, tallies, timing, verdicts
@@ -26,7 +26,8 @@ class Comparison:
     that one side was never asked for, and ``ignored`` those that a pattern took out, as
     reason or pattern to number. ``hardware`` is by device; "" is the same hardware.
     ``packages`` is None where a side did not record them, ``times`` (``route_times.by_route``'s
-    table) where the two sides took no turns."""
+    table) where the two sides took no turns. ``allowed`` are verdicts that are shown like any
+    other and do not count as worse."""
 
     before: Table
     after: Table
@@ -42,6 +43,7 @@ class Comparison:
     routes: pandas.DataFrame
     times: pandas.DataFrame | None
     wins: tuple[list[str], numpy.ndarray]
+    allowed: frozenset[str] = frozenset()
 
     @functools.cached_property
     def counts(self) -> dict[str, int]:
@@ -69,20 +71,41 @@ class Comparison:
 
     @property
     def compared(self) -> int:
-        """Cells that were judged on both sides."""
+        """Cells that were judged on both sides; what neither could host says nothing."""
         unfit = ("new", "gone", "not-comparable")
-        return sum(count for name, count in self.counts.items() if name not in unfit)
+        unhosted = self.cells["before_verdict"].eq("unavailable")
+        unhosted &= self.cells["after_verdict"].eq("unavailable")
+        return int((~self.cells["verdict"].isin(unfit) & ~unhosted).sum())
 
     @functools.cached_property
+    def became_worse(self) -> pandas.Series:
+        """Which of ``cells`` became worse: by their verdict, or where that is ``allowed`` by any
+        other finding. Mistakes made on purpose count for nobody."""
+        judged = set(verdicts.WORSE) - self.allowed
+        found = self.cells["verdict"].isin(judged)
+        for name in judged & set(verdicts.WORSENED):
+            found |= self.cells[name].astype(bool)
+        return found & self.cells.index.isin(tallies.without_mistakes(self.cells).index)
+
+    @property
     def worse(self) -> int:
-        """Cells that became worse, but for mistakes made on purpose, which count for nobody."""
+        """How many cells became worse."""
+        return int(self.became_worse.sum())
+
+    @property
+    def tolerated(self) -> int:
+        """How many cells would count as worse, were their verdict not ``allowed``."""
         counted = tallies.without_mistakes(self.cells)
-        return int(counted["verdict"].isin(verdicts.WORSE).sum())
+        return int(counted["verdict"].isin(self.allowed).sum()) - int(
+            (self.became_worse & self.cells["verdict"].isin(self.allowed)).sum()
+        )
 
     @property
     def slower_routes(self) -> int:
         """Routes that are slower over their models, whatever is known of each cell."""
-        return 0 if self.times is None else int((self.times["status"] == "slower").sum())
+        if self.times is None or "slower" in self.allowed:
+            return 0
+        return int((self.times["status"] == "slower").sum())
 
     @property
     def status(self) -> int:
@@ -105,6 +128,7 @@ def compare(
     thresholds: Thresholds | None = None,
     ignore: Sequence[str] = (),
     notes: Sequence[str] = (),
+    allowed: Collection[str] = (),
 ) -> Comparison:
     """Pair, judge and count. ``notes`` are the caller's, on what else there is to know of the two.
 
@@ -153,6 +177,7 @@ def compare(
         routes=routes,
         times=route_times.by_route(cells, routes, thresholds) if in_turn else None,
         wins=tallies.wins(own),
+        allowed=frozenset(allowed),
     )
 
 

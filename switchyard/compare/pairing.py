@@ -139,10 +139,25 @@ def _not_asked(
     failed = _of_failed_files(lacking, cells)
     if lacking.narrowed:
         yield f"not selected in {side}", ~failed & ~_asked_alike(lacking, having, cells)
+    yield from ((reason, ~failed & out) for reason, out in _not_added(lacking, having, cells, side))
     tiers = (lacking.tier, having.tier)
     if all(tier in TIERS for tier in tiers) and TIERS.index(tiers[0]) < TIERS.index(tiers[1]):
         reason = f"{side} is {tiers[0]}, and no table says which only the {tiers[1]} tier plans"
         yield reason, ~failed
+
+
+def _not_added(
+    lacking: Table, having: Table, cells: pandas.DataFrame, side: str
+) -> Iterator[tuple[str, numpy.ndarray]]:
+    """What options add to a whole tier that ``lacking`` was not given."""
+    asked, had = (lacking.about or {}).get("asked"), _options(having)
+    if not asked:
+        return
+    if not asked.get("tf32"):
+        yield f"{side} was not given --tf32", (cells["precision"] == "tf32").to_numpy(bool)
+    if had is not None and not set(had.get("hop") or ()) <= set(asked.get("hop") or ()):
+        unknown = ~cells["route"].isin(lacking.cells["route"]).to_numpy(bool)
+        yield f"of routes that {side} has none of, nor the --hop of the other", unknown
 
 
 #: The options that name cells, called as the columns that hold the names.

@@ -85,10 +85,14 @@ def _finding(row: Row, name: str, arrow: str) -> str:
         text = f"error {number(row['before_error'])}{arrow}{number(row['after_error'])}"
         if row["before_verdict"] != row["after_verdict"]:
             text += f" ({row['before_verdict']}{arrow}{row['after_verdict']})"
+            # Of equal errors the band alone would say nothing of why.
+            if row["after_message"] and row["after_verdict"] != "excellent":
+                text += f": {row['after_message']}"
         was, now = row["before_dynamic"], row["after_dynamic"]
-        if was in SIZES and now in SIZES and was != now:
-            text += f", another size {was}{arrow}{now}"
-            if why := row["after_dynamic_message"]:
+        why = row["after_dynamic_message"]
+        if was in SIZES and was != now and (now in SIZES or why):
+            text += f", another size {was}{arrow}{now or 'not known'}"
+            if why:
                 text += f" ({why})"
         return text
     if name in ("slower", "faster"):

@@ -209,8 +209,8 @@ def heading(verdict: str, groups: Sequence[pandas.DataFrame]) -> str:
     no longer be measured, and how many count for nothing."""
     aside = []
     side, words = {
-        "broke": ("after", "pass as before and can no longer be measured"),
-        "fixed": ("before", "passed before as well and could not be measured"),
+        "broke": ("after", "pass as before, and measuring them failed"),
+        "fixed": ("before", "passed before as well, and measuring them failed"),
     }.get(verdict, ("", ""))
     if side:
         passing = sum(int(group[f"{side}_verdict"].isin(PASSING).sum()) for group in groups)
@@ -224,18 +224,43 @@ def heading(verdict: str, groups: Sequence[pandas.DataFrame]) -> str:
 
 def conclusion(comparison: Comparison) -> str:
     if comparison.status == 2:
-        return "Nothing could be compared."
+        return f"Nothing could be compared{_why_nothing(comparison)}."
     slower = comparison.slower_routes
     routes = f"{slower} route{'s' if slower > 1 else ''} slower over all models"
     worse = [text for text, count in ((cells(comparison.worse), comparison.worse),
                                       (routes, slower)) if count]  # fmt: skip
     if worse:
-        return f"Worse: {', and '.join(worse)}."
+        said = f"Worse: {', and '.join(worse)}"
+        return f"{said}; {allowed}." if (allowed := _tolerated(comparison)) else f"{said}."
     judged = {"time": _timed(comparison), "memory": _weighed(comparison)}
-    aside = [name for name, found in judged.items() if not found]
-    if len(aside) > 1:
-        return "Nothing became worse; neither time nor memory was judged."
-    return "Nothing became worse" + (f"; {aside[0]} was not judged." if aside else ".")
+    unjudged = [name for name, found in judged.items() if not found]
+    aside = [_tolerated(comparison)]
+    if count := comparison.counts.get("not-comparable"):
+        aside.append(f"{cells(count)} could not be compared")
+    if unjudged:
+        both = len(unjudged) > 1
+        names = "neither time nor memory" if both else f"{unjudged[0]}"
+        aside.append(f"{names} was judged" if both else f"{names} was not judged")
+    return "; ".join(["Nothing became worse", *filter(None, aside)]) + "."
+
+
+def _why_nothing(comparison: Comparison) -> str:
+    """By which part of a cell's name the two tables have nothing in common, if that is why."""
+    for column in comparison.by:
+        old, new = (set(side.cells[column]) for side in (comparison.before, comparison.after))
+        if old and new and not old & new:
+            called = column.replace("_", " ")
+            few = all(len(names) <= 3 for names in (old, new))
+            named = " against ".join(", ".join(sorted(names)) for names in (old, new))
+            return f": the tables have no {called} in common" + (f" ({named})" if few else "")
+    return ""
+
+
+def _tolerated(comparison: Comparison) -> str:
+    """What is worse and was allowed to be; "" of nothing."""
+    if not comparison.tolerated:
+        return ""
+    return f"{cells(comparison.tolerated)} {' or '.join(sorted(comparison.allowed))}, as allowed"
 
 
 def _timed(comparison: Comparison) -> int:

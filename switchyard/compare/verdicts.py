@@ -4,7 +4,8 @@ Judged in this order; the first that holds is the verdict:
 
 ``gone``, ``new``       planned on one side only (see ``pairing`` for what was never asked for).
                         ``gone`` is also what was done before and was not finished after: a
-                        night that broke off has lost it as surely as one that left it out
+                        night that broke off has lost it as surely as one that left it out.
+                        So has one whose reference became unusable (``void``) of what passed
 ``not-comparable``      a side is not ``done`` or not judged; or its reference was ``void``,
                         which says nothing about the route; or one side's set could not host it
                         and the other's failed: which of the two is worse nobody can say
@@ -12,7 +13,8 @@ Judged in this order; the first that holds is the verdict:
                         pass: whoever moves to a version set that cannot host the cell loses
                         it, whatever the reason, and must hear of it. ``broke`` is also what
                         passes both times and was measured before, where measuring it failed
-                        now; the reverse is ``fixed`` where it has no finding that is worse
+                        now, if only in one launch or after the samples; the reverse is
+                        ``fixed`` where it has no finding that is worse
 ``changed-failure``     failed on both sides, and stage, kind, verdict or signature differ
 of cells that pass on both sides, every finding is kept, and the verdict is the worst of them:
 ``less-accurate``, ``onto-cpu``, ``slower``, ``more-memory``, and only where there is none of these
@@ -239,7 +241,8 @@ def _reasons(
     import numpy
 
     was, now = _not_comparable(old, "before"), _not_comparable(new, "after")
-    lost = paired & (was == "") & (now != "") & (new["verdict"] != "void").to_numpy(bool)
+    lost = paired & (was == "") & (now != "")
+    lost &= _among(old["verdict"], PASSING) | ~_among(new["verdict"], {"void"})
     reason = numpy.where(now == "", was, now)
     for place in numpy.flatnonzero((now != "") & (was != "")):
         reason[place] = f"{was[place]}, {now[place]}"
@@ -257,13 +260,13 @@ def _ended_otherwise(old: pandas.DataFrame, new: pandas.DataFrame) -> numpy.ndar
 
 
 def _failed_to_measure(side: pandas.DataFrame, other: pandas.DataFrame) -> numpy.ndarray:
-    """Where measuring failed on one side, so that it lacks what was measured on the other."""
-    import numpy
-
-    lacking = numpy.zeros(len(side), bool)
+    """Where measuring failed on one side and not on the other, or lost something that was measured
+    there."""
+    failed, too = (~_among(one["measure_kind"], MEASURED) for one in (side, other))
+    lacking = ~too & other["latency_median_ms"].notna().to_numpy(bool)
     for name in MEASUREMENTS:
         lacking |= (side[name].isna() & other[name].notna()).to_numpy(bool)
-    return lacking & ~_among(side["measure_kind"], MEASURED)
+    return failed & lacking
 
 
 def _error(side: pandas.DataFrame) -> numpy.ndarray:
@@ -296,7 +299,8 @@ def _accuracy(
     thresholds: Thresholds,
 ) -> dict[str, numpy.ndarray]:
     """Another band, an error that grew or shrank by the factor and is above the floor, or other
-    sizes than its own answered otherwise; where one is better and another worse, it is worse."""
+    sizes than its own answered otherwise, or not at all for what befell the process (memory ran
+    out, say); where one is better and another worse, it is worse."""
     import numpy
 
     was, now = errors
@@ -307,7 +311,8 @@ def _accuracy(
         shrank = counts & (was >= now * thresholds.accuracy_factor) & (was > now)
     same_band = band[0] == band[1]
     sizes = [side["dynamic"].map(SIZES).to_numpy(float) for side in (old, new)]
-    less = (band[0] & ~band[1]) | (same_band & grew) | (sizes[0] > sizes[1])
+    lost = (old["dynamic"] == "ok") & (new["dynamic"] == "") & (new["dynamic_message"] != "")
+    less = (band[0] & ~band[1]) | (same_band & grew) | (sizes[0] > sizes[1]) | lost.to_numpy(bool)
     more = (~band[0] & band[1]) | (same_band & shrank) | (sizes[0] < sizes[1])
     return {"less-accurate": eligible & less, "more-accurate": eligible & more & ~less}
 

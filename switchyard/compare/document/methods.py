@@ -56,6 +56,12 @@ class Measured:
     worst: float | None
 
 
+def _largest(rows: Iterable[Row]) -> float | None:
+    """Of the errors that were measured: of models that draw at random, none is."""
+    errors = (deciding_error(row) for row in rows)
+    return max((error for error in errors if error is not None), default=None)
+
+
 def measured(rows: Iterable[Row], route: str) -> Measured:
     own = [row for row in rows if row["route"] == route and statistics.is_counted(row)]
     passed = [row for row in own if row["verdict"] in PASSING]
@@ -65,8 +71,8 @@ def measured(rows: Iterable[Row], route: str) -> Measured:
         len(passed),
         len(own),
         (statistics.median(seconds), max(seconds)) if seconds else None,
-        max(filter(None, map(deciding_error, passed)), default=0.0 if passed else None),
-        max(filter(None, map(deciding_error, own)), default=0.0 if passed else None),
+        _largest(passed),
+        _largest(own),
     )
 
 
