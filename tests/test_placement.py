@@ -257,6 +257,10 @@ def wait():
     waited.append(1)
 ran = torch_placement.executed(lambda: There()(x) + torch.ones(3, 4).cumsum(0).to("meta"), wait)
 assert len(waited) >= len(ran) > 3
+lengths = torch.tensor([3, 2])
+packed = lambda: torch._pack_padded_sequence(torch.ones(3, 2, 4, device="meta"), lengths, False)
+(ran_packed,) = [one for one in torch_placement.executed(packed, wait) if "pack" in one[0]]
+assert packed()[1].device.type == "cpu" and ran_packed[1] is False, ran_packed
 print(json.dumps(ran + torch_placement.executed(lambda: torch.arange(3) + torch.tensor(2.5), wait)))
 """
 

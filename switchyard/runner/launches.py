@@ -65,6 +65,8 @@ def launch(ready: Ready, job: Mapping[str, Any], card: Optional[Card] = None) ->
             found.facts.update(stage["facts"])
             if watch is not None and "device" in stage:
                 watch.enter(point, stage["device"])
+        if found.facts.pop("tuned", False):
+            process.demand(do="settle")
         if watch is not None:
             watch.called()
             found.device = watch.found

@@ -216,8 +216,8 @@ class Watch:
         return reply
 
     def others(self, count: int, known: List[str]) -> None:
-        """Memory after the runs, the other series (one of them holds inputs of its own), memory and
-        leak after them, and at the end the series that take a session of their own, which holds
+        """Memory after the runs, the other series (one of them holds inputs of its own), leak and
+        memory after them, and at the end the series that take a session of their own, which holds
         memory of its own; see the module's docstring. Each of these that loads the model anew, and
         all that comes before, is a stage with the whole of its time."""
         self._process.begin()
@@ -227,16 +227,16 @@ class Watch:
                 reply = self._series(f"series {name}", do="burst", n=count, series=name)
                 if reply:
                     self.found.series[name] = reply["durations_s"]
-        silent = [
-            (point, reply["over"])
-            for point, reply in (
-                ("after_runs", self._watched("after_runs")),
-                ("varied", self._point("varied", do="vary")),
-            )
-            if reply and reply.get("over")
-        ]
+        after_runs = self._watched("after_runs")
+        # Before other sizes are asked, for which torch.compile makes another program.
         reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
         self.found.leak_bytes = (reply or {}).get("leak_bytes")
+        varied = self._point("varied", do="vary")
+        silent = [
+            (point, reply["over"])
+            for point, reply in (("after_runs", after_runs), ("varied", varied))
+            if reply and reply.get("over")
+        ]
         # By sessions of their own, which leave memory behind: once NVML was asked everything else.
         for point, runs in silent:
             self._process.begin()

@@ -199,7 +199,8 @@ class CudaSession(OrtSession):
         return self.series(feeds)["resident"]
 
     def series(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Callable[[], Any]]:
-        session, resident, travelling = self._session, self._bind(feeds), self._bind(feeds)
+        # Each call of the second binds inputs of its own; before the first it has none on the card.
+        session, resident, travelling = self._session, self._bind(feeds), self._bind({})
         values = {name: value(array) for name, array in feeds.items()}
 
         def once() -> None:

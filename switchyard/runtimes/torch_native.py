@@ -102,11 +102,15 @@ def compiled(module: Any) -> Any:
     import torch
 
     try:
-        return torch.compile(module)
+        made = torch.compile(module)
     except RuntimeError as error:
         if any(words in str(error) for words in _NO_SUCH_PYTHON):
             error.stage, error.kind = "import", "removed-api"
         raise
+    # Else a model that is loaded once more, in a process where the first was asked other sizes,
+    # would be computed by the program for any size, which was not the first one's.
+    torch._dynamo.reset()
+    return made
 
 
 RUNTIMES = (TorchEager(), TorchCompile())

@@ -30,12 +30,13 @@ def executed(call: Callable[[], Any], wait: Callable[[], None]) -> List[Executed
             tensors = [one for one in tree_flatten(returned)[0] if isinstance(one, torch.Tensor)]
             told = [one for one in tensors if one.dim() or one.device.type != "cpu"]
             if told:
-                on_cpu = any(one.device.type == "cpu" for one in told)
+                there = [one for one in told if one.device.type == "cpu"]
                 sizes = all(
                     not (one.is_floating_point() or one.is_complex()) and one.numel() <= MOST_SIZES
-                    for one in told
-                    if one.device.type == "cpu"
+                    for one in there
                 )
+                # One that returns sizes beside what it computed on the device was not on the CPU.
+                on_cpu = len(there) == len(told) or not sizes
                 name = func.overloadpacket.__name__
                 found.append(Executed(name, on_cpu, on_cpu and sizes, seconds))
             return returned

@@ -132,14 +132,19 @@ class Measured:
         model that is loaded and was not called."""
         started = time.perf_counter()
         self._series["resident"]()
-        facts = {"first_call_seconds": time.perf_counter() - started}
-        reply = {
+        facts = {
+            "first_call_seconds": time.perf_counter() - started,
+            "tuned": self.on_device and self._runtime.tunes,
+        }
+        return {
             "memory": {"first_call": self._memory()}, "device": self._device_memory(),
             "facts": facts,
         }  # fmt: skip
-        if self.on_device and self._runtime.tunes:
-            self._runtime.settle()
-        return reply
+
+    def settle(self, job: Mapping[str, Any]) -> Dict[str, Any]:
+        """Let go what choosing between kernels took, once the first call's memory was read."""
+        self._runtime.settle()
+        return {}
 
     def _feeds(self, probe: str) -> Mapping[str, Any]:
         return self._loaded.feeds(self._reference.inputs(probe))
