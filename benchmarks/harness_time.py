@@ -5,8 +5,8 @@ artefact store, with nothing installed meanwhile.
 
 The stages' own work: references, conversions and answers by the clock of the child that did
 them (building the model and importing its file included), and in the measured process the
-runtime's import as far as it was waited for, the loading, every call and every reading of memory. So is the description
-of the zoo's files by a worker, which later runs find in the cache. All the rest of the wall
+runtime's import as far as it was waited for, the loading, every call and every reading of memory. So is
+the description of the zoo's files by a worker, which later runs find in the cache. All the rest of the wall
 time of the pytest process is the harness's:
 
 - once a run: Python and pytest until the cells are collected, every fork server's start

@@ -10,6 +10,6 @@
 One module here is one family of models; files of your own go in with ``--zoo FILE``.
 """
 
-from models_zoo.entry import Model, Task, Tensor, collect, families, model
+from models_zoo.entry import Model, Task, Tensor, collect, model
 
-__all__ = ["Model", "Task", "Tensor", "collect", "families", "model"]
+__all__ = ["Model", "Task", "Tensor", "collect", "model"]

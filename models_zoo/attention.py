@@ -200,7 +200,7 @@ def vit():
 
 @model(
     input_ids=Tensor("batch", "length", dtype="int64", range=(0, 50)),
-    # All ones, as of a sentence alone; that a sentence is masked whole is ``sdpa_masked``'s question.
+    # All ones, as of a sentence alone; one that is masked whole is ``sdpa_masked``'s question.
     attention_mask=Tensor("batch", "length", dtype="int64", range=(1, 2)),
     sizes={"length": (8, 13)},
     probes={

@@ -65,6 +65,8 @@ class Tensor:
             low, high = range
             if not low < high:
                 raise ValueError(f"range ({low}, {high}) is empty")
+            if dtype in ("bool", "complex64"):
+                raise ValueError(f"a range says nothing of {dtype}, whose values are drawn without")
             range = (low, high)
         object.__setattr__(self, "dims", tuple(dims))
         object.__setattr__(self, "dtype", dtype)
@@ -130,10 +132,16 @@ class Model:
             "tags": list(self.tags),
             "task": self.task is not None,
             "picture": self.picture is not None,
-            "twin": self.name in twins,
+            "twin": _twin_of(self.name),
             "file": self.file,
             "line": self.line,
         }
+
+
+def _twin_of(name: str) -> Optional[dict]:
+    """What a description says of the twin that the model's own file declares, if it does."""
+    found = twins.get(name)
+    return None if found is None else {"weights": found.weights, "chain": found.chain}
 
 
 _entries: list = []
@@ -151,14 +159,6 @@ def collect() -> Iterator[list]:
         yield _entries
     finally:
         _entries = outer
-
-
-def families() -> Tuple[pathlib.Path, ...]:
-    """The files of the built-in zoo, one a family, in alphabetical order."""
-    here = pathlib.Path(__file__).parent
-    return tuple(
-        path for path in sorted(here.glob("*.py")) if path.stem not in NO_FAMILIES
-    )
 
 
 def _one_of(what: str, given: str, known: Tuple[str, ...]) -> str:

@@ -38,7 +38,7 @@ class SmoothStep(torch.autograd.Function):
 
 
 class FakeQuantize(torch.autograd.Function):
-    """Rounding to 4 bits with a straight-through gradient, as quantisation-aware training has it."""
+    """Rounding to 4 bits with a straight-through gradient, as in quantisation-aware training."""
 
     @staticmethod
     def forward(ctx, x):

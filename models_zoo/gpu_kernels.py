@@ -53,8 +53,8 @@ def _on_the_card(x: torch.Tensor) -> torch.Tensor:
     try:
         _kernel[(triton.cdiv(count, block),)](x, out, count, BLOCK=block)
     except (RuntimeError, AssertionError, OSError, subprocess.CalledProcessError) as error:
-        of_compiler = isinstance(error, subprocess.CalledProcessError) and not (
-            "ldconfig" in str(error.cmd)
+        of_compiler = isinstance(error, subprocess.CalledProcessError) and (
+            "ldconfig" not in str(error.cmd)
         )
         if not of_compiler and ("ldconfig" in str(error) or "libcuda" in str(error)):
             wanted = "libcuda.so.1 where ldconfig -p lists it"

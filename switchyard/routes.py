@@ -61,8 +61,6 @@ def _paths(hops: Mapping[str, object], every: bool) -> Iterator[Tuple[Tuple[str,
         for hop in hops.values():
             wanted = every or not path or path[-1] in hop.after
             if hop.source == format and hop.name not in path and wanted:
-                if not path and hop.source != "torch":
-                    continue
                 frontier.extend((path + (hop.name,), target) for target in hop.targets)
 
 

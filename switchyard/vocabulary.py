@@ -251,11 +251,6 @@ class Outcome:
         if self.kind and self.kind not in KINDS:
             raise UnknownName("kind", self.kind, KINDS)
 
-    @property
-    def stopped(self) -> bool:
-        """Whether the cell goes no further than this."""
-        return bool(self.verdict) and self.verdict not in PASSING
-
     def as_dict(self) -> dict:
         return dataclasses.asdict(self)
 

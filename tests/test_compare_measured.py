@@ -111,7 +111,7 @@ def test_why_launches_are_not_read_is_true_of_both_sides(launches, whys):
 ON_CPU = {"placement_kind": "cpu-fallback", "placement_message": "on the CPU: Gather",
           "nodes_on_device": 9, "nodes_on_cpu": 1}  # fmt: skip
 WHOLE = {"nodes_on_device": 10, "nodes_on_cpu": 0}
-UNKNOWN = {"placement_message": "not found out: RuntimeError: no profile"}
+UNKNOWN = {"placement_message": "could not be determined: RuntimeError: no profile"}
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,8 @@ def test_mistakes_on_purpose_count_for_no_converter():
 def test_the_list_of_mistakes_is_that_of_the_hops():
     hops = [*export_mistakes.HOPS, *twin_mistakes.HOPS]
     assert sorted(hop.name for hop in hops) == sorted(MISTAKES)
-    plain = {"name": "digits", "tags": [], "twin": True, "file": ""}
+    plain = {"name": "digits", "tags": [], "twin": {"weights": True, "chain": False},
+             "file": ""}
     assert all(hop.takes({**plain, "tags": ["mode"]}) for hop in hops)
     assert not any(hop.takes(plain) for hop in hops)
 

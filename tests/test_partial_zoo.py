@@ -50,6 +50,10 @@ LACKING = [
     ("Layer = json.Newer\n", "Layer.kind", "removed-api", "no attribute 'Newer'"),
     ("class Net(json.Newer):\n    pass\n", "Net(3)", "removed-api", "no attribute 'Newer'"),
     ("@json.newer\ndef layer():\n    pass\n", "layer()", "removed-api", "no attribute 'newer'"),
+    ("from json import Newer\n", "isinstance(3, Newer)", "removed-api", "import name 'Newer'"),
+    ("from json import Newer\n", "Newer['x']", "removed-api", "cannot import name 'Newer'"),
+    ("from json import newer\n", "[*newer]", "removed-api", "cannot import name 'newer'"),
+    ("from json import newer\n", "2 * newer", "removed-api", "cannot import name 'newer'"),
     (
         "from json import Newer\nclass Net(Newer):\n    pass\n",
         "Net()",

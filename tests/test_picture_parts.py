@@ -110,8 +110,8 @@ def test_unknown_steps_are_refused(steps):
 
 
 def test_a_model_that_takes_pictures_is_planned_on_the_ways_to_tensorflow_alone():
-    one = {"name": "one", "precision": "float32", "tier": "smoke", "file": "a.py", "twin": True,
-           "picture": True}  # fmt: skip
+    one = {"name": "one", "precision": "float32", "tier": "smoke", "file": "a.py",
+           "twin": {"weights": True, "chain": False}, "picture": True}  # fmt: skip
     every = routes.routes(hops.builtin(), runtimes.builtin())
     found = {p.cell.route for p in plan({"s": Zoo({"one": one}, {})}, every, "cpu", "full")}
     assert {"torch-eager", "manual-tf", "dynamo-onnx2tf-litert"} <= found

@@ -89,7 +89,7 @@ def test_a_session_that_cannot_say_costs_its_columns_and_no_more():
             raise RuntimeError("no profile\nwas written")
 
     found = of_session(Broken(), {})
-    assert found == {"placement_message": "not found out: RuntimeError: no profile"}
+    assert found == {"placement_message": "could not be determined: RuntimeError: no profile"}
 
 
 def test_integers_for_sizes_on_the_cpu_are_no_fallback():

@@ -100,7 +100,8 @@ def test_a_cell_has_its_line_where_pytest_prints_neither_less_nor_each_item(
     assert [line for line in reporter.lines if line.endswith("a line")] == ["[ 1/12] a line"][:says]
 
 
-def test_without_a_terminal_reporter_nothing_is_shown_and_nothing_fails(shown, tmp_path):
+def test_without_a_terminal_reporter_nothing_is_shown_and_nothing_fails(shown, tmp_path, capsys):
     one = begun(shown(None), 2, tmp_path)
     one.say("a line")
     one.cell_done("a line")
+    assert capsys.readouterr() == ("", "")

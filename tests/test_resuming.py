@@ -242,7 +242,10 @@ def a_sitting(results, cells, resume=None, whole=True):
              "--device": None, "--gpu": False, "--tf32": False, "--record-memory": False,
              "--jobs": 1, "--threads": None, "--stage-timeout": 300.0, "--memory-limit": 8192.0,
              "--expectations": None}  # fmt: skip
-    run.config = types.SimpleNamespace(getoption=lambda name: given.get(name, []))
+    run.config = types.SimpleNamespace(
+        getoption=lambda name: given.get(name, []),
+        invocation_params=types.SimpleNamespace(args=("bench/",)),
+    )
     run.sets, run.zoos, run.hop_files, run.device = ["s", "t"], {}, [], "cpu"
     run.runtimes = builtin()
     run.started, run.staged, run.card = STARTED, types.SimpleNamespace(path=results), None

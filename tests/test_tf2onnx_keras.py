@@ -11,7 +11,7 @@ SEQUENTIAL = "manual-tf2onnx-sequential-ort"
 
 
 def built_in(name, family):
-    return {"name": name, "file": f"/somewhere/models_zoo/{family}.py", "twin": False}
+    return {"name": name, "file": f"/somewhere/models_zoo/{family}.py", "twin": None}
 
 
 @pytest.mark.parametrize("how", ["functional", "sequential", "function"])
@@ -20,7 +20,13 @@ def test_each_way_in_is_a_route_of_its_own_by_default(how):
     assert found[f"manual-tf2onnx-{how}-ort"].hops == ("manual", f"tf2onnx-{how}")
 
 
+OWN = {"name": "digits", "file": "/somewhere/own.py"}
+
+
 @pytest.mark.parametrize(("model", "taken"), [
+    ({**OWN, "twin": {"weights": True, "chain": True}}, True),
+    ({**OWN, "twin": {"weights": True, "chain": False}}, False),  # whatever ours of that name is
+    ({**OWN, "twin": None}, False),
     (built_in("digits", "digits"), True),
     (built_in("resnet18", "convnets"), False),  # it adds: no chain
     (built_in("grid_sample", "sampling"), False),  # it has no twin

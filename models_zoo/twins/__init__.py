@@ -56,7 +56,7 @@ def twin(
 ) -> Callable[[Callable], Twin]:
     """Declare the function below as the twin of the model ``name``; ``Twin`` has the rest.
 
-    Raises ValueError where the same file or another has declared one already.
+    Raises ValueError where another file has declared one already; of one file the last counts.
     """
 
     def declare(build: Callable[[], Tuple[Any, list]]) -> Twin:
@@ -81,9 +81,9 @@ def builtin() -> Dict[str, Twin]:
 def has_twin(description: Any, weighted: bool = False) -> bool:
     """Whether the model of a description (``Model.as_dict()``) has a twin, in its own file
     (which the description says) or, for a model of the built-in zoo, here; ``weighted``: one
-    that has weights, as far as is known."""
-    if description.get("twin"):
-        return True
+    that has weights."""
+    if own := description.get("twin"):
+        return own["weights"] or not weighted
     if pathlib.Path(description.get("file", "")).parent.name != "models_zoo":
         return False
     found = builtin().get(description["name"])
@@ -91,9 +91,10 @@ def has_twin(description: Any, weighted: bool = False) -> bool:
 
 
 def is_chain(description: Any) -> bool:
-    """Whether the model of a description has a twin here that is a chain of layers."""
-    found = builtin().get(description["name"])
-    return has_twin(description) and found is not None and found.chain
+    """Whether the twin of a description's model, as ``has_twin`` finds it, is a chain of layers."""
+    if own := description.get("twin"):
+        return own["chain"]
+    return has_twin(description) and builtin()[description["name"]].chain
 
 
 def twin_of(model: entry.Model) -> Twin:

@@ -30,8 +30,8 @@ def parser(asked: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
-    """The exit status: each command's own, and 2 where the arguments are wrong, or the command itself
-    failed: Python's own 1 would mean that something is worse."""
+    """The exit status: each command's own, and 2 where the arguments are wrong, or the command
+    itself failed: Python's own 1 would mean that something is worse."""
     given = sys.argv[1:] if arguments is None else arguments
     options = parser([name for name in COMMANDS if name in given[:1]] or COMMANDS).parse_args(given)
     try:

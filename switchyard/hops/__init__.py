@@ -1,4 +1,4 @@
-"""The hops: one file a converter, from one format to one or more others.
+"""The hops: a converter each, from one format to one or more others.
 
 A new converter is a new file here with a subclass of ``Hop`` in its ``HOPS``; it then
 appears in every route that can use it. Hops run inside a version set's interpreter, in a

@@ -168,7 +168,7 @@ class CellUnderTest:
             on_card = self._planned.cell.device != "cpu"
             if not passed_here and (on_card and _of_the_card(outcome) or _unmade(outcome)):
                 never = outcome.kind in NEVER_EXPECTED or KINDS[outcome.kind] == "process"
-                why = "no expectation can cover" if never else "is nothing to merely record"
+                why = "no expectation can cover" if never else "fails also without expectations"
                 self._fail(f"{_said(outcome)}, which {why}", outcome)
             if not passed_here:
                 pytest.skip(f"recorded: {_said(outcome)} (this set has no expectations)")

@@ -64,12 +64,15 @@ class Crew:
         self._starting: Dict[Tuple[str, str], threading.Lock] = {}
         self._ended = threading.Event()
 
+    def flavour_of(self, name: str) -> str:
+        """Which locks an environment of that name has in this run: those that stand beside the
+        core only convert, and that is done on the CPU."""
+        return "cuda" if self.card is not None and name == "core" else "cpu"
+
     def environment(self, version_set: str, name: str):
         """The environment, provisioned now if need be, or the Outcome that says why not. Raises
         Closed where the run ends before it is."""
         key = (version_set, name)
-        # Side environments only convert, and that is done on the CPU.
-        flavour = {"flavour": "cuda"} if self.card is not None and name == "core" else {}
         with self._lock:
             installing = self._installing.setdefault(key, threading.Lock())
         with installing:  # of this one alone: the end of the run does not wait for it
@@ -80,7 +83,7 @@ class Crew:
                     raise Closed("the run has ended")
                 try:
                     self._environments[key] = environments.provision(
-                        version_set, name, self._say, ended=self._ended, **flavour
+                        version_set, name, self._say, self.flavour_of(name), ended=self._ended
                     )
                 except environments.ProvisioningError as error:
                     if self._ended.is_set():

@@ -63,8 +63,8 @@ def check(card: Card) -> None:
     if reason:
         raise NoDevice(
             f"a CUDA device was asked for; NVML found {card.name} (its number {card.index}; driver "
-            f"{card.driver}, for CUDA {card.cuda_of_driver}), and CUDA (libcuda.so.1) does not start "
-            f"on it: {reason}; "
+            f"{card.driver}, for CUDA {card.cuda_of_driver}), and CUDA (libcuda.so.1) does not "
+            f"start on it: {reason}; "
             "mend the driver (its fabric manager, the container's devices), free the card, choose "
             "another with --device cuda:N, or run without --gpu"
         )

@@ -1,10 +1,10 @@
 """Launches: fresh processes that measure one cell each, one after the other, alone.
 
 A launch imports one runtime (beside others that do, see ``standby``); then, alone, it loads one
-artefact, warms up, and answers ``burst(n)`` until its budget is spent. Its memory is read at
-five points. The launch is the unit of replication:
-medians of single launches of identical code spread by 18 to 41% on a shared machine. Cells that are
-launched several times take turns (see ``measurements``).
+artefact, warms up, and answers ``burst(n)`` until its budget is spent. Its memory is read after
+each of these steps. The launch is the unit of replication: medians of single launches of identical
+code spread by 18 to 41% on a shared machine. Cells that are launched several times take turns (see
+``measurements``).
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def foreign_processes(before: Sample, first: Sample, last: Sample, own: int) -> 
 
 
 def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
-    """What held the clock down for more than ``HELD_SHARE`` of the time between two looks, by the
-    counters; and by a reason without a counter that went on meanwhile, at either look. A bit that
-    is set where no time was counted, as before and after a burst, has disturbed nothing."""
+    """The reasons that held the clock down between two samples: those whose counter grew by more
+    than ``HELD_SHARE`` of the time, and those without a counter that were set at either sample. A
+    bit whose counter did not grow, as before and after a burst, has disturbed nothing."""
     counted: Dict[str, bool] = {}
     for name in before.violations.keys() & after.violations.keys():
         (held_before, clock_before), (held, clock) = before.violations[name], after.violations[name]

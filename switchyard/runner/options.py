@@ -62,7 +62,7 @@ def add(parser: pytest.Parser) -> None:
     option("--model", action="append", default=[], metavar="NAME",
            help="only this model; repeatable")  # fmt: skip
     option("--route", action="append", default=[], metavar="NAME",
-           help="only this route; repeatable; also routes that no tier takes by default")  # fmt: skip
+           help="only this route, also one that no tier takes; repeatable")  # fmt: skip
     option("--version-set", action="append", default=[], metavar="SET",
            help=f"package versions to measure; repeatable; 'current' is this interpreter "
            f"(default: {DEFAULT_SET})")  # fmt: skip
@@ -80,8 +80,8 @@ def add(parser: pytest.Parser) -> None:
            help=f"only cells of this precision: {', '.join(OWN_OR_CAST)}; repeatable; float32 "
            "models are cast to it (default: each model's own, and some others)")  # fmt: skip
     option("--stage-timeout", type=_positive(float), default=STAGE_TIMEOUT_SECONDS,
-           metavar="SECONDS", help="wall time one stage of one cell may take; of a launch on a GPU "
-           "what is asked behind its latency is a stage of its own, and each loading for it anew "
+           metavar="SECONDS", help="wall time one stage of one cell may take; on a GPU, what a "
+           "launch measures after its latency is a stage, and so is each reload for it "
            f"(default: {STAGE_TIMEOUT_SECONDS:g})")  # fmt: skip
     option("--memory-limit", type=_positive(float), default=MEMORY_LIMIT_MIB, metavar="MIB",
            help="private memory one stage of one cell may hold "
@@ -104,7 +104,7 @@ def add(parser: pytest.Parser) -> None:
     option("--keep-artifacts", action="store_true",
            help="copy what the conversions made into the run's folder")  # fmt: skip
     option("--accept", action="store_true",
-           help="take the selected cells' outcomes as expected from now on; needs --reason")  # fmt: skip
+           help="take the selected cells' outcomes as expected; needs --reason")  # fmt: skip
     option("--reason", default="", metavar="TEXT",
            help="why --accept is right: stands in the table of expectations")  # fmt: skip
 
@@ -177,8 +177,8 @@ def check(config: pytest.Config) -> None:
     own = [name for name in config.getoption("--zoo") if is_own(name)]
     if config.getoption("--accept") and own and config.getoption("--expectations") is None:
         raise pytest.UsageError(
-            f"--accept of {own[0]} needs --expectations DIR: bench/expectations/ is of the built-in "
-            "zoo, which may have models of the same names"
+            f"--accept of {own[0]} needs --expectations DIR: bench/expectations/ is of the "
+            "built-in zoo, which may have models of the same names"
         )
     if config.getoption("--reason") and not config.getoption("--accept"):
         raise pytest.UsageError("--reason does nothing without --accept")

@@ -5,7 +5,6 @@ Imports no framework and, until a run has ended, no pandas.
 
 from __future__ import annotations
 
-import json
 import pathlib
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -41,19 +40,15 @@ ENDED = pytest.StashKey[bool]()
 REMAINING = pytest.StashKey[Remaining]()
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(
+    parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
+) -> None:
     options.add(parser)
-    if not any(option == "-n" for option in _known_options(parser)):
+    if not pluginmanager.hasplugin("xdist"):
         # Where pytest-xdist is not installed its option still deserves its answer.
         parser.getgroup("switchyard")._addoption(
             "-n", "--numprocesses", dest="numprocesses", default=None, help="use --jobs instead"
         )
-
-
-def _known_options(parser: pytest.Parser):
-    for group in [parser._anonymous, *parser._groups]:
-        for option in group.options:
-            yield from option.names()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -321,7 +316,7 @@ def pytest_benchmark_update_machine_info(config, machine_info) -> None:
         machine_info["switchyard"] = {
             f"{one.version_set}/{one.name}": {
                 "python": one.python_version,
-                "packages": json.loads(json.dumps(one.packages)),
+                "packages": dict(one.packages),
             }
             for one in run.crew.known()
         }

@@ -76,9 +76,9 @@ def memory_columns(launches: List[Launch]) -> Dict[str, Optional[float]]:
     """Memory in MiB, the median over launches.
 
     ``import`` is the runtime's own cost over a bare interpreter, ``model`` what loading and
-    running this model adds to it. ``data`` is without the pages of program files. Of the peak that
-    is known at the points only, and program pages come and stay: behind the peak the next point
-    takes off the fewest, so that the largest of all points is the nearest.
+    running this model adds to it. ``data`` is without the pages of program files. These
+    are known only at the points and not at the peak, and they only accumulate: the first point
+    after the peak subtracts the fewest, so the largest difference is the closest.
     """
     good = [one.memory for one in launches if one.outcome is None]
     if not good:

@@ -8,7 +8,6 @@ import functools
 import pathlib
 import shlex
 import shutil
-import sys
 from typing import Any, Collection, Dict, List, Mapping, Optional, Sequence
 
 import pytest
@@ -47,11 +46,6 @@ from switchyard.vocabulary import PASSING, Cell, Outcome
 
 #: Cells that are converted ahead of the one that is asked for, per job.
 AHEAD = 24
-
-
-def _command() -> List[str]:
-    """How this session was started."""
-    return ["pytest", *sys.argv[1:]]
 
 
 class Run:
@@ -112,6 +106,11 @@ class Run:
         self._whole, self._measures = False, True
         self._recorded = 0
         self._beside = 0
+
+    @property
+    def _command(self) -> List[str]:
+        """How this session was started."""
+        return ["pytest", *map(str, self.config.invocation_params.args)]
 
     def _plan(self) -> List[Planned]:
         option = self.config.getoption
@@ -205,7 +204,7 @@ class Run:
             sources,
             asked_for,
             options.recorded(self.config),
-            shlex.join(_command()),
+            shlex.join(self._command),
             resumed=given is not None,
             whole=whole,
             measures=self._measures,
@@ -239,8 +238,8 @@ class Run:
         self._beside = self.crew.other_runs()
         if self._beside:
             self.progress.say(
-                "another run goes on on this machine: each disturbs what the other times; run them "
-                "one after the other"
+                "another run is active on this machine, and each distorts the other's timings: run "
+                "them one after the other"
             )
         self.progress.begin(len(asked), self.folder.path)
 
@@ -250,7 +249,7 @@ class Run:
         self._recorded = len(known)
         about = provenance.collect(
             root=staging.PROJECT,
-            command=_command(),
+            command=self._command,
             options=options.recorded(self.config),
             version_sets=resuming.environments(self.folder, self.sets, known),
             whole_selection=self._whole,

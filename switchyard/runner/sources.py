@@ -84,5 +84,4 @@ def lock_of(run: Run, version_set: str, environment: str) -> str:
         return ""
     if environment not in set_.environments:
         return ""
-    flavour = "cuda" if run.card is not None and environment == "core" else "cpu"
-    return environments.home_of(set_, environment, flavour)[1]
+    return environments.home_of(set_, environment, run.crew.flavour_of(environment))[1]

@@ -111,8 +111,8 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     for path, stray in _stray_expectations(run).items():
         more = ", ..." if len(stray) > STRAY_NAMED else ""
         reporter.write_line(
-            f"{shown(str(path))}: {len(stray)} row(s) of a model or route that there is not, which "
-            f"nothing will ever meet: {', '.join(stray[:STRAY_NAMED])}{more}"
+            f"{shown(str(path))}: {len(stray)} row(s) name a model or route that does not exist, "
+            f"so that no cell can ever match them: {', '.join(stray[:STRAY_NAMED])}{more}"
         )
     disturbed = crowding.crowded((row["device"], row["cores_busy"]) for row in rows)
     if disturbed:

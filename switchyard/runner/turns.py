@@ -25,7 +25,7 @@ def room(card: Optional[Card], jobs: int) -> int:
 
 
 class Turns:
-    """Of the asks of a run, on ``card`` or, without one, on the CPU."""
+    """Limits how many models are asked at once, on ``card`` or, without one, on the CPU."""
 
     def __init__(self, card: Optional[Card], jobs: int):
         self._free = threading.Semaphore(room(card, jobs))

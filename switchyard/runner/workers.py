@@ -59,8 +59,8 @@ class WorkerFailed(NotUsable):
 
 
 class ServerLost(Exception):
-    """The fork server died while a job was in it. Whose fault that is, one job alone tells;
-    not that of a job that had not ``begun``. ``detail`` is what job and server wrote."""
+    """The fork server died while a job was in it. Running the job alone shows whether it is to
+    blame; one that had not ``begun`` is not. ``detail`` is what job and server wrote."""
 
     def __init__(self, message: str, begun: bool, detail: str = ""):
         super().__init__(message)

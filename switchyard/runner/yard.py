@@ -91,7 +91,7 @@ class Yard:
         self._watch = watch
         self._answered = answered
         self._once = Once()
-        #: Of cells that no answer could be had of, what went wrong in the runner itself.
+        #: Cells without an answer, and the runner's own exception that prevented it.
         self.errors: Dict[Cell, Exception] = {}
         self.unhosted = Hosting(crew, runtimes)
         self._settings = variables.shaping()

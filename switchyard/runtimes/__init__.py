@@ -1,4 +1,4 @@
-"""The runtimes: what runs a format. One file a runtime, each with a ``RUNTIMES``.
+"""The runtimes: what runs a format. A file that has some lists them in its ``RUNTIMES``.
 
 A runtime loads an artefact (or, for torch, the built model) into a session; a session maps
 arrays by the artefact's own names to arrays by the artefact's own names.
@@ -138,9 +138,9 @@ class Session:
         self, runs: Sequence[Mapping[str, np.ndarray]]
     ) -> List[Dict[str, Optional[float]]]:
         """What the framework's allocator says in each of ``runs``, the feeds of one after the
-        other, by a session of their own: where of one that is timed nothing is said. As
+        other, in a separate session: for frameworks that say nothing of the one that is timed. As
         ``Runtime.device_memory``, and ``in_run_`` for what holds only before a run has ended.
-        Empty where of no session anything is said."""
+        Empty where no session reports anything."""
         return []
 
     def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:

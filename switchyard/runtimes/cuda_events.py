@@ -10,7 +10,7 @@ import ctypes
 import time
 from typing import Any, Callable, List
 
-#: The longest that a card is kept waiting, s.
+#: The longest launch that is waited out, in seconds; the wait is twice the launch.
 LONGEST_LEAD = 0.1
 
 #: CU_STREAM_NON_BLOCKING and CU_EVENT_DEFAULT.
@@ -21,7 +21,8 @@ def lead(launch: Callable[[], Any], wait: Callable[[], Any]) -> float:
     """Seconds of a wait on the card that outlasts the host's ``launch`` of one call, so that all
     of it lies queued when the wait ends: between events behind it is then what the card takes, and
     not the gaps of a host that launches slower than the card works. The blocking kernel of
-    https://github.com/NVIDIA/nvbench does the same. ``wait`` waits for the card."""
+    https://github.com/NVIDIA/nvbench does the same. Of a launch that takes longer than
+    ``LONGEST_LEAD`` some gaps remain. ``wait`` waits for the card."""
     found = []
     for _ in range(3):
         wait()

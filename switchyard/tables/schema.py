@@ -138,7 +138,7 @@ COLUMNS: tuple[Column, ...] = (
         "what of torch's module the converter changed, to the bit: parameters, buffers, mode, "
         "joined by '>', or no",
     ),
-    _integer("opset", "ONNX opset read back from the artefact that ran"),
+    _integer("opset", "ONNX opset read back from the last ONNX file on the route"),
     _float("convert_seconds", "wall time of all hops of the route when made, cached or not", "s"),
     _integer("artefact_bytes", "size on disk of the artefact that ran", "bytes"),
     _text("artefact_key", "content key of the artefact that ran"),

@@ -35,7 +35,6 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
     fields: Dict[str, Any] = {}
     if artefact is not None:
         fields["layout_basis"] = asked.manifest.layout_basis
-        fields["opset"] = artefact.manifest.facts.get("opset")
         fields["artefact_bytes"] = artefact.size_bytes
     result = {"fields": fields, "figures": []}
     if reference.facts["stochastic"]:

@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 
 from switchyard.worker.arguments import bind
+from switchyard.worker.blame import first_line
 from switchyard.worker.building import to_torch
 from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import Evidence
@@ -52,7 +53,7 @@ def explain(module, example_inputs: Mapping[str, np.ndarray], onnx_path, feeds) 
                 return Evidence("channel-affine", said)
         return first_difference(records, graph)
     except Exception as error:  # diagnosis must not fail the cell that it explains
-        return Evidence("", f"layers: {type(error).__name__}: {str(error).splitlines()[:1]}")
+        return Evidence("", f"layers: {first_line(error)}")
 
 
 def to_numpy(tensor) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Callable, Mapping, Optional, Sequence
 
 from switchyard.worker.agreement import Agreement, Judgement
+from switchyard.worker.blame import first_line
 from switchyard.worker.evidence import (
     EXAMPLE,
     Evidence,
@@ -102,7 +103,7 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
                 seen = capture.explain(model.module, example, artefact.file("onnx"), feeds)
             return seen or trace_replay.replay_trace(model, example, inputs, probes) or seen
         except Exception as error:
-            return Evidence("", f"the network was not looked into: {type(error).__name__}: {error}")
+            return Evidence("", f"the network was not looked into: {first_line(error)}")
 
     return diagnose(judgement, probes, [inside] if artefact is not None else []) or None
 
@@ -120,7 +121,7 @@ def _keras_norms(job: Mapping, artefact) -> Evidence:
         ours = capture.torch_norms(model.module)
         return keras_norms.explain(ours, artefact.file("keras")) if ours else Evidence()
     except Exception as error:  # diagnosis must not fail the cell that it explains
-        return Evidence("", f"Keras's BatchNorms: {type(error).__name__}")
+        return Evidence("", f"Keras's BatchNorms: {first_line(error)}")
 
 
 def _rounding(agreement: Agreement) -> str:

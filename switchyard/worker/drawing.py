@@ -67,8 +67,11 @@ def _zeros(array: np.ndarray, spec) -> np.ndarray:
     value = 0
     if spec.range is not None:
         low, high = spec.range
-        last = high - 1 if array.dtype.kind in "iu" else high
-        value = min(max(0, low), last)
+        value = max(0, low)
+        if value >= high:  # which itself is outside
+            of = array.dtype.type
+            integers = array.dtype.kind in "iu"
+            value = high - 1 if integers else np.nextafter(of(high), of(low))
     return np.full(array.shape, value, dtype=array.dtype)
 
 

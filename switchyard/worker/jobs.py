@@ -1,4 +1,4 @@
-"""What a child may be asked to do: describe, lacks, reference, convert, ask, train.
+"""What a child may be asked to do: ``JOBS``.
 
 Each job is a dict of plain values and returns one; the work itself stands in a module of
 its own. An exception is an outcome here, never a traceback on somebody's terminal.

@@ -35,8 +35,8 @@ def memory_after(
     return runtime.device_memory(), reason
 
 
-#: Runs of a session of its own that is asked of its memory: what the first one takes for once, the
-#: others show without.
+#: Runs of the separate session that is asked about its memory: the first includes what is taken
+#: once, the others do not.
 WATCHED_RUNS = 3
 
 #: Times that the example and another size are run in turn.

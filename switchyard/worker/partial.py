@@ -6,8 +6,8 @@ reason, and its neighbours do not.
 """
 
 from __future__ import annotations
-
 import __future__ as future
+
 import ast
 import pathlib
 import sys
@@ -15,6 +15,15 @@ import types
 from typing import Any, List
 
 from switchyard.worker.blame import kind_of
+
+#: What Python looks up on a type and not on the object: ``x[...]``, ``for``, ``with``,
+#: ``isinstance(..., x)``, arithmetic and comparison.
+_BY_TYPE = (
+    "__getitem__", "__iter__", "__len__", "__contains__", "__enter__", "__instancecheck__",
+    "__subclasscheck__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__",
+    "__truediv__", "__rtruediv__", "__or__", "__ror__", "__lt__", "__le__", "__gt__", "__ge__",
+    "__index__", "__int__", "__float__", "__await__",
+)  # fmt: skip
 
 
 class Missing:
@@ -33,6 +42,10 @@ class Missing:
 
     def __mro_entries__(self, bases: tuple) -> tuple:
         raise self.error
+
+
+for _name in _BY_TYPE:
+    setattr(Missing, _name, Missing.__call__)
 
 
 def lacks_api(error: Exception) -> bool:
@@ -71,7 +84,8 @@ def import_what_stands(name: str, file: pathlib.Path) -> None:
 def _named(statement: ast.stmt) -> List[str]:
     """What a statement gives a name to; nothing where it may do more than that."""
     if isinstance(statement, (ast.Import, ast.ImportFrom)):
-        return [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
+        names = [alias.asname or alias.name.partition(".")[0] for alias in statement.names]
+        return [] if "*" in names else names
     if isinstance(statement, ast.ClassDef):
         return [statement.name]
     if isinstance(statement, ast.FunctionDef) and not _declares(statement):

@@ -38,7 +38,7 @@ def of_session(session, feeds: Mapping[str, Any]) -> Dict[str, Any]:
     try:
         found = {name: value for name, value in session.placement(feeds).items() if value != ""}
     except Exception as error:  # a diagnosis that fails costs its columns and no verdict
-        return {"placement_message": f"not found out: {_in_short(error)}"}
+        return {"placement_message": f"could not be determined: {_in_short(error)}"}
     return found
 
 

@@ -153,12 +153,13 @@ def _moved(model, input: str, ours: np.ndarray, theirs: np.ndarray) -> Dict[str,
     in it. Other inputs, if any, are the example's first rows."""
     from switchyard.worker.drawing import probes_of
 
+    example = probes_of(model.entry)["example"]
     rest = {
         name: np.repeat(array[:1], len(ours), axis=0)
-        for name, array in probes_of(model.entry)["example"].items()
+        for name, array in example.items()
         if name != input
     }
-    dtype = probes_of(model.entry)["example"][input].dtype
+    dtype = example[input].dtype
     answers: List[Dict[str, np.ndarray]] = [
         model.run({**rest, input: fed.astype(dtype)}) for fed in (ours, theirs)
     ]

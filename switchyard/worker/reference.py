@@ -156,7 +156,6 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
             raise
         if probe == "example":
             facts["outputs"] = list(first)
-            facts["dtypes"] = {path: array.dtype.name for path, array in first.items()}
             _refuse_nan(entry, first, NotInThisDtype if model.cast else BadReference)
         if not entry.stochastic and not _same(first, second):
             raise BadReference(
@@ -217,8 +216,8 @@ def _refuse_deaf(entry, cast: str, target: pathlib.Path) -> None:
                 return
     raise BadFixture(
         f"{entry.name} answers alike whatever it is asked ({', '.join(_DRAWN_APART)}), so that no "
-        "loss in a conversion could be seen: its answer does not hang on its inputs as its weights "
-        "are (a layer of zeros behind them?)"
+        "loss in a conversion could be seen: with these weights its answer does not depend on its "
+        "inputs (a layer of zeros after them?)"
     )
 
 

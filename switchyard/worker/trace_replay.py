@@ -6,6 +6,7 @@ from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
+from switchyard.worker.blame import first_line
 from switchyard.worker.building import by_place
 from switchyard.worker.capture import to_numpy
 from switchyard.worker.elements import as_float64, distance
@@ -46,7 +47,7 @@ def replay_trace(
                         )
         return Evidence("", "the example's path, replayed, does not give the route's answers")
     except Exception as error:
-        return Evidence("", f"replaying the example's path: {type(error).__name__}")
+        return Evidence("", f"replaying the example's path: {first_line(error)}")
 
 
 def _replays(model, example_inputs: Mapping) -> Iterator[Tuple[str, Callable[..., Any]]]:
