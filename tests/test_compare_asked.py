@@ -73,12 +73,13 @@ def test_of_two_whole_runs_what_an_option_adds_to_one_is_not_gone():
     assert found == {"same": 1, "after was not given --tf32": 1}
     assert became(with_, with_, **cells) == GONE
     own, none = ({**WHOLE, "asked": {**NOTHING, "hop": hop}} for hop in (["./hop.py"], []))
-    sides = [table([row("a"), row("a", route="mine-ort")], own), table([row("a")], none)]
-    comparison = compare(*sides)
-    assert comparison.counts == {"same": 1}
-    said = "of routes that after has none of, nor the --hop of the other"
-    assert comparison.outside == {said: 1}
-    assert compare(sides[0], table([row("a")], own)).counts == {"gone": 1, "same": 1}
+    theirs = row("a", route="mine-ort", hops="mine")
+    ours = row("a", route="dynamo-onnxsim-ort", hops="dynamo>onnxsim")
+    before = table([row("a"), theirs, ours], own)
+    comparison = compare(before, table([row("a")], none))
+    assert comparison.counts == {"gone": 1, "same": 1}  # what is built in was planned by both
+    assert comparison.outside == {"of converters that after was not given (--hop)": 1}
+    assert compare(before, table([row("a")], own)).counts == {"gone": 2, "same": 1}
 
 
 def test_a_cell_in_tf32_was_asked_for_only_with_tf32():

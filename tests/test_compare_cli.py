@@ -174,6 +174,23 @@ def test_what_is_allowed_is_told_and_does_not_count(said, tmp_path):
     assert said("compare", before, after, "--allow", "faster")[0] == 2
 
 
+def test_a_lost_reference_is_said_with_its_reason(said, tmp_path):
+    lost = {"verdict": "void", "stage": "reference", "kind": "bad-fixture", "message": "no torch.foo"}
+    before, after = a_run(tmp_path, {A: GOOD, B: GOOD}), a_run(tmp_path, {A: lost, B: GOOD}, hours=1)
+    status, out, _ = said("compare", before, after)
+    assert status == 1 and "1 gone" in out
+    for report in ("--markdown", "--junit"):
+        out = said("compare", before, after, report, "-")[1]
+        assert "its reference was unusable after" in out and "no torch.foo" in out
+
+
+def test_names_in_the_conclusion_are_text_alone(said, tmp_path):
+    before, after = a_run(tmp_path, {("x\x1b[2J", "r"): GOOD}), a_run(tmp_path, {B: GOOD}, hours=1)
+    _, out, _ = said("compare", before, after)
+    assert "no model in common" in out and "\x1b" not in out
+    assert "\x1b" not in said("compare", before, after, "--junit", "-")[1]
+
+
 def test_a_report_for_ci_says_no_less_than_the_status(said, tmp_path):
     before = a_run(tmp_path, {A: GOOD, B: GOOD})
     after = a_run(tmp_path, {A: BAD, B: GOOD}, hours=1)

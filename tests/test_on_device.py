@@ -242,7 +242,7 @@ def test_a_session_of_its_own_is_asked_once_nvml_was_and_adds_to_what_it_said():
     watch = Watch(Card(dataclasses.replace(QUIET, used_mib=900)), process)
     watch.others(5, ["resident"])
     asked = [do for do, _ in process.asked]
-    read = ["device_memory", "device_memory", "leak", "vary"]
+    read = ["device_memory", "device_memory", "vary", "leak"]
     assert asked == [*read, "over", "over", "release", "aside", "aside"]
     assert [job["runs"] for do, job in process.asked if do == "over"] == ["example", "varied"]
     for point in ("after_runs", "varied"):
@@ -331,7 +331,10 @@ def test_what_is_asked_behind_the_latency_and_each_loading_anew_has_a_stages_tim
     process = Process(device_memory={"device": {}, "over": "example"})
     Watch(Card(QUIET), process).others(5, ["from_host"])
     behind, *anew = process.stages
-    assert behind == ["device_memory", "burst", "device_memory", "leak", "vary"]
+    assert behind == ["device_memory", "burst", "device_memory", "vary", "leak"]
+    speaks = Process(device_memory={"device": {"allocated_mib": 1}})
+    Watch(Card(QUIET), speaks).others(5, ["from_host"])
+    assert speaks.stages[0] == ["device_memory", "burst", "device_memory", "leak", "vary", "release"]
     assert anew == [["over", "release"], ["aside"], ["aside"]]
 
 

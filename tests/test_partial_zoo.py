@@ -53,6 +53,7 @@ LACKING = [
     ("from json import Newer\n", "isinstance(3, Newer)", "removed-api", "import name 'Newer'"),
     ("from json import Newer\n", "Newer['x']", "removed-api", "cannot import name 'Newer'"),
     ("from json import newer\n", "[*newer]", "removed-api", "cannot import name 'newer'"),
+    ("from json import newer\n", "exec('with newer: pass', globals())", "removed-api", "newer"),
     ("from json import newer\n", "2 * newer", "removed-api", "cannot import name 'newer'"),
     (
         "from json import Newer\nclass Net(Newer):\n    pass\n",

@@ -150,9 +150,12 @@ def test_what_differs_of_a_machine_is_named(begun, now, said):
 
 def test_a_run_is_not_gone_on_with_under_other_settings_of_a_framework(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("JAX_COORDINATOR", "build7.corp:1234")  # no table's business
     first = a_sitting(tmp_path, CELLS)
     first.end(whole=True)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    about = (first.folder.path / "run.json").read_text()
+    assert "OMP_NUM_THREADS" in about and "JAX_COORDINATOR" in about and "build7" not in about
     said = r"\(environment variables: OMP_NUM_THREADS changed since\)"
     with pytest.raises(pytest.UsageError, match=said):
         a_sitting(tmp_path, CELLS, resume="newest")

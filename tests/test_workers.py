@@ -72,7 +72,7 @@ def test_a_job_that_does_nothing_ends_well(worker, tmp_path):
     assert finished.outcome is None and finished.result["ok"]
 
 
-def test_the_time_of_a_job_counts_from_its_fork(monkeypatch):
+def test_the_time_of_a_job_counts_from_its_fork():
     """Until then its server may be importing what another job's converter needs."""
     child, limits = workers._Child(), Limits(seconds=0, memory_mib=4096)
     assert child.overstepped(limits) is None
@@ -85,7 +85,8 @@ def test_a_server_that_never_comes_to_fork_is_ended_and_not_the_runner(
 ):
     monkeypatch.setattr(workers, "START_SECONDS", 0.5)
     os.kill(server_pid(worker), signal.SIGSTOP)  # as in an import that hangs
-    finished = worker.run({"do": "nothing"}, "run", AMPLE, tmp_path / "logs" / "child.log")
+    limits = Limits(seconds=0.5, memory_mib=4096)
+    finished = worker.run({"do": "nothing"}, "run", limits, tmp_path / "logs" / "child.log")
     assert (finished.outcome.kind, finished.outcome.stage) == ("timeout", "run")
     assert "server.log" in finished.outcome.detail  # its own is empty, whatever happened
     assert until(lambda: not worker.alive)

@@ -25,7 +25,7 @@ def add(commands) -> None:
     parser.add_argument("--markdown", metavar="FILE",
                         help="write a Markdown table; - is standard output")  # fmt: skip
     parser.add_argument("--json", metavar="FILE",
-                        help="write all, with the rows it rests on (-: standard output)")  # fmt: skip
+                        help="write all, with the rows it rests on (- is stdout)")  # fmt: skip
     parser.set_defaults(run=run)
 
 

@@ -61,8 +61,8 @@ def known_other_hardware(before: About | None, after: About | None, device: str)
 
 
 def _machine(about: About | None) -> dict[str, Any]:
-    """What is recorded of it; of a container that nothing limits nothing is, which is a limit other
-    than any."""
+    """What is recorded of it. A container without a limit records none, which differs from every
+    limit."""
     found = dict((about or {}).get("machine") or {})
     return {"cores_of_cgroup": "no limit", **found} if "cores_usable" in found else found
 

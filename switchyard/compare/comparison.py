@@ -102,10 +102,17 @@ class Comparison:
 
     @property
     def slower_routes(self) -> int:
-        """Routes that are slower over their models, whatever is known of each cell."""
-        if self.times is None or "slower" in self.allowed:
-            return 0
-        return int((self.times["status"] == "slower").sum())
+        """Routes that became slower over their models, whatever is known of each cell."""
+        return 0 if "slower" in self.allowed else self._routes_found_slower
+
+    @property
+    def tolerated_routes(self) -> int:
+        """How many routes would count as slower, were that not ``allowed``."""
+        return self._routes_found_slower if "slower" in self.allowed else 0
+
+    @property
+    def _routes_found_slower(self) -> int:
+        return 0 if self.times is None else int((self.times["status"] == "slower").sum())
 
     @property
     def status(self) -> int:

@@ -116,7 +116,7 @@ def _planned_by(
     for; ``outside`` gets how many it was not, by why."""
     import numpy
 
-    cells = having.cells[[*schema.KEY, "family"]].iloc[places]
+    cells = having.cells[[*schema.KEY, "family", "hops"]].iloc[places]
     left = numpy.ones(len(cells), bool)
     for reason, out in _not_asked(lacking, having, cells, side, by):
         count = int((left & out).sum())
@@ -150,14 +150,19 @@ def _not_added(
     lacking: Table, having: Table, cells: pandas.DataFrame, side: str
 ) -> Iterator[tuple[str, numpy.ndarray]]:
     """What options add to a whole tier that ``lacking`` was not given."""
+    import numpy
+
     asked, had = (lacking.about or {}).get("asked"), _options(having)
     if not asked:
         return
     if not asked.get("tf32"):
         yield f"{side} was not given --tf32", (cells["precision"] == "tf32").to_numpy(bool)
     if had is not None and not set(had.get("hop") or ()) <= set(asked.get("hop") or ()):
-        unknown = ~cells["route"].isin(lacking.cells["route"]).to_numpy(bool)
-        yield f"of routes that {side} has none of, nor the --hop of the other", unknown
+        from switchyard import hops
+
+        own = {"", *hops.builtin()}
+        theirs = [not own.issuperset(names.split(">")) for names in cells["hops"]]
+        yield f"of converters that {side} was not given (--hop)", numpy.array(theirs, bool)
 
 
 #: The options that name cells, called as the columns that hold the names.

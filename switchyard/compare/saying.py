@@ -15,7 +15,7 @@ Row = Mapping[str, Any]
 #: What a heading says of a number of cells.
 TITLES = {
     "broke": "passing before, and not now",
-    "gone": "there before, and missing or not finished now",
+    "gone": "there before, and missing, not finished or without a usable reference now",
     "changed-failure": "failing before and now, each time otherwise",
     "less-accurate": "less accurate, or at its own size alone",
     "onto-cpu": "in part on the CPU, and not before",
@@ -70,7 +70,9 @@ def figures(row: Row, arrow: str = " → ") -> str:
         return row["reason"]
     if verdict in ("new", "gone"):
         said = outcome(row, "after" if verdict == "new" else "before")
-        return f"{said}, {row['reason']}" if row["reason"] else said
+        said = f"{said}, {row['reason']}" if row["reason"] else said
+        why = row["after_message"] if row["after_verdict"] == "void" else ""
+        return f"{said}: {schema.one_line(why)}" if verdict == "gone" and why else said
     found = [name for name in FINDINGS if row[name]]
     found.sort(key=lambda name: name != verdict)
     said = [_finding(row, name, arrow) for name in found]
@@ -122,9 +124,11 @@ def _change(row: Row, arrow: str) -> str:
 
 
 def error_line(row: Row) -> str:
-    """The first line of the error that the cell has now (had, where it is fixed or gone), that of
-    measuring it where it passed."""
+    """The first line of the error that the cell has now (had, where it is fixed, or gone without
+    a word), that of measuring it where it passed."""
     side = "before" if row["verdict"] in ("fixed", "gone") else "after"
+    if row["after_verdict"] == "void":
+        side = "after"
     message = row[f"{side}_message"]
     unmeasured = row[f"{side}_measure_kind"] not in MEASURED
     if unmeasured and (not message or row[f"{side}_verdict"] in PASSING):  # which may have a remark

@@ -205,8 +205,8 @@ def overall(comparison: Comparison) -> str:
 
 
 def heading(verdict: str, groups: Sequence[pandas.DataFrame]) -> str:
-    """``broke: 3 cells passing before, and not now``, how many of them pass as ever and can only
-    no longer be measured, and how many count for nothing."""
+    """``broke: 3 cells passing before, and not now``, how many of them pass as before and failed
+    only to be measured, and how many count for nothing."""
     aside = []
     side, words = {
         "broke": ("after", "pass as before, and measuring them failed"),
@@ -239,8 +239,8 @@ def conclusion(comparison: Comparison) -> str:
         aside.append(f"{cells(count)} could not be compared")
     if unjudged:
         both = len(unjudged) > 1
-        names = "neither time nor memory" if both else f"{unjudged[0]}"
-        aside.append(f"{names} was judged" if both else f"{names} was not judged")
+        said = f"{unjudged[0]} was not judged"
+        aside.append("neither time nor memory was judged" if both else said)
     return "; ".join(["Nothing became worse", *filter(None, aside)]) + "."
 
 
@@ -251,16 +251,20 @@ def _why_nothing(comparison: Comparison) -> str:
         if old and new and not old & new:
             called = column.replace("_", " ")
             few = all(len(names) <= 3 for names in (old, new))
-            named = " against ".join(", ".join(sorted(names)) for names in (old, new))
+            named = " against ".join(", ".join(map(one_line, sorted(n))) for n in (old, new))
             return f": the tables have no {called} in common" + (f" ({named})" if few else "")
     return ""
 
 
 def _tolerated(comparison: Comparison) -> str:
     """What is worse and was allowed to be; "" of nothing."""
-    if not comparison.tolerated:
-        return ""
-    return f"{cells(comparison.tolerated)} {' or '.join(sorted(comparison.allowed))}, as allowed"
+    found = []
+    if comparison.tolerated:
+        names = " or ".join(name for name in comparison.counts if name in comparison.allowed)
+        found.append(f"{cells(comparison.tolerated)} {names}")
+    if routes := comparison.tolerated_routes:
+        found.append(f"{routes} route{'s' if routes > 1 else ''} slower over all models")
+    return f"{' and '.join(found)}, as allowed" if found else ""
 
 
 def _timed(comparison: Comparison) -> int:

@@ -4,8 +4,8 @@ Judged in this order; the first that holds is the verdict:
 
 ``gone``, ``new``       planned on one side only (see ``pairing`` for what was never asked for).
                         ``gone`` is also what was done before and was not finished after: a
-                        night that broke off has lost it as surely as one that left it out.
-                        So has one whose reference became unusable (``void``) of what passed
+                        night that broke off has lost it as surely as one that left it out; and
+                        what passed and has no usable reference now (``void``)
 ``not-comparable``      a side is not ``done`` or not judged; or its reference was ``void``,
                         which says nothing about the route; or one side's set could not host it
                         and the other's failed: which of the two is worse nobody can say

@@ -228,10 +228,12 @@ class Watch:
                 if reply:
                     self.found.series[name] = reply["durations_s"]
         after_runs = self._watched("after_runs")
-        # Before other sizes are asked, for which torch.compile makes another program.
-        reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
-        self.found.leak_bytes = (reply or {}).get("leak_bytes")
+        speaks = not (after_runs or {}).get("over")
+        if speaks:  # before other sizes are asked, for which torch.compile makes another program
+            self._leak()
         varied = self._point("varied", do="vary")
+        if not speaks:  # it takes a session of its own, which leaves memory behind
+            self._leak()
         silent = [
             (point, reply["over"])
             for point, reply in (("after_runs", after_runs), ("varied", varied))
@@ -254,6 +256,10 @@ class Watch:
                 self.found.series[name] = reply["durations_s"]
             elif reply:
                 self.found.messages.append(f"{name}: {reply['message']}")
+
+    def _leak(self) -> None:
+        reply = self._ask("leak", do="leak", rounds=LEAK_ROUNDS, calls=LEAK_CALLS)
+        self.found.leak_bytes = (reply or {}).get("leak_bytes")
 
     def on_card(self) -> Optional[int]:
         """The process's number in NVML's list now, before it is ended; None where it is not there,

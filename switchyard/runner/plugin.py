@@ -44,7 +44,7 @@ def pytest_addoption(
     parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager
 ) -> None:
     options.add(parser)
-    if not pluginmanager.hasplugin("xdist"):
+    if not (pluginmanager.hasplugin("xdist") or pluginmanager.hasplugin("xdist.plugin")):
         # Where pytest-xdist is not installed its option still deserves its answer.
         parser.getgroup("switchyard")._addoption(
             "-n", "--numprocesses", dest="numprocesses", default=None, help="use --jobs instead"

@@ -55,7 +55,10 @@ def of(run: Run) -> Dict[str, Any]:
         "machine": {
             name: value for name, value in provenance.machine().items() if name in MACHINE
         },
-        "environment variables": provenance.published_all(variables.shaping(), PROJECT),
+        # Tables are published, and these are more than ``run.json`` shows: what differs is named.
+        "environment variables": {
+            name: entry_key(value=value) for name, value in variables.shaping().items()
+        },
         "hops": [hashlib.sha256(path.read_bytes()).hexdigest() for path in run.hop_files],
         "environments": {
             f"{one.version_set}/{one.name}": one.fingerprint for one in run.crew.known()

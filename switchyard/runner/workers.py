@@ -112,9 +112,10 @@ class _Child:
         """As of ``Limits``; of one that is not forked yet, whether its server hangs."""
         if self.started is not None and self.pid is not None:
             return limits.overstepped(self.pid, self.started + limits.seconds)
-        if time.monotonic() < self.sent + START_SECONDS:
+        patience = max(START_SECONDS, limits.seconds)
+        if time.monotonic() < self.sent + patience:
             return None
-        return "timeout", f"its worker did not come to it in {START_SECONDS} s"
+        return "timeout", f"its worker did not come to it in {patience:g} s (--stage-timeout)"
 
     @property
     def seconds(self) -> float:

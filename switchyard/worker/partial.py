@@ -18,17 +18,18 @@ from switchyard.worker.blame import kind_of
 
 #: What Python looks up on a type and not on the object: ``x[...]``, ``for``, ``with``,
 #: ``isinstance(..., x)``, arithmetic and comparison.
+_BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or")
 _BY_TYPE = (
-    "__getitem__", "__iter__", "__len__", "__contains__", "__enter__", "__instancecheck__",
-    "__subclasscheck__", "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__",
-    "__truediv__", "__rtruediv__", "__or__", "__ror__", "__lt__", "__le__", "__gt__", "__ge__",
-    "__index__", "__int__", "__float__", "__await__",
+    "__getitem__", "__setitem__", "__iter__", "__len__", "__contains__", "__enter__", "__exit__",
+    "__instancecheck__", "__subclasscheck__", "__lt__", "__le__", "__gt__", "__ge__", "__neg__",
+    "__invert__", "__index__", "__int__", "__float__",
+    *(f"__{reflected}{name}__" for name in _BINARY for reflected in ("", "r")),
 )  # fmt: skip
 
 
 class Missing:
-    """In the place of what could not be had: any use of it raises ``error``, whose kind is that
-    of the import, since a build has no rule for a package it does not know."""
+    """In the place of what could not be had: any use of it but ``==`` raises ``error``, whose kind
+    is that of the import, since a build has no rule for a package it does not know."""
 
     def __init__(self, error: Exception):
         error.kind = kind_of(error, "import")

@@ -15,11 +15,11 @@ import ctypes
 import importlib
 import importlib.util
 import os
-import select
 import signal
 import socket
 import sys
 import traceback
+from multiprocessing.connection import wait
 from typing import Any, Dict, Iterable, List, Mapping, Set
 
 from switchyard import wire
@@ -167,7 +167,7 @@ class Server:
         signal.set_wakeup_fd(wake_write)
         try:
             while True:
-                ready, _, _ = select.select([self._control, wake_read], [], [])
+                ready = wait([self._control, wake_read])
                 if wake_read in ready:
                     os.read(wake_read, 4096)
                     self._reap()
