@@ -76,6 +76,12 @@ def hardswish():
     return Pointwise(nn.Hardswish())
 
 
+@model(input=Tensor("batch", 4, 4, 4), exercises=("prelu",))
+def prelu():
+    # A slope for each channel, where rows and columns are as many: along another axis it fits too.
+    return nn.PReLU(4)
+
+
 @model(x=Tensor("batch", 9), probes={"halves": {"x": HALVES}}, exercises=("round",))
 def round_halves():
     # Halves go to the even neighbour; away from zero is the other school.

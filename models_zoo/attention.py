@@ -51,6 +51,27 @@ class EncoderWithPadding(nn.Module):
         return self.encoder(x, src_key_padding_mask=beyond(lengths, x))
 
 
+class EncoderValid(EncoderWithPadding):
+    """With zeros at padded places, about which nothing is promised."""
+
+    def forward(self, x, lengths):
+        return super().forward(x, lengths).masked_fill(beyond(lengths, x).unsqueeze(-1), 0)
+
+
+class PaddedKeys(nn.Module):
+    def forward(self, query, key, value, lengths):
+        seen = torch.arange(key.shape[2], device=key.device) < lengths[:, None, None, None]
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+
+
+class DecodeStep(nn.Module):
+    """One token more, with the keys and values of those before it as they were kept."""
+
+    def forward(self, query, past_key, past_value, key, value):
+        keys, values = torch.cat([past_key, key], 2), torch.cat([past_value, value], 2)
+        return F.scaled_dot_product_attention(query, keys, values), keys, values
+
+
 class VisionTransformer(nn.Module):
     def __init__(self, image=(16, 24), patch=8, width=12, heads=3, depth=2, classes=10):
         super().__init__()
@@ -185,6 +206,46 @@ def transformer_encoder():
     # In eval mode, an even number of heads and no gradient: padded places go through
     # nested tensors and come back as zeros. Without that fast path they hold numbers.
     return EncoderWithPadding()
+
+
+@model(
+    x=Tensor("batch", "length", 12),
+    lengths=Tensor("batch", dtype="int64", range=(1, 8)),
+    sizes={"length": (7, 10)},
+    probes={"none_padded": {"lengths": 7}, "padded": {"lengths": [3, 5]}},
+    exercises=("transformer_encoder",),
+)
+def transformer_encoder_valid():
+    # What padded places hold nobody defines, and here nobody sees; what attends to them is wrong.
+    return EncoderValid()
+
+
+@model(
+    query=Tensor("batch", 3, "length", 8),
+    key=Tensor("batch", 3, "memory", 8),
+    value=Tensor("batch", 3, "memory", 8),
+    lengths=Tensor("batch", dtype="int64", range=(1, 10)),
+    sizes={"length": (6, 11), "memory": (9, 13)},
+    exercises=("scaled_dot_product_attention",),
+)
+def sdpa_padded_keys():
+    # A mask for each sentence, of which every query sees at least one key.
+    return PaddedKeys()
+
+
+@model(
+    query=Tensor("batch", 3, 1, 8),
+    past_key=Tensor("batch", 3, "past", 8),
+    past_value=Tensor("batch", 3, "past", 8),
+    key=Tensor("batch", 3, 1, 8),
+    value=Tensor("batch", 3, 1, 8),
+    sizes={"past": (7, 9)},
+    exercises=("scaled_dot_product_attention", "concat"),
+)
+def decode_step():
+    # Four dimensions that are no picture: what takes them for one moves the heads to the end. The
+    # cache comes out one longer than it went in.
+    return DecodeStep()
 
 
 @model(

@@ -265,7 +265,7 @@ def grouped_conv():
     return nn.Conv2d(6, 15, 3, padding=1, groups=3)
 
 
-# Two filters for each channel: Keras orders (channel, multiplier) the other way about.
+# Two filters for each channel: of which channel the fourth filter is decides the answer.
 @model(input=Tensor("batch", 5, 32, 24), exercises=("depthwise_conv2d",))
 def depthwise_conv():
     return nn.Conv2d(5, 10, (3, 5), padding=(1, 2), groups=5)
@@ -297,6 +297,20 @@ def conv1d_same():
 @model(input=Tensor("batch", 5, 16, 12), exercises=("conv_transpose2d", "output_padding"))
 def conv_transpose_output_padding():
     return nn.ConvTranspose2d(5, 7, 3, stride=3, padding=1, output_padding=(2, 1))
+
+
+# The norm's factors are folded into a kernel whose first axis is what comes in, not what goes out.
+@model(input=Tensor("batch", 4, 16, 12), exercises=("conv_transpose2d", "batch_norm"))
+def conv_transpose_batch_norm():
+    return nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 3, stride=2, bias=False), nn.BatchNorm2d(6), nn.ReLU()
+    )
+
+
+# In groups: its kernel says how many channels of one group go out, not how many there are.
+@model(input=Tensor("batch", 6, 16, 12), exercises=("conv_transpose2d", "grouped_conv2d"))
+def conv_transpose_grouped():
+    return nn.ConvTranspose2d(6, 8, 4, stride=2, padding=1, groups=2)
 
 
 # TensorFlow's SAME pads an even size on the right only, an odd one on both sides; torch

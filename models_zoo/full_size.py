@@ -113,8 +113,10 @@ class Pooled(nn.Module):
 
 @model(
     input_ids=Tensor("batch", "length", dtype="int64", range=(0, 30522)),
-    attention_mask=Tensor("batch", "length", dtype="int64", range=(0, 2)),
+    # As of ``bert``, which has it small.
+    attention_mask=Tensor("batch", "length", dtype="int64", range=(1, 2)),
     sizes={"length": (128, 96)},
+    probes={"tail_padded": {"attention_mask": [[1] * 128, [1] * 70 + [0] * 58]}},
     exercises=("embedding", "scaled_dot_product_attention", "layer_norm"),
     tier="full",
     needs=("transformers",),

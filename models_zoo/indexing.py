@@ -42,6 +42,20 @@ class TopK(nn.Module):
         return values, index
 
 
+class TopKOfRamp(nn.Module):
+    """A ramp added, by which the probe of zeros has no ties either."""
+
+    def forward(self, x):
+        ramp = torch.linspace(0, 1, x.shape[1], device=x.device)
+        return torch.topk(x + ramp[:, None], 3, dim=1)
+
+
+class Kept(nn.Module):
+    def forward(self, scores, boxes):
+        keep = scores > 0.5
+        return boxes[keep], keep.nonzero()
+
+
 class CumulativeSum(nn.Module):
     def forward(self, x):
         return x.cumsum(1), x.flip(2).cumsum(2).flip(2)
@@ -108,6 +122,24 @@ def index_put():
 def index_put_accumulate():
     # All six values land in one place in the probe and must add up.
     return Accumulate()
+
+
+# An index along another axis has the same shape; nothing ties.
+@model(x=Tensor("batch", 9, 4), exercises=("topk",))
+def topk():
+    return TopKOfRamp()
+
+
+# How much comes out depends on the data, as behind every detector: nothing, some or all.
+@model(
+    scores=Tensor("boxes", range=(0, 1)),
+    boxes=Tensor("boxes", 4),
+    sizes={"boxes": (9, 12)},
+    probes={"none": {"scores": 0.25}, "all": {"scores": 0.75}},
+    exercises=("boolean_index", "nonzero"),
+)
+def boxes_kept():
+    return Kept()
 
 
 @model(x=Tensor("batch", 9, 4), exercises=("topk",))

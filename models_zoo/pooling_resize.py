@@ -39,6 +39,18 @@ def adaptive_avg_pool():
     return nn.AdaptiveAvgPool2d((4, 3))
 
 
+# Does not: windows of 3 and 4 rows overlap, of which no pool of one window is capable.
+@model(input=IMAGE, exercises=("adaptive_avg_pool2d",))
+def adaptive_avg_pool_uneven():
+    return nn.AdaptiveAvgPool2d((5, 7))
+
+
+# The padding does not count in the divisor: counted, only the rim is wrong.
+@model(input=IMAGE, exercises=("avg_pool2d", "padding"))
+def avg_pool_padding_not_counted():
+    return nn.AvgPool2d(3, stride=1, padding=1, count_include_pad=False)
+
+
 class PoolToQuarters(nn.Module):
     """The mean of each quarter of the image, with a window worked out from the size."""
 

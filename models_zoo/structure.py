@@ -80,6 +80,53 @@ def slice_assignment():
     return SliceAssignment()
 
 
+class HandsOn(nn.Module):
+    """Gives an input back as it came, and one answer twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+
+    def forward(self, x, state):
+        answer = self.linear(x)
+        return answer, state, answer
+
+
+# An output that no node makes, and two that are one: graphs have one name for each.
+@model(x=Tensor("batch", 6), state=Tensor("batch", 4), exercises=("several_outputs",))
+def input_handed_on():
+    return HandsOn()
+
+
+class Nested(nn.Module):
+    def forward(self, x):
+        return {"pair": (x + 1, x * 2), "nothing": None, "last": x.sum(1)}
+
+
+# As transformers' outputs are: tuples in a dict, and what was not asked for is None.
+@model(x=Tensor("batch", 5), exercises=("dict_output", "nested_outputs"))
+def nested_outputs():
+    return Nested()
+
+
+class Inject(nn.Module):
+    def forward(self, x, mask, source):
+        y = x.masked_scatter(mask.unsqueeze(-1), source)
+        return y, y.mean()
+
+
+# How pictures come into language models: rows of the source go, in order, where the mask says so,
+# whose last axis is to be spread first. And an output without a dimension.
+@model(
+    x=Tensor("batch", 6, 5),
+    mask=Tensor("batch", 6, dtype="bool"),
+    source=Tensor("batch", 6, 5),
+    exercises=("masked_scatter", "scalar_output"),
+)
+def masked_scatter():
+    return Inject()
+
+
 class WriteThroughView(nn.Module):
     """Changes a view, and with it the tensor it looks into."""
 

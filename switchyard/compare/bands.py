@@ -1,9 +1,11 @@
-"""The bands of the errors: which error is held against them, and what is said of bands that are
-wider than float32's. Pure: rows in, numbers and lines out."""
+"""The bands of the errors: which error is held against them, what is said of bands that are wider
+than float32's, and of what no band judges. Pure: rows in, numbers and lines out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence
+
+from switchyard.vocabulary import PASSING
 
 if TYPE_CHECKING:
     from switchyard.compare.rendering import Terminal
@@ -12,6 +14,9 @@ Row = Mapping[str, Any]
 
 #: Precisions whose rounding is beyond the bands of mse; ``worker/rounding.py`` has them too.
 SIXTEEN_BITS = ("float16", "bfloat16")
+
+#: Cells that a note calls by name.
+MOST_NAMED = 6
 
 #: Fewest models of which a share says anything. Exports of one model are near copies of each other,
 #: so that their number says nothing.
@@ -46,3 +51,19 @@ def band_notes(rows: Sequence[Row], terminal: Terminal) -> list[str]:
         )
         lines += terminal.wrap(text, style="quiet")
     return lines
+
+
+def wrong_at_another_size(rows: Sequence[Row], terminal: Terminal) -> list[str]:
+    """Which cells pass at the sizes they were converted with and answer wrongly at others: no
+    verdict says so, and a service that is asked at many sizes would serve it."""
+    names = [
+        f"{row['model']}-{row['route']}"
+        for row in rows
+        if row["verdict"] in PASSING and row["dynamic"] == "wrong"
+    ]
+    if not names:
+        return []
+    shown = ", ".join(names[:MOST_NAMED]) + (", ..." if len(names) > MOST_NAMED else "")
+    said = "passes, and answers" if len(names) == 1 else "pass, and answer"
+    text = f"{len(names)} {said} wrongly at another size (column dynamic): {shown}"
+    return terminal.wrap(text, style="bad")

@@ -45,6 +45,7 @@ class LiteRtTorch(Hop):
         ("", "data-dependent", "data-dependent-control-flow"),
         ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
         ("", "Data-dependent", "data-dependent-control-flow"),
+        ("TypeError", "but got FakeTensor", "data-dependent-control-flow"),
     )
 
     def convert(self, job: Conversion) -> Manifest:

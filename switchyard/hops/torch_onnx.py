@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
@@ -94,6 +95,14 @@ class Dynamo(Hop):
         # As torch.onnx.dynamo_export says it.
         ("", "Unsupported FX nodes", "unsupported-operator"),
         ("", "Dynamic control flow is not supported", "data-dependent-control-flow"),
+        # int() and bool() of a tensor, as torch up to 2.1 says it.
+        (
+            "",
+            re.compile(r"BuiltinVariable\((int|bool)\) \[TensorVariable"),
+            "data-dependent-control-flow",
+        ),
+        # A size that is data: torch.zeros of it, say.
+        ("TypeError", "but got FakeTensor", "data-dependent-control-flow"),
         ("", "purposely graph breaks on RNN", "unsupported-operator"),
     )
 

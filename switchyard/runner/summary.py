@@ -89,6 +89,7 @@ def write_summary(reporter, run, changes: Optional[List[str]]) -> None:
     reporter.section("Switchyard")
     lines = [*rendering.matrix(rows, terminal), "", *rendering.route_rates(rows, terminal)]
     lines += bands.band_notes(rows, terminal)
+    lines += bands.wrong_at_another_size(rows, terminal)
     for line in lines:
         reporter.write_line(line)
     alone = functools.partial(again.of_row, options=recorded(run.config))

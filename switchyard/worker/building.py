@@ -124,10 +124,17 @@ class BuiltModel:
         """The same in float64, on a twin. Raises where an operator has no float64."""
         import torch
 
-        args, kwargs = self._in_float64.arguments(inputs, dtype=torch.float64)
-        with torch.no_grad():
-            outputs = self._in_float64.module(*args, **kwargs)
-            return {path: to_numpy(t) for path, t in flatten(outputs)}
+        twin = self._in_float64  # built in the default dtype, as the model was
+        args, kwargs = twin.arguments(inputs, dtype=torch.float64)
+        default = torch.get_default_dtype()
+        # What forward makes of no input (a first state of zeros) is to be float64 as well.
+        torch.set_default_dtype(torch.float64)
+        try:
+            with torch.no_grad():
+                outputs = twin.module(*args, **kwargs)
+                return {path: to_numpy(t) for path, t in flatten(outputs)}
+        finally:
+            torch.set_default_dtype(default)
 
     @functools.cached_property
     def _in_float64(self) -> "BuiltModel":
@@ -235,4 +242,4 @@ def to_numpy(tensor: Any) -> np.ndarray:
     if tensor.dtype == torch.bfloat16:
         bits = tensor.contiguous().view(torch.int16).numpy()
         return bits.view(dtype_named("bfloat16")).copy()
-    return tensor.resolve_conj().numpy().copy()
+    return tensor.resolve_conj().resolve_neg().numpy().copy()

@@ -14,7 +14,7 @@ import numpy as np
 
 from switchyard.worker.arguments import bind
 from switchyard.worker.blame import first_line
-from switchyard.worker.building import to_torch
+from switchyard.worker.building import to_numpy, to_torch
 from switchyard.worker.elements import as_float64
 from switchyard.worker.evidence import Evidence
 from switchyard.worker.layers import (
@@ -54,17 +54,6 @@ def explain(module, example_inputs: Mapping[str, np.ndarray], onnx_path, feeds) 
         return first_difference(records, graph)
     except Exception as error:  # diagnosis must not fail the cell that it explains
         return Evidence("", f"layers: {first_line(error)}")
-
-
-def to_numpy(tensor) -> np.ndarray:
-    import torch
-
-    tensor = tensor.detach().cpu()
-    return (
-        tensor.to(torch.float32).numpy().copy()
-        if tensor.dtype == torch.bfloat16
-        else tensor.numpy().copy()
-    )
 
 
 def _torch_records(module, example_inputs, deadline: float) -> List[Record]:
@@ -118,8 +107,9 @@ def _replay(layer, array: np.ndarray) -> np.ndarray:
 
     with torch.no_grad():
         # Without hooks: the copy must not be recorded, nor the model's own state touched.
-        dtype = next((p.dtype for p in layer.parameters()), torch.float32)
-        return to_numpy(layer.forward(torch.from_numpy(np.ascontiguousarray(array)).to(dtype)))
+        held = (t for t in (*layer.parameters(), *layer.buffers()) if t.is_floating_point())
+        dtype = next((t.dtype for t in held), torch.float32)
+        return to_numpy(layer.forward(to_torch(array).to(dtype)))
 
 
 def _norm_values(layer) -> Dict[str, Any]:
@@ -164,7 +154,7 @@ def _variants(layer, given: np.ndarray):
             side for p in reversed(padding) for side in ((p + front, p + behind) if p else (0, 0))
         ]
         with torch.no_grad():
-            padded = functional.pad(torch.from_numpy(given), sides, value=fill)
+            padded = functional.pad(to_torch(given), sides, value=fill)
             output = to_numpy(bare.forward(padded))
         said = f"padded by {tuple(sides)} (before, behind; last axis first) for {tuple(padding)}"
         yield "padding-shift", said, output
@@ -209,6 +199,7 @@ def _graph_tensors(onnx_path, feeds) -> Tuple[Graph, List[Dict[str, Any]]]:
     for name, array in list(feeds.items()) + list(zip(wanted, session.run(wanted, dict(feeds)))):
         array = np.asarray(array)
         room -= array.size
-        if array.dtype.kind == "f" and array.ndim <= 6 and room > 0:
+        floats = array.dtype.kind == "f" or array.dtype.name == "bfloat16"
+        if floats and array.ndim <= 6 and room > 0:
             graph.append((name, array))
     return graph, norms

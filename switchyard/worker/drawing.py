@@ -160,9 +160,10 @@ def draw_parameters(module, name: str) -> list:
 
 
 def _initial(tensor) -> Optional[float]:
-    """0 or 1 where a parameter holds nothing else, as constructors leave biases, gammas and the
-    last layers of blocks, and 1 for a scale next to nothing; None where it is a constant, or cannot
-    be written to: not made yet, of inference alone, or all one element.
+    """The value that a parameter holds throughout, as constructors leave biases, gammas, slopes and
+    the last layers of blocks, and 1 for a scale next to nothing. None where it holds several, is a
+    single one that stands for a constant (a temperature), or cannot be written to: not made yet, of
+    inference alone, or all one element.
     """
     import torch
 
@@ -171,16 +172,20 @@ def _initial(tensor) -> Optional[float]:
     if not tensor.is_floating_point() or not tensor.numel() or not tensor.is_contiguous():
         return None
     value = float(tensor.detach().reshape(-1)[0])
-    if not (value in (0.0, 1.0) or 0 < abs(value) < _NEXT_TO_NOTHING):
+    tiny = 0 < abs(value) < _NEXT_TO_NOTHING
+    if tensor.numel() < 2 and value not in (0.0, 1.0) and not tiny:
         return None
-    return (value and 1.0) if bool((tensor == tensor.reshape(-1)[0]).all()) else None
+    if not bool((tensor == tensor.reshape(-1)[0]).all()):
+        return None
+    return 1.0 if tiny else value
 
 
 def _spread(value: float, shape: Sequence[int]) -> float:
     """Half the interval around ``value``: of a matrix or a kernel of zeros what leaves the scale of
-    what it is multiplied with (LeCun's, variance 1 / fan-in), else 0.5."""
+    what it is multiplied with (LeCun's, variance 1 / fan-in), else 0.5, and of a smaller value half
+    of that, so that it keeps its sign."""
     if value or len(shape) < 2 or shape[0] == 1:  # as a table of positions has it
-        return 0.5
+        return 0.5 * min(1.0, abs(value) or 1.0)
     return float(np.sqrt(3 / np.prod(shape[1:])))
 
 

@@ -7,8 +7,7 @@ from typing import Any, Callable, Iterator, List, Mapping, Sequence, Tuple
 import numpy as np
 
 from switchyard.worker.blame import first_line
-from switchyard.worker.building import by_place
-from switchyard.worker.capture import to_numpy
+from switchyard.worker.building import by_place, to_numpy
 from switchyard.worker.elements import as_float64, distance
 from switchyard.worker.evidence import GROSS, Evidence, ProbeOutputs, same_within
 from switchyard.worker.rounding import rms
