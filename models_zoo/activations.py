@@ -76,10 +76,10 @@ def hardswish():
     return Pointwise(nn.Hardswish())
 
 
-@model(input=Tensor("batch", 4, 4, 4), exercises=("prelu",))
+@model(input=Tensor("batch", 5, 16, 12), exercises=("prelu",))
 def prelu():
-    # A slope for each channel, where rows and columns are as many: along another axis it fits too.
-    return nn.PReLU(4)
+    # A slope for each channel, which a single one hides, as torch draws it by default.
+    return nn.PReLU(5)
 
 
 @model(x=Tensor("batch", 9), probes={"halves": {"x": HALVES}}, exercises=("round",))

@@ -39,10 +39,10 @@ def adaptive_avg_pool():
     return nn.AdaptiveAvgPool2d((4, 3))
 
 
-# Does not: windows of 3 and 4 rows overlap, of which no pool of one window is capable.
+# Does not: windows overlap and are of two lengths, which no pool of one window has.
 @model(input=IMAGE, exercises=("adaptive_avg_pool2d",))
 def adaptive_avg_pool_uneven():
-    return nn.AdaptiveAvgPool2d((5, 7))
+    return nn.AdaptiveAvgPool2d((6, 7))
 
 
 # The padding does not count in the divisor: counted, only the rim is wrong.

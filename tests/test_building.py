@@ -95,7 +95,7 @@ def test_what_a_constructor_leaves_as_one_value_is_drawn_and_nothing_else(drawn)
     assert sorted(drawn["moved"]) == sorted([
         *(f"{norm}.{field}" for norm in norms for field in statistics),
         "attention.in_proj_bias", "attention.out_proj.bias",
-        "last", "layer_scale", "places",
+        "last", "layer_scale", "places", "slope",
         "norm.bias", "norm.weight", "other.bias", "other.weight", "tied",
     ])  # fmt: skip
     assert drawn["unscaled"] == ["batch_norm", "instance_norm", "frozen"]
@@ -108,6 +108,7 @@ def test_it_is_drawn_alike_each_time_and_apart_for_each_layer(drawn):
 @pytest.mark.parametrize("name, least, most", [
     ("norm.weight", 0.5, 1.5), ("layer_scale", 0.5, 1.5), ("places", -0.5, 0.5),
     ("last", -0.1, 0.1),  # variance 1 / 300
+    ("slope", 0.125, 0.375),  # of one sign
 ])  # fmt: skip
 def test_each_is_drawn_on_the_scale_of_what_it_is(drawn, name, least, most):
     low, high = drawn["within"][name]
@@ -175,6 +176,16 @@ def misnamed_net():
 def named_net():
     return Pair()
 
+class FromZeros(nn.Module):
+    # a state of its own, as recurrent nets begin with
+
+    def forward(self, input):
+        return torch.zeros(input.shape[0], 4).index_add(0, torch.arange(input.shape[0]), input)
+
+@model(input=Tensor("batch", 4))
+def state_of_its_own():
+    return FromZeros()
+
 @model(input=Tensor("batch", 4))
 def from_a_checkpoint():
     net = nn.Linear(4, 3)
@@ -237,6 +248,9 @@ print(json.dumps({
     "share": share("deep_net"), "trained": norms("trained_net"),
     "drawn_once": norms("deep_net") == norms("deep_net"), "unwilling": norms("unwilling_net"),
     "named": named.run(given)["output"].tolist(), **said,
+    "state": build(zoo, "state_of_its_own").run_float64({"input": np.ones((2, 4), "float32")})[
+        "output"].dtype.name,
+    "default": str(torch.get_default_dtype()),
 }))
 """
 REFERENCED = ("deaf_net", "positive_net", "misnamed_net", "from_a_checkpoint", "from_a_named_file",
@@ -255,6 +269,10 @@ def test_the_answer_of_a_deep_net_hangs_on_its_input(built):
     so that whatever is broken in its first layers would be lost in rounding."""
     assert built["share"] > 0.1
     assert built["drawn_once"]
+
+
+def test_in_float64_a_model_makes_its_own_tensors_so_too(built):
+    assert (built["state"], built["default"]) == ("float64", "torch.float32")
 
 
 def test_what_is_said_to_be_trained_is_left_as_it_is(built):

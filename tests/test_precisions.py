@@ -155,6 +155,22 @@ def test_the_summary_says_which_bands_were_widened():
     assert bands.band_notes(rows[:2], Terminal()) == []
 
 
+def test_the_summary_names_what_passes_and_is_wrong_at_another_size():
+    def row(model, verdict, dynamic):
+        return {"model": model, "route": "dynamo-ort", "verdict": verdict, "dynamic": dynamic}
+
+    rows = [row("a", "excellent", "wrong"), row("b", "excellent", "ok"),
+            row("c", "acceptable", "specialised"), row("d", "investigate", "wrong")]  # fmt: skip
+    (line,) = bands.wrong_at_another_size(rows, Terminal(width=400))
+    assert line == (
+        "1 passes, and answers wrongly at another size (column dynamic): a-dynamo-ort"
+    )
+    assert bands.wrong_at_another_size(rows[1:], Terminal()) == []
+    many = [row(f"m{n}", "excellent", "wrong") for n in range(9)]
+    (line,) = bands.wrong_at_another_size(many, Terminal(width=400))
+    assert line.startswith("9 pass, and answer wrongly") and line.endswith("m5-dynamo-ort, ...")
+
+
 class NotImplemented_(Exception):
     """As ONNX Runtime's is called."""
 

@@ -80,6 +80,7 @@ class Torchax(Hop):
         ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
         ("", "Data-dependent", "data-dependent-control-flow"),
         ("TypeError", "but got FakeTensor", "data-dependent-control-flow"),
+        ("NonConcreteBooleanIndexError", "", "dynamic-shape"),  # JAX's, of a size that is data
     )
 
     def convert(self, job: Conversion) -> Manifest:
