@@ -149,8 +149,7 @@ class Translator(nn.Module):
     tier="smoke",
 )
 def multihead_attention():
-    # Three heads of four: heads and head width swapped reshape without complaint. The
-    # fused fast path, taken when no gradient is wanted, has no ONNX operator.
+    # Three heads of four: heads and head width swapped reshape without complaint.
     return SelfAttention(12, 3)
 
 

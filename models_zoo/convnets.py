@@ -69,7 +69,7 @@ class ResNet(nn.Module):
         return self.head(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-# The net everybody converts first: 20 BatchNorms deep, so a wrong epsilon adds up. The stem's
+# The net everybody converts first: 17 BatchNorms deep, so a wrong epsilon adds up. The stem's
 # padded max pool stands behind a ReLU, where 0 pads as well as -inf; max_pool_ceil tells them
 # apart.
 @model(
