@@ -120,7 +120,7 @@ def description(name, file="/somewhere/models_zoo/convnets.py", **more):
     (description("resnet18"), True),
     (description("no_such_model"), False),
     (description("resnet18", file="/home/my/resnet18.py"), False),  # a user's own net
-    (description("mine", file="/home/my/mine.py", twin=True), True),
+    (description("mine", file="/home/my/mine.py", twin={"weights": True, "chain": False}), True),
 ])  # fmt: skip
 def test_a_twin_is_of_the_built_in_zoo_or_stands_beside_its_model(model, has):
     assert twins.has_twin(model) is has
