@@ -38,7 +38,7 @@ class Remembers(torch.nn.Module):
 
 class InFloat32(torch.nn.Module):
     def forward(self, x):
-        return x @ torch.ones(4, 4)
+        return x @ torch.ones(4, 4, dtype=torch.float32)
 
 @model(x=Tensor("batch", 4))
 def scripted():

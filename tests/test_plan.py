@@ -203,7 +203,8 @@ def test_a_cell_is_in_the_cheapest_tier_that_can_pay_for_it(model, route, wanted
 
 def test_a_full_run_holds_a_quick_run_and_that_a_smoke_run():
     tiers = {"a": "smoke", "b": "quick", "c": "full"}
-    models = [entry(name, tier, twin={"weights": True, "chain": False}, tags=["mode"]) for name, tier in tiers.items()]
+    twin = {"weights": True, "chain": False}
+    models = [entry(name, tier, twin=twin, tags=["mode"]) for name, tier in tiers.items()]
     zoos = {"set": zoo(*models)}
     smoke, quick, full = (set(planned(zoos, tier)) for tier in ("smoke", "quick", "full"))
     assert smoke and smoke < quick < full
