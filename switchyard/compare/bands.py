@@ -59,7 +59,7 @@ def wrong_at_another_size(rows: Sequence[Row], terminal: Terminal) -> list[str]:
     names = [
         f"{row['model']}-{row['route']}"
         for row in rows
-        if row["verdict"] in PASSING and row["dynamic"] == "wrong"
+        if row.get("verdict") in PASSING and row.get("dynamic") == "wrong"
     ]
     if not names:
         return []
