@@ -163,6 +163,14 @@ def test_a_run_is_not_gone_on_with_under_other_settings_of_a_framework(tmp_path,
     a_sitting(tmp_path, CELLS, resume="newest").end(whole=True)
 
 
+def test_a_run_is_not_gone_on_with_on_another_machine(tmp_path, monkeypatch):
+    a_sitting(tmp_path, CELLS).end(whole=True)
+    other = {**provenance.machine(), "cpu": "another"}
+    monkeypatch.setattr(provenance, "machine", lambda: other)
+    with pytest.raises(pytest.UsageError, match=r"\(machine: cpu changed since\)"):
+        a_sitting(tmp_path, CELLS, resume="newest")
+
+
 def test_of_two_sittings_the_first_ones_circumstances_stay(tmp_path, monkeypatch):
     first = a_sitting(tmp_path, CELLS)
     first.end(whole=True)
