@@ -78,7 +78,7 @@ def hardswish():
 
 @model(input=Tensor("batch", 5, 16, 12), exercises=("prelu",))
 def prelu():
-    # A slope for each channel, which a single one hides, as torch draws it by default.
+    # A slope for each channel; a single one, torch's default, fits along any axis.
     return nn.PReLU(5)
 
 

@@ -13,6 +13,16 @@ SPREAD = 0.3
 FIRST_ROW_SEES_NOTHING = [[[False] * 9] + [[True] * 4 + [False] * 5] * 5] * 2
 
 
+#: Sentences of which each has a length of its own.
+PADDED = {
+    "x": Tensor("batch", "length", 12),
+    "lengths": Tensor("batch", dtype="int64", range=(1, 8)),
+    "sizes": {"length": (7, 10)},
+    "probes": {"none_padded": {"lengths": 7}, "padded": {"lengths": [3, 5]}},
+    "exercises": ("transformer_encoder",),
+}
+
+
 def beyond(lengths, x):
     """True where a row of ``x`` is longer than it should be."""
     return torch.arange(x.shape[1], device=x.device) >= lengths.unsqueeze(1)
@@ -194,26 +204,14 @@ def sdpa_masked():
     return ScaledDotProduct()
 
 
-@model(
-    x=Tensor("batch", "length", 12),
-    lengths=Tensor("batch", dtype="int64", range=(1, 8)),
-    sizes={"length": (7, 10)},
-    probes={"none_padded": {"lengths": 7}, "padded": {"lengths": [3, 5]}},
-    exercises=("transformer_encoder",),
-)
+@model(**PADDED)
 def transformer_encoder():
     # In eval mode, an even number of heads and no gradient: padded places go through
     # nested tensors and come back as zeros. Without that fast path they hold numbers.
     return EncoderWithPadding()
 
 
-@model(
-    x=Tensor("batch", "length", 12),
-    lengths=Tensor("batch", dtype="int64", range=(1, 8)),
-    sizes={"length": (7, 10)},
-    probes={"none_padded": {"lengths": 7}, "padded": {"lengths": [3, 5]}},
-    exercises=("transformer_encoder",),
-)
+@model(**PADDED)
 def transformer_encoder_valid():
     # What padded places hold nobody defines, and here nobody sees; what attends to them is wrong.
     # Without nested tensors, which are ``transformer_encoder``'s question.

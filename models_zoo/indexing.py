@@ -124,13 +124,13 @@ def index_put_accumulate():
     return Accumulate()
 
 
-# An index along another axis has the same shape; nothing ties.
+# Along an axis that is not the last, and without ties: here every index is right or wrong.
 @model(x=Tensor("batch", 9, 4), exercises=("topk",))
 def topk():
     return TopKOfRamp()
 
 
-# How much comes out depends on the data, as behind every detector: nothing, some or all.
+# How much comes out depends on the data, as after every detector: nothing, some or all.
 @model(
     scores=Tensor("boxes", range=(0, 1)),
     boxes=Tensor("boxes", 4),
