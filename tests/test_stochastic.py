@@ -99,3 +99,18 @@ def test_spread_looks_at_structure_and_nan_first():
     hole = draws(2)["y"].copy()
     hole[3, 3] = np.nan
     assert stochastic.compare_spread(draws(1), {"y": hole}).kind == "non-finite"
+
+
+def test_a_route_that_does_not_listen_to_its_inputs_is_found():
+    """On the example alone it is right to the last run."""
+    torchs = {"example": draws(1), "fresh": draws(2, shift=2.0)}
+    honest = stochastic.judge(torchs, {"example": draws(3), "fresh": draws(4, shift=2.0)})
+    assert (honest.verdict, honest.worst_probe) == ("acceptable", "fresh")
+    baked = stochastic.judge(torchs, {"example": draws(3), "fresh": draws(5)})
+    assert (baked.verdict, baked.kind) == ("investigate", "constant-baked")
+    assert baked.worst_probe == "fresh" and "as torch answers the probe 'example'" in baked.message
+    # Wrong in another way: nothing was baked.
+    other = stochastic.judge(torchs, {"example": draws(3), "fresh": draws(5, shift=-2.0)})
+    assert (other.kind, other.worst_probe) == ("unexplained", "fresh")
+    first = stochastic.judge(torchs, {"example": draws(3, scale=2.0), "fresh": draws(5)})
+    assert (first.kind, first.worst_probe) == ("unexplained", "example")

@@ -45,6 +45,45 @@ class Scripted(torch.nn.Module):
     def forward(self, scale, x):
         return {"y": self.bent(torch.tanh(x) * scale, x), "z": x + scale}
 
+class Stepped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        step = x.abs().max().item() / 50
+        return torch.round(x / step) * step
+
+class SteppedApart(torch.autograd.Function):
+    @staticmethod
+    def forward(x):
+        step = x.abs().max().item() / 50
+        return torch.round(x / step) * step
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
+
+class Steps(torch.nn.Module):
+    function = Stepped
+
+    def forward(self, scale, x):
+        return {"y": self.function.apply(x), "z": x + scale}
+
+class StepsApart(Steps):
+    function = SteppedApart
+
+def stepped(module, step_of):
+    rng = np.random.default_rng(8)
+    scale = rng.uniform(0.5, 2, 6).astype("float32")
+    draw = lambda: rng.standard_normal((2, 6)).astype("float32")
+    given = {name: {"scale": scale, "x": draw()} for name in ("example", "other")}
+    built, probes = BuiltModel(entry, module), []
+    for name, inputs in given.items():
+        step = np.float32(np.abs(given[step_of]["x"]).max() / 50)
+        got = {"y": np.round(inputs["x"] / step) * step, "z": inputs["x"] + scale}
+        probes.append(ProbeOutputs(name, built.run(inputs), got))
+    found = replay_trace(built, given["example"], given, probes)
+    return [found.kind, found.why]
+
 with collect():
     @model(scale=Tensor(6), x=Tensor("batch", 6))
     def entry():
@@ -68,6 +107,7 @@ def replayed(module, dtype="float32", off=0.0, baked=True, kept=False):
     found = replay_trace(built, given["example"], given, probes)
     return [found.kind, found.why]
 
+own_apply = torch.autograd.Function.__dict__["apply"]
 print(json.dumps({
     **{net.__name__: replayed(net()) for net in (InOrder, Exchanged, BehindAnother, ByName)},
     "float16": replayed(InOrder(), "float16", off=1e-3),
@@ -76,6 +116,10 @@ print(json.dumps({
     "kept": replayed(Scripted(), kept=True),
     "kept without a script": replayed(InOrder(), kept=True),
     "scripted and not kept": replayed(Scripted(), baked=False),
+    "step": stepped(Steps(), "example"),
+    "step of one with its context apart": stepped(StepsApart(), "example"),
+    "another step": stepped(Steps(), "other"),
+    "functions as before": torch.autograd.Function.__dict__["apply"] is own_apply,
 }))
 """
 
@@ -108,6 +152,17 @@ def test_a_scripted_functions_value_that_was_kept_is_proven_and_nothing_else_is_
     assert kind == "constant-baked" and "'other'" in why and "scripted" in why, why
     for name in ("kept without a script", "scripted and not kept"):
         assert said[name] == said["not baked"], name
+
+
+def test_a_number_read_inside_an_autograd_function_is_proven_however_little_it_does(said):
+    """A trace calls such a function anew, an exporter looks inside: a step of a fiftieth is off by
+    a hundredth of the RMS, which is not gross and yet nothing else explains it."""
+    for name in ("step", "step of one with its context apart"):
+        kind, why = said[name]
+        assert kind == "constant-baked" and "autograd function" in why, why
+    # The step of each probe is what torch takes: on this one the route is right.
+    assert said["another step"][0] == ""
+    assert said["functions as before"] is True
 
 
 def test_what_16_bits_round_is_no_other_answer_and_in_float32_it_is(said):

@@ -17,7 +17,12 @@ from switchyard.worker import agreement, batches, loading, placement, rounding, 
 from switchyard.worker.blame import ON_DEVICE_RULES, first_line, outcome_of
 from switchyard.worker.drawing import RESIZED
 from switchyard.worker.loading import Loaded
-from switchyard.worker.reference import STOCHASTIC_RUNS, Reference, task_accuracy
+from switchyard.worker.reference import (
+    STOCHASTIC_PROBES,
+    STOCHASTIC_RUNS,
+    Reference,
+    task_accuracy,
+)
 
 Arrays = Dict[str, np.ndarray]
 
@@ -106,15 +111,16 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
 
 
 def _judge_spread(asked: Loaded, reference: Reference):
-    inputs = reference.inputs("example")
-    try:
-        runs = [asked.run(inputs) for _ in range(STOCHASTIC_RUNS)]
-    except Exception as error:
-        error.stage = getattr(error, "stage", "run")
-        raise
-    paths = runs[0]
-    got = {path: np.stack([run[path] for run in runs]) for path in paths}
-    return stochastic.compare_spread(reference.many(), got)
+    got = {}
+    for probe in STOCHASTIC_PROBES:
+        inputs = reference.inputs(probe)
+        try:
+            runs = [asked.run(inputs) for _ in range(STOCHASTIC_RUNS)]
+        except Exception as error:
+            error.stage = getattr(error, "stage", "run")
+            raise
+        got[probe] = {path: np.stack([run[path] for run in runs]) for path in runs[0]}
+    return stochastic.judge({probe: reference.many(probe) for probe in got}, got)
 
 
 def _explained(judged, reference: Reference, answers: Mapping[str, Arrays], job, artefact):

@@ -19,8 +19,9 @@ from switchyard.worker.drawing import GENERATED, RESIZED, probes_of
 from switchyard.worker.elements import as_float64, same_places
 from switchyard.worker.rounding import rms
 
-#: Runs of a model that is declared stochastic, on each side.
-STOCHASTIC_RUNS = 64
+#: A model that is declared stochastic: its runs on each side, and the probes that it is asked. Of
+#: one alone it could not be told whether a route listens to its inputs.
+STOCHASTIC_RUNS, STOCHASTIC_PROBES = 64, ("example", "fresh")
 
 
 #: Probes whose inputs are drawn each by itself, and the share of its root mean square by which an
@@ -77,9 +78,10 @@ class Reference:
         path = self.folder / f"{probe}.outputs64.tensors"
         return wire.load_tensors(path) if path.exists() else None
 
-    def many(self) -> Dict[str, np.ndarray]:
-        """For a stochastic model: output path -> runs stacked on a new first axis."""
-        return self._load("runs", "example")
+    def many(self, probe: str) -> Dict[str, np.ndarray]:
+        """For a stochastic model: output path -> runs stacked on a new first axis. ``probe``: of
+        ``STOCHASTIC_PROBES``."""
+        return self._load("runs", probe)
 
 
 def _same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
@@ -174,10 +176,10 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
                 facts["float64_reason"] = f"{type(error).__name__}: {error}"[:300]
         facts["probes"].append(probe)
     _refuse_deaf(entry, model.cast, target)
-    if entry.stochastic:
-        runs = [model.run(probes["example"]) for _ in range(STOCHASTIC_RUNS)]
+    for probe in STOCHASTIC_PROBES if entry.stochastic else ():
+        runs = [model.run(probes[probe]) for _ in range(STOCHASTIC_RUNS)]
         wire.save_tensors(
-            target / "example.runs.tensors",
+            target / f"{probe}.runs.tensors",
             {path: np.stack([run[path] for run in runs]) for path in runs[0]},
         )
     if entry.task is not None:

@@ -5,6 +5,7 @@ Pure numpy, all arithmetic in float64.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Mapping, Tuple
 
@@ -19,14 +20,35 @@ from switchyard.worker.agreement import (
 )
 from switchyard.worker.elements import as_float64
 
+#: Output path -> runs, stacked on axis 0.
+Runs = Mapping[str, np.ndarray]
+
 #: False alarms of ``compare_spread`` on one output: SPREAD_ALPHA for each of its four tests.
-SPREAD_ALPHA, SHUFFLES = 1.5e-4, 19_999
+SPREAD_ALPHA, SHUFFLES = 7.5e-5, 19_999
 
 
-def compare_spread(
-    reference_runs: Mapping[str, np.ndarray], got_runs: Mapping[str, np.ndarray]
-) -> Judgement:
-    """A stochastic model by mean and spread; runs are stacked on axis 0 (64 of each).
+def judge(reference_runs: Mapping[str, Runs], got_runs: Mapping[str, Runs]) -> Judgement:
+    """The cell's verdict, of its runs by probe: the first probe that is wrong decides.
+
+    ``constant-baked`` where the route answers other inputs as torch answers the first probe's: it
+    does not listen to them.
+    """
+    example, *others = reference_runs
+    judged = compare_spread(reference_runs[example], got_runs[example])
+    for probe in others:
+        if judged.verdict == "investigate":
+            break
+        judged = compare_spread(reference_runs[probe], got_runs[probe], probe)
+        if judged.kind == "unexplained":
+            deaf = compare_spread(reference_runs[example], got_runs[probe])
+            if deaf.verdict != "investigate":
+                said = f"{judged.message}; as torch answers the probe {example!r}"
+                judged = dataclasses.replace(judged, kind="constant-baked", message=said)
+    return judged
+
+
+def compare_spread(reference_runs: Runs, got_runs: Runs, probe: str = "example") -> Judgement:
+    """A stochastic model by mean and spread, on one probe; 64 runs of each.
 
     Assumes that, where the route is right, its runs are independent of each other as torch's
     are, and of one distribution with them; elements of a run may depend on each other in any
@@ -40,10 +62,11 @@ def compare_spread(
     Of the order of the route's runs: how far runs that stand a given number apart are correlated,
     since a generator that is seeded anew with neighbouring numbers gives runs that are each fair,
     and follow from each other. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in
-    at most 4 * SPREAD_ALPHA = 1 of 1,667 comparisons, however many elements it has: thirty
-    stochastic cells a night alarm falsely once in about two months. Counted at a level of 1% on
-    12,000 honest pairs (normal, masked, heavy-tailed and run-wise shared noise, drawn for each
-    element, for a row and once; 199 exchanges each): 0.9 to 1.0% in each test, 3.4% in any.
+    at most 4 * SPREAD_ALPHA = 1 of 3,333 comparisons, however many elements it has: thirty
+    stochastic cells a night, of two probes, alarm falsely once in about two months. Counted at a
+    level of 1% on 12,000 honest pairs (normal, masked, heavy-tailed and run-wise shared noise,
+    drawn for each element, for a row and once; 199 exchanges each): 0.9 to 1.0% in each test,
+    3.4% in any.
     Rounding is no alarm: 1e-5 of an element's RMS is added to its standard deviation.
 
     ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
@@ -54,16 +77,16 @@ def compare_spread(
         {path: np.asarray(runs)[0] for path, runs in got_runs.items()},
     )
     if fault:
-        return Judgement("investigate", fault.kind, fault.message, "runs", fault)
+        return Judgement("investigate", fault.kind, fault.message, probe, fault)
     order = ("", "unexplained", "constant-baked", "non-finite")
     spreads = {
         path: _spread_of(np.asarray(runs), np.asarray(got_runs[path]))
         for path, runs in reference_runs.items()
     }
     path = max(spreads, key=lambda each: order.index(spreads[each][0]))
-    kind, message = spreads[path][0], f"output {path!r}: {spreads[path][1]}"
+    kind, message = spreads[path][0], f"probe {probe!r}: output {path!r}: {spreads[path][1]}"
     verdict = "investigate" if kind else "acceptable"
-    return Judgement(verdict, kind, message, "runs", Agreement(kind, message, path))
+    return Judgement(verdict, kind, message, probe, Agreement(kind, message, path))
 
 
 def _spread_of(reference: np.ndarray, got: np.ndarray) -> Tuple[str, str]:
