@@ -33,9 +33,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
-    def forward(self, x, lengths=None):
-        padding = None if lengths is None else beyond(lengths, x)
-        return self.attention(x, x, x, key_padding_mask=padding)
+    def forward(self, x):
+        return self.attention(x, x, x)
 
 
 class ScaledDotProduct(nn.Module):

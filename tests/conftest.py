@@ -159,7 +159,7 @@ def staged(tmp_path):
 @pytest.fixture
 def crew(tmp_path, staged, monkeypatch):
     """One whose only environment is the tests' own; ``said`` is what it said."""
-    monkeypatch.setattr(environments, "provision", lambda version_set, name, say, flavour, ended: FAKE)
+    monkeypatch.setattr(environments, "provision", lambda *asked, **more: FAKE)
     said = []
     crew = Crew(staged, tmp_path / "cache", tmp_path / "logs", AMPLE, {}, said.append)
     crew.said = said

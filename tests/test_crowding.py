@@ -57,7 +57,7 @@ def test_a_run_says_it_at_its_end(busy, said, tmp_path):
         expectations={},
         sets=["torch2.13-tf2.21"],
         folder=types.SimpleNamespace(rows=lambda: rows, path=tmp_path),
-        config=types.SimpleNamespace(getoption=lambda name: ["mine.py"] if name == "--zoo" else None),
+        config=types.SimpleNamespace(getoption={"--zoo": ["mine.py"]}.get),
     )
     write_summary(reporter, run, None)
     assert any("1 of 1 timed cells kept less" in line for line in printed) == said

@@ -58,7 +58,11 @@ def test_the_files_of_the_first_layers_install_a_set(tmp_path):
         sys.exit(status)
         """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(started)], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", textwrap.dedent(started)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 2, done.stderr
     assert "unknown version set 'neo'; did you mean one?" in done.stderr

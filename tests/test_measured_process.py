@@ -148,7 +148,7 @@ def test_what_is_awaited_is_looked_at_seldom_and_its_deadline_kept(
     one.ask(do="this")
     looked.clear()
     if between:
-        monkeypatch.setattr(standby, "SECONDS_BETWEEN_LOOKS", between)
+        monkeypatch.setattr(standby, "LOOK_SECONDS", between)
     one._limits = Limits(1.5, 4096.0)
     one.begin()
     began = time.monotonic()

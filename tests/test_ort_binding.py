@@ -27,12 +27,15 @@ class Binding:
 def test_a_prepared_call_holds_its_inputs(monkeypatch):
     forgetful = types.SimpleNamespace(ortvalue_from_numpy=lambda array: object())
     monkeypatch.setitem(sys.modules, "onnxruntime", types.SimpleNamespace(OrtValue=forgetful))
-    ran = []
-    session = OrtSession.__new__(OrtSession)
-    session._session = types.SimpleNamespace(
-        io_binding=Binding, run_with_iobinding=lambda binding: ran.append(alive())
+    ran, output = [], types.SimpleNamespace(name="output", type="tensor(float)")
+    session = OrtSession(
+        types.SimpleNamespace(
+            get_inputs=lambda: [],
+            get_outputs=lambda: [output],
+            io_binding=Binding,
+            run_with_iobinding=lambda binding: ran.append(alive()),
+        )
     )
-    session._names = ["output"]
     array = np.ones(3, "float32").view(Array)
     alive = weakref.ref(array)
     once = session.prepare({"input": array})

@@ -13,6 +13,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
+from models_zoo.twins.weights import UnmatchedWeights
 from switchyard import hops, routes, runtimes
 from switchyard.hops import Conversion, Refusal, keras_hub, nobuco, onnxtf
 from switchyard.manifest import Manifest, TensorNote
@@ -308,7 +309,7 @@ def test_weights_that_keras_hub_did_not_port_have_their_kind():
     told = ValueError("The shape of the target variable and the value must match: (1, 1, 576, 576)")
     said = outcome_of(told, "convert:keras-hub", keras_hub.HOPS[0].refusals)
     assert (said.kind, said.verdict) == ("unmatched-weights", "failed")
-    said = outcome_of(keras_hub.UnmatchedWeights("drawn"), "convert:keras-hub")
+    said = outcome_of(UnmatchedWeights(["drawn"]), "convert:keras-hub")
     assert (said.verdict, said.kind) == ("failed", "unmatched-weights")
 
 

@@ -20,5 +20,6 @@ def test_launches_take_turns_and_what_lies_around_the_run_is_said(bench, tmp_pat
     journal = map(json.loads, (ended.folder / "journal.jsonl").read_text().splitlines())
     taken = [one["cell"]["route"] for one in journal if one["event"] == "samples"]
     assert taken == [*ROUTES, *reversed(ROUTES)]
-    assert f"{table}: 1 row(s) name a model or route that does not exist" in ended.output, ended.output
+    said = f"{table}: 1 row(s) name a model or route that does not exist"
+    assert said in ended.output, ended.output
     assert "other_runs" in json.loads((ended.folder / "run.json").read_text())

@@ -65,8 +65,8 @@ def test_the_runners_side_imports_no_framework_anywhere(folder):
 def test_the_workers_side_imports_nothing_of_the_runner_nor_pytest_nor_pandas():
     forbidden = {"pytest", "pandas", "pyarrow", "psutil", "filelock", "switchyard.runner",
                  "switchyard.tables", "switchyard.compare"}  # fmt: skip
-    for path in [*files("switchyard/worker", "switchyard/hops", "switchyard/runtimes"),
-                 *(ROOT / "switchyard" / f"{n}.py" for n in ("vocabulary", "wire", "manifest"))]:  # fmt: skip
+    shared = [ROOT / "switchyard" / f"{name}.py" for name in ("vocabulary", "wire", "manifest")]
+    for path in [*files("switchyard/worker", "switchyard/hops", "switchyard/runtimes"), *shared]:
         assert not within(imports_of(path), forbidden), path
 
 
@@ -147,8 +147,8 @@ def test_the_workers_side_imports_on_python_3_10_with_numpy_1_24(old_python, tmp
     said = json.loads(done.stdout)
     assert said["python"] == [3, 10] and said["numpy"].startswith("1.24")
     assert said["path"].startswith(str(staged.path))
-    assert {"switchyard.worker.server", "switchyard.worker.asking", "switchyard.hops.torch_onnx",
-            "switchyard.runtimes.onnxruntime_cpu", "switchyard.manifest"} <= set(said["names"])  # fmt: skip
+    theirs = {"worker.server", "worker.asking", "hops.torch_onnx", "runtimes.onnxruntime_cpu"}
+    assert {f"switchyard.{name}" for name in (*theirs, "manifest")} <= set(said["names"])
     assert not any(name.startswith("switchyard.runner") for name in said["names"])
     assert not set(said["loaded"]) & FRAMEWORKS
 

@@ -213,7 +213,8 @@ def test_a_timeout_ends_the_whole_tree_also_other_sessions(ask, tmp_path):
         sleeper = [sys.executable, "-c", "import signal; signal.pause()"]
         same = subprocess.Popen(sleeper)
         other = subprocess.Popen(sleeper, start_new_session=True)
-        pathlib.Path({str(tmp_path / "pids")!r}).write_text(f"{{os.getpid()}} {{same.pid}} {{other.pid}}")
+        pids = f"{{os.getpid()}} {{same.pid}} {{other.pid}}"
+        pathlib.Path({str(tmp_path / "pids")!r}).write_text(pids)
         signal.pause()
         """
     finished = ask(code, Limits(seconds=10, memory_mib=4096))

@@ -55,6 +55,14 @@ class Refusal(Exception):
         self.operator = operator
 
 
+class ConversionFailed(RuntimeError):
+    """A converter gave up. ``operator`` is the one it gave up at, where it said."""
+
+    def __init__(self, message: str, operator: str = ""):
+        super().__init__(message)
+        self.operator = operator
+
+
 class BadHop(ValueError):
     """A hop, or a file of them, that cannot be used: why, and ``where``, FILE:LINE or FILE."""
 

@@ -50,12 +50,6 @@ TASKS = (
 PICTURE = ("input_size", "mean", "std", "interpolation")
 
 
-class UnmatchedWeights(ValueError):
-    """A converter that left weights as they were drawn."""
-
-    kind = "unmatched-weights"
-
-
 class Observed(NamedTuple):
     """How a model's inputs and outputs pass through its transformers model or timm net: by path,
     the name of the argument, and of the field of its output."""
@@ -216,6 +210,8 @@ def _loaded(name: str, folder: pathlib.Path) -> Any:
     import keras_hub
     import numpy as np
 
+    from models_zoo.twins.weights import UnmatchedWeights
+
     cls = getattr(keras_hub.models, name)
     options = {} if name == "Backbone" else {"preprocessor": None}
     found = []
@@ -228,10 +224,9 @@ def _loaded(name: str, folder: pathlib.Path) -> Any:
         and not np.array_equal(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(other))
     ]  # fmt: skip
     if drawn:
-        raise UnmatchedWeights(
-            f"KerasHub's {type(found[0]).__name__} leaves {len(drawn)} weights as they were drawn: "
-            + ", ".join(drawn)
-        )
+        name = type(found[0]).__name__
+        said = f"KerasHub's {name} leaves {len(drawn)} weights as they were drawn: "
+        raise UnmatchedWeights([said + ", ".join(drawn)])
     return found[0]
 
 

@@ -14,6 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
+from switchyard.hops.printed import uncoloured
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.vocabulary import UnknownName
 
@@ -127,13 +128,11 @@ _SAID = {
     "float64": re.compile(r"\b(?:float64|double|DT_DOUBLE)\b"),
 }
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-
 
 def speaks_of(error: Exception, dtype: str) -> bool:
     """Whether an error names the dtype. Keras adds to what a layer raises, which it colours, the
     arguments that the layer was called with: there it is named whatever is wrong."""
-    said, _, _ = _COLOURS.sub("", str(error)).partition("Arguments received by")
+    said, _, _ = uncoloured(str(error)).partition("Arguments received by")
     return _SAID[dtype].search(said) is not None
 
 

@@ -21,13 +21,13 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
 
 from switchyard.hops import Conversion, Hop, Refusal
 from switchyard.hops.open_sizes import open_or_fixed
+from switchyard.hops.printed import uncoloured
 from switchyard.hops.torch_program import by_name
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes.tensorflow_saved_model import read_signature
 
 SAVED_MODEL = "saved_model"
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 #: A line of the tree that names what is missing: ``op[module](arguments) -> results``.
 _NODE = re.compile(r"([\w.]+)\[([\w.]+)\]\(")
 _STUB = re.compile(r"(?:Failed conversion|Unimplemented op): .*?(?:method|function) '?([\w.]+)")
@@ -102,7 +102,7 @@ class Nobuco(Hop):
                 raise
             raise found from None  # else the first cause would speak, which names no operator
         finally:
-            print(_COLOURS.sub("", printed.getvalue()))
+            print(uncoloured(printed.getvalue()))
         # Keras would name them by its layers, of which it renames the second of a name.
         given = (*args, *kwargs.values())
         names = [name for one in given for name, tensor in tensors.items() if tensor is one]
@@ -120,7 +120,7 @@ class Nobuco(Hop):
 def explained(error: Exception, said: str) -> Exception:
     """The failure with the operators that nobuco has no converter for, from what it printed."""
     if "Unimplemented nodes" in str(error):
-        _, _, tree = _COLOURS.sub("", said).rpartition("Unimplemented nodes:")
+        _, _, tree = uncoloured(said).rpartition("Unimplemented nodes:")
         missing = leaves(tree)
         message = f"nobuco has no converter for {', '.join(missing) or 'what it printed'}"
         return Refusal("unsupported-operator", message, missing[0] if missing else "")

@@ -36,7 +36,7 @@ from typing import (
 if TYPE_CHECKING:
     import numpy as np
 
-from switchyard.hops import Conversion, Hop, onnx2tf_call
+from switchyard.hops import Conversion, ConversionFailed, Hop, onnx2tf_call
 from switchyard.hops.channels_last import (
     input_permutation,
     matched,
@@ -126,7 +126,7 @@ class Onnx2Tf(Hop):
                 onnx.save(copy, str(folder / "before.onnx"))
                 try:
                     written = onnx2tf_call.call(folder)
-                except onnx2tf_call.ConversionFailed as failure:
+                except ConversionFailed as failure:
                     if attempt is attempts[-1] and not made:
                         raise
                     for format in FILES:
@@ -153,7 +153,7 @@ class Onnx2Tf(Hop):
             if len(made) == len(FILES):
                 break
         if not made:
-            raise onnx2tf_call.ConversionFailed("; ".join(reasons.values()))
+            raise ConversionFailed("; ".join(reasons.values()))
         shared = made[next(iter(made))]
         missing = {format: reasons.get(format, "") for format in FILES if format not in made}
         return Manifest(

@@ -11,24 +11,16 @@ import shutil
 import sys
 from typing import Any, Dict, Iterator, NamedTuple, Optional
 
-from switchyard.hops import Refusal
+from switchyard.hops import ConversionFailed, Refusal
+from switchyard.hops.printed import uncoloured
 from switchyard.runtimes import tensorflow_saved_model
 
 #: The file ``download_test_image_data`` looks for, and its shape.
 CALIBRATION_FILE = "calibration_image_sample_data_20x128x128x3_float32.npy"
 CALIBRATION_SHAPE = (20, 128, 128, 3)
 
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _WRAPPED = re.compile(r"^\s*(\w+(?:Error|Exception): .+)$", re.MULTILINE)
 _NODE = re.compile(r"(?:onnx_op_name|graph_node\.name): *(\S+)")
-
-
-class ConversionFailed(RuntimeError):
-    """onnx2tf gave up. ``operator`` is the ONNX operator it gave up at, where it said."""
-
-    def __init__(self, message: str, operator: str = ""):
-        super().__init__(message)
-        self.operator = operator
 
 
 class Written(NamedTuple):
@@ -67,7 +59,7 @@ def call(folder: pathlib.Path) -> Written:
                 break
             shutil.rmtree(out, ignore_errors=True)
             shutil.copy(folder / "before.onnx", folder / "model.onnx")
-    said = _COLOURS.sub("", printed.getvalue())
+    said = uncoloured(printed.getvalue())
     lite = out / "saved_model" / "model_float32.tflite"
     if lite.exists():
         shutil.move(str(lite), str(out / "model.tflite"))

@@ -161,8 +161,8 @@ def carried(
     facts: Dict[str, Any] = {
         "opset": read["opset"], "ir_version": read["ir_version"], **inherited(source)
     }  # fmt: skip
-    inputs, dropped = _carry(source.inputs, read["inputs"], names)
-    outputs, missing = _carry(source.outputs, read["outputs"], names)
+    inputs, dropped = carry(source.inputs, read["inputs"], names)
+    outputs, missing = carry(source.outputs, read["outputs"], names)
     if dropped:
         facts["dropped_inputs"] = dropped
     if missing:
@@ -170,11 +170,13 @@ def carried(
     return Manifest({"onnx": path.name}, inputs, outputs, facts)
 
 
-def _carry(
+def carry(
     notes: Sequence[TensorNote],
     tensors: Sequence[Declared],
     names: Callable[[str], Sequence[str]],
 ) -> Tuple[Tuple[TensorNote, ...], List[str]]:
+    """The notes of ``notes`` under the names that their tensors have now, and the paths of those
+    that have none. ``names``: see ``carried``."""
     dtypes = {name: dtype for name, dtype, _ in tensors}
     kept, gone = [], []
     for note in notes:

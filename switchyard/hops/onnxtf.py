@@ -16,9 +16,9 @@ from __future__ import annotations
 import re
 from typing import Any, List, Mapping, Sequence, Tuple
 
-from switchyard.hops import Conversion, Hop
+from switchyard.hops import Conversion, ConversionFailed, Hop
 from switchyard.hops.channels_last import matched
-from switchyard.hops.onnx_io import Declared, declared, width_change
+from switchyard.hops.onnx_io import Declared, carry, declared
 from switchyard.hops.open_sizes import inherited
 from switchyard.manifest import Manifest, TensorNote
 from switchyard.runtimes.tensorflow_saved_model import read_signature
@@ -27,14 +27,6 @@ SAVED_MODEL = "saved_model"
 
 _WRAPPED = re.compile(r"^\s+(\w+): (.+)$", re.MULTILINE)
 _OPERATOR = re.compile(r"(\w+) (?:version \d+ )?is not implemented")
-
-
-class ConversionFailed(RuntimeError):
-    """onnx-tf gave up. ``operator`` is the ONNX operator it gave up at, where it said."""
-
-    def __init__(self, message: str, operator: str = ""):
-        super().__init__(message)
-        self.operator = operator
 
 
 class OnnxTf(Hop):
@@ -99,16 +91,7 @@ def _carried(
     """The notes that are found in a signature, and the paths of those that are not: an input that
     nothing uses is nobody's to feed, an output that is gone the comparison will miss."""
     names = matched([name for name, _, _ in before], [name for name, _, _ in after])
-    old = {name: dtype for name, dtype, _ in before}
-    new = {name: dtype for name, dtype, _ in after}
-    kept, gone = [], []
-    for note in notes:
-        name = names.get(note.name)
-        if name is None:
-            gone.append(note.path)
-            continue
-        kept.append(note.then(name, width=width_change(old[note.name], new[name])))
-    return tuple(kept), gone
+    return carry(notes, after, lambda name: [names[name]] if name in names else [])
 
 
 HOPS = (OnnxTf(),)

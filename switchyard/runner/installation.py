@@ -25,7 +25,7 @@ from switchyard.tables.replacing import replace_atomically
 
 #: Seconds between two words of how far it is, and between two looks at it.
 HEARTBEAT_S = 20
-LOOK_S = 0.5
+LOOK_SECONDS = 0.5
 
 #: The file in an environment's folder that says that it is whole, and what it holds.
 MARKER = "switchyard.json"
@@ -280,11 +280,11 @@ class Installation:
             while True:
                 left = self.deadline - time.monotonic()
                 try:
-                    return process.wait(max(0.0, min(LOOK_S, left)))
+                    return process.wait(max(0.0, min(LOOK_SECONDS, left)))
                 except subprocess.TimeoutExpired:
                     if self.ended.is_set():
                         raise self._given_up() from None
-                    if left <= LOOK_S:
+                    if left <= LOOK_SECONDS:
                         advice = "run again: what was fetched is kept"
                         what = "it took too long and was stopped"
                         raise self.error(what, advice, kind="timeout") from None

@@ -22,7 +22,7 @@ from switchyard.vocabulary import silent_end
 
 #: Seconds between two looks at the memory of a process that is awaited. Each walks over every
 #: process of the machine, which takes some percent of a core, beside what is being timed.
-SECONDS_BETWEEN_LOOKS = 1.0
+LOOK_SECONDS = 1.0
 
 
 class Ended(Exception):
@@ -136,7 +136,7 @@ class MeasuredProcess:
 
     def _patience(self) -> float:
         """Seconds until the next look, which is at the deadline where that comes first."""
-        return min(SECONDS_BETWEEN_LOOKS, max(0.0, self._deadline - time.monotonic()))
+        return min(LOOK_SECONDS, max(0.0, self._deadline - time.monotonic()))
 
     def _gone(self) -> Ended:
         status = self._status(5)

@@ -26,7 +26,7 @@ class OrtSession(Session):
 
     def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
         if self._bound_alone:  # numpy has no bfloat16, so ``run`` neither takes nor gives it
-            return self._run_bound(OrtSession._bind(self, feeds))
+            return self._run_bound(bound(self._session, feeds))
         arrays = self._session.run(self._names, dict(feeds))
         return dict(zip(self._names, arrays))
 
@@ -44,14 +44,18 @@ class OrtSession(Session):
         return once
 
     def _bind(self, feeds: Mapping[str, np.ndarray]) -> Any:
-        """Inputs bound where they lie; outputs allocated by the run, since their shapes may
-        depend on the values."""
-        binding = self._session.io_binding()
-        for name, array in feeds.items():
-            binding.bind_ortvalue_input(name, value(array))
-        for name in self._names:
-            binding.bind_output(name, "cpu")
-        return binding
+        return bound(self._session, feeds)
+
+
+def bound(session: Any, feeds: Mapping[str, np.ndarray]) -> Any:
+    """A binding in the CPU's memory: inputs where they lie, outputs allocated by the run, since
+    their shapes may depend on the values."""
+    binding = session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_ortvalue_input(name, value(array))
+    for output in session.get_outputs():
+        binding.bind_output(output.name, "cpu")
+    return binding
 
 
 def value(array: np.ndarray, device: str = "cpu") -> Any:

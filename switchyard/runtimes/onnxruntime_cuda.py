@@ -25,7 +25,13 @@ from switchyard.runtimes import (
     cuda_libraries,
     native_words,
 )
-from switchyard.runtimes.onnxruntime_cpu import OrtSession, room_for, session_options, value
+from switchyard.runtimes.onnxruntime_cpu import (
+    OrtSession,
+    bound,
+    room_for,
+    session_options,
+    value,
+)
 
 DEVICE, TF32, GRAPH, STREAM = "cuda", "use_tf32", "enable_cuda_graph", "user_compute_stream"
 CUDA, TENSORRT, CPU = (
@@ -191,6 +197,7 @@ class CudaSession(OrtSession):
         if provider == TENSORRT:  # minutes of work, and of placement another session is asked
             engines = tempfile.mkdtemp(prefix="switchyard-engines-")
             weakref.finalize(self, shutil.rmtree, engines, ignore_errors=True)
+        self._provider = provider
         self._made_from: Tuple[str, Target, str, str] = (path, target, provider, engines)
         session = _session(*self._made_from)
         super().__init__(session)
@@ -265,7 +272,7 @@ class CudaSession(OrtSession):
 
         def runs(session: Any) -> None:
             for _ in range(PROFILED_RUNS):
-                session.run_with_iobinding(_bound_to(session, feeds))
+                session.run_with_iobinding(bound(session, feeds))
 
         return from_profile(self._profiled(runs), self._session.get_providers())
 
@@ -275,7 +282,7 @@ class CudaSession(OrtSession):
         """Of its arena; nothing of TensorRT's, whose engine holds most of what it holds."""
         from switchyard.runtimes.onnxruntime_profile import arena_of_runs
 
-        if self._made_from[2] == TENSORRT:
+        if self._provider == TENSORRT:
             return []
 
         return arena_of_runs(self._profiled(self._one_after_the_other(runs)))
@@ -283,20 +290,20 @@ class CudaSession(OrtSession):
     def write_record(self, path: str, runs: Sequence[Mapping[str, np.ndarray]]) -> None:
         """Its profile, which says since 1.28 what the arena holds behind each node. Raises
         TypeError of TensorRT's sessions."""
-        if self._made_from[2] == TENSORRT:
+        if self._provider == TENSORRT:
             return super().write_record(path, runs)
         self._profiled(self._one_after_the_other(runs), keep=path)
 
     def _one_after_the_other(
         self, runs: Sequence[Mapping[str, np.ndarray]]
     ) -> Callable[[Any], None]:
-        def bound(session: Any) -> None:
+        def each(session: Any) -> None:
             for feeds in runs:
                 binding = self._bind(feeds, session)  # the last one's outputs go with it
                 session.run_with_iobinding(binding)
                 binding.synchronize_outputs()
 
-        return bound
+        return each
 
     def _profiled(self, use: Callable[[Any], None], keep: str = "") -> List[Dict[str, Any]]:
         """The profile's events of what ``use`` does with a second session, since the one that is
@@ -312,15 +319,6 @@ class CudaSession(OrtSession):
             if keep:
                 shutil.copyfile(profile, keep)
             return json.loads(pathlib.Path(profile).read_text())
-
-
-def _bound_to(session: Any, feeds: Mapping[str, np.ndarray]) -> Any:
-    binding = session.io_binding()
-    for name, array in feeds.items():
-        binding.bind_ortvalue_input(name, value(array))
-    for output in session.get_outputs():
-        binding.bind_output(output.name, "cpu")
-    return binding
 
 
 class OnnxRuntimeTensorRt(Runtime):
