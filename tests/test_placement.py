@@ -240,6 +240,7 @@ def test_tensorflows_session_is_timed_in_two_series_and_says_where_its_outputs_l
     # The int32 output is on the host by TensorFlow's own rule and says nothing.
     assert said["placement"]["providers"] == "cpu"
     assert said["placement"]["placement_message"] == "on the CPU: some of the outputs"
+    assert said["placement"]["share_on_cpu"] == 1 and said["placement"]["nodes_on_device"] == 0
     assert "built without CUDA" in said["lacks"] and "sees none" in said["fallback"]
 
 
@@ -306,6 +307,9 @@ def test_torchs_operations_are_counted_by_the_device_of_what_they_return(tmp_pat
 def on_tensorflow(tmp_path_factory):
     """By call and operation: whether on the CPU, and whether for sizes alone."""
     ran = said_by(TENSORFLOW_RAN, tmp_path_factory.mktemp("tensorflow"))
+    # Constants that the runtime folded, and what is too cheap to be noted, have no time.
+    times = {one.replace("_Mkl", ""): seconds for one, *_, seconds in ran["two"]}
+    assert times["Softmax"] > 0 and times["MatMul"] > 0, times
     # On some CPUs TensorFlow takes oneDNN's, under names of their own.
     return {call: {one.replace("_Mkl", ""): (on_cpu, sizes) for one, on_cpu, sizes, _ in each}
             for call, each in ran.items()}  # fmt: skip

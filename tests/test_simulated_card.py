@@ -67,6 +67,12 @@ def test_what_stayed_on_the_cpu_is_found_in_onnx_runtimes_own_profile(ended):
     assert row["placement_message"].endswith("Det") and 0 < float(row["share_on_cpu"]) < 1
 
 
+def test_the_time_in_tensorflows_nodes_is_of_its_profilers_trace(ended):
+    row = ended.rows["products-products-tf"]
+    assert int(row["nodes_on_device"]) >= 3 and row["nodes_on_cpu"] == "0"
+    assert float(row["share_on_cpu"]) == 0
+
+
 def test_every_series_is_measured_where_there_is_one(ended):
     for route, lacks in {
         "torch-eager": "", "torch-compile": "", "torchscript-ort": "",

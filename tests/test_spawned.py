@@ -159,7 +159,8 @@ def test_open_devices_are_read_from_the_descriptors(tmp_path):
 
 
 def test_only_what_profiles_its_nodes_on_a_device_waits_for_each_launch():
-    for runtime, set_ in (("ort", {"CUDA_LAUNCH_BLOCKING": "1"}), ("torch-compile", {})):
+    waits = {"CUDA_LAUNCH_BLOCKING": "1"}
+    for runtime, set_ in (("ort", waits), ("tf", waits), ("torch-compile", {})):
         assert device_variables({"do": "ask", "device": "cuda", "runtime": runtime}) == set_
     assert device_variables({"do": "lacks", "device": "cuda"}) == {}
     for job_ in ({"do": "convert"}, {"do": "ask", "device": "cpu", "runtime": "ort"}):

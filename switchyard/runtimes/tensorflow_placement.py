@@ -1,4 +1,4 @@
-"""On which device TensorFlow put each operation of a SavedModel.
+"""On which device TensorFlow put each operation of a SavedModel, and for how long each ran.
 
 A value's device does not tell: placement is soft, so that an operation without a kernel for the
 GPU runs on the CPU between two that have one. The graphs that TensorFlow's runtime made of a
@@ -7,7 +7,7 @@ function, one for each device, do.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 from switchyard.worker.placement import MOST_SIZES, Executed
 
@@ -25,19 +25,23 @@ _PLUMBING = frozenset(
 _OF_SIZES = frozenset(("Shape", "ShapeN", "Size", "Rank"))
 
 
-def executed(first_call: Callable[[], Any]) -> List[Executed]:
-    """The operations that ``first_call`` runs: of a function that was not called before, whose
-    graphs are made, and seen, once. Raises what TensorFlow raises, and AttributeError in a version
-    that keeps no such record."""
+def executed(call: Callable[[], Any]) -> List[Executed]:
+    """The operations that ``call`` runs: of a function that was not called before, whose graphs are
+    made, and seen, once. The seconds are those of a second call, from the profiler's trace of the
+    host: of an operation on the device until it is done only where each launch is waited for
+    (CUDA_LAUNCH_BLOCKING). None of what that call did not come to, as the other branch; of all,
+    where there is no trace. Raises what TensorFlow raises, and AttributeError in a version that
+    keeps no record of its graphs."""
     from tensorflow.python.eager import context
 
     told = context.context()
     told.enable_graph_collection()
     try:
-        first_call()
+        call()
         metadata = told.export_run_metadata()
     finally:
         told.disable_graph_collection()
+    seconds = _seconds_of(call)
     found: List[Executed] = []
     for function in metadata.function_graphs:
         outputs = _outputs_of(function.post_optimization_graph)
@@ -46,12 +50,23 @@ def executed(first_call: Callable[[], Any]) -> List[Executed]:
                 node.op,
                 ON_DEVICE not in node.device,
                 node.op in _OF_SIZES or _are_sizes(outputs.get(node.name, ())),
+                seconds.get((node.name, node.op)),
             )
             for graph in function.partition_graphs
             for node in graph.node
             if node.op not in _PLUMBING
         ]
     return found
+
+
+def _seconds_of(call: Callable[[], Any]) -> Mapping[Tuple[str, str], float]:
+    """By name and operation of a node, the seconds in it; empty where they cannot be had."""
+    from switchyard.runtimes import tensorflow_trace
+
+    try:
+        return tensorflow_trace.seconds_of_nodes(tensorflow_trace.traced(call).planes)
+    except Exception:  # where the nodes ran is known without
+        return {}
 
 
 def _outputs_of(graph: Any) -> Dict[str, Sequence[Any]]:

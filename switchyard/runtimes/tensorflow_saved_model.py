@@ -67,6 +67,7 @@ class TensorFlowSavedModel(Runtime):
     format = "saved_model"
     tier = "quick"
     requires = ("tensorflow",)
+    tunes = True  # share_on_cpu is of a trace
 
     def lacks(self, target: Target) -> str:
         from switchyard.runtimes import tensorflow_cuda

@@ -114,7 +114,7 @@ def device_variables(job: Mapping[str, Any]) -> Dict[str, str]:
     """What a job's process has to have in its environment before CUDA could be started."""
     if job.get("device", "cpu") == "cpu":  # what is made on the CPU cannot even see the card
         return {"CUDA_VISIBLE_DEVICES": "-1"}
-    if job["do"] == "ask" and job["runtime"].startswith("ort"):
+    if job["do"] == "ask" and job["runtime"].startswith(("ort", "tf")):
         # Nothing is timed there but whose nodes take how long (``placement``): a node on the device
         # then takes until it is done, not until it is launched. torch.compile chooses between
         # kernels by timing them, and what it chooses there is what will be measured.
