@@ -1,5 +1,5 @@
-"""``pytest bench/ --gpu``, whole: with what stands at the edge of this machine faked, and, marked
-``gpu``, on a card.
+"""``pytest bench/ --gpu``, whole, with what stands at the edge of this machine faked; on a card:
+``test_on_a_card``.
 
 The fakes are NVML, torch's answers about its device, and ONNX Runtime's provider; the runner,
 its processes, the frameworks and the tables are the real ones. No figure here was measured on
@@ -160,30 +160,3 @@ def test_without_a_card_it_is_a_usage_error_that_says_what_was_looked_for(bench)
     assert ended.status == 4, ended.output
     assert "cuda:0" in ended.output and "NVML" in ended.output
     assert not ended.results.exists()
-
-
-# --- on a card
-
-
-@pytest.mark.gpu
-def test_torch_eager_runs_on_the_card_and_its_row_says_so(bench):
-    ended = bench(*TINY, "--gpu", "--version-set", "current", "--route", "torch-eager",
-                  files=["bench/"])  # fmt: skip
-    row = ended.rows["tiny_mlp-torch-eager"]
-    assert row["verdict"] in ("excellent", "acceptable"), ended.output
-    assert row["providers"] == "cuda" and row["placement_kind"] == ""
-    for name in ("latency_device_median_ms", "latency_from_host_median_ms", "gpu_allocated_mib",
-                 "gpu_reserved_mib", "gpu_requested_mib", "gpu_slack", "gpu_used_mib"):  # fmt: skip
-        assert row[name], (name, row["gpu_message"])
-
-
-@pytest.mark.gpu
-def test_onnx_runtime_runs_on_the_card_or_says_why_not(bench):
-    ended = bench(*TINY, "--gpu", "--version-set", "current", "--route", "torchscript-ort",
-                  files=["bench/"])  # fmt: skip
-    row = ended.rows["tiny_mlp-torchscript-ort"]
-    if row["verdict"] == "unavailable":
-        assert "has no CUDAExecutionProvider" in row["message"]
-    else:
-        assert row["providers"].startswith("CUDAExecutionProvider"), ended.output
-        assert int(row["nodes_on_device"]) > 0

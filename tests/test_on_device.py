@@ -21,6 +21,7 @@ from switchyard.runner.on_device import (
     held_down,
     number_on_card,
     record,
+    unknown,
 )
 from switchyard.runner.standby import Ended, Ready
 from switchyard.runner.warming import Warmth
@@ -50,6 +51,32 @@ def test_processes_that_are_not_the_measured_one_are_foreign(before, first, last
     before, first, last = (on_card(*pids) for pids in (before, first, last))
     assert number_on_card(before, last, OWN) == mine
     assert foreign_processes(before, first, last, OWN) == foreign
+
+
+def test_in_a_container_that_nobody_else_is_shown_does_not_mean_that_nobody_is_there():
+    alone, other = (on_card(*pids, everybody=False) for pids in ((OWN,), (OWN, 7)))
+    assert foreign_processes(Sample(), alone, alone, OWN) is None
+    assert foreign_processes(Sample(), alone, other, OWN) == 1
+    (said,) = unknown(alone, alone, None)
+    assert "another container" in said
+    assert unknown(alone, alone, 1) == []
+
+
+@pytest.mark.parametrize("namespace, everybody", [
+    ("pid:[4026531836]", True), ("pid:[4026532281]", False), (None, False),
+])  # fmt: skip
+def test_whether_a_process_sees_everybody_is_told_by_its_namespace(
+    monkeypatch, namespace, everybody
+):
+    def readlink(path):
+        if path != "/proc/self/ns/pid":
+            raise AssertionError(path)
+        if namespace is None:
+            raise FileNotFoundError(path)
+        return namespace
+
+    monkeypatch.setattr(nvml.os, "readlink", readlink)
+    assert nvml.sees_everybody() is everybody
 
 
 def test_where_nvml_does_not_say_nothing_is_known():
@@ -353,6 +380,10 @@ def test_the_columns_of_a_launch_on_the_device_are_of_the_schema():
     assert columns["latency_from_host_median_ms"] == pytest.approx(4)
     assert columns["latency_graph_median_ms"] == pytest.approx(0.5)
     assert (columns["gpu_slack"], columns["gpu_external_fragmentation"]) == (0.25, 0.5)
+    # Of a model without other sizes it is as the runs left it.
+    alone = OnDevice(memory={"after_runs": {"external_fragmentation": 0.125}, "varied": {}})
+    columns_alone = device_columns([Launch([0.002], device=alone)])
+    assert columns_alone["gpu_external_fragmentation"] == 0.125
     assert (columns["gpu_leak_bytes"], columns["gpu_kept_mib"]) == (0, 0)
     assert columns["gpu_requested_mib"] is None  # not said, so empty
     assert columns["gpu_message"] == "varied: cut model.onnx"

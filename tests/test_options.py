@@ -92,6 +92,15 @@ def test_options_are_checked_also_where_pytest_took_another_root(typed, elsewher
     assert status == USAGE_ERROR and "--accept needs --reason" in output, output
 
 
+def test_results_lie_where_they_were_asked_for_whatever_folder_a_process_works_in(
+    monkeypatch, tmp_path
+):
+    """The measured process, which records a cell's memory, works in the folder of its log."""
+    monkeypatch.chdir(tmp_path)
+    config = types.SimpleNamespace(getoption={"--results": "out"}.get)
+    assert options.results_folder(config) == tmp_path / "out"
+
+
 # --- the folder of expectations
 
 

@@ -200,6 +200,14 @@ def test_a_side_environment_whose_lock_has_moved_is_other_sources(begun):
     resuming.reopen("newest", begun.parent, SOURCES, asked(), lambda *names: "ab")._journal.close()
 
 
+def test_a_run_that_a_relative_path_names_is_gone_on_with_by_its_whole_one(begun, monkeypatch):
+    monkeypatch.chdir(begun.parent)
+    elsewhere = begun.parent / "nowhere"
+    run = resuming.reopen(begun.name, elsewhere, SOURCES, asked(), lambda *names: "")
+    run._journal.close()
+    assert run.path == begun
+
+
 def test_environments_that_only_an_earlier_sitting_used_stay_known(begun):
     run = resume(begun)
     run.record(sets=resuming.environments(run, ["s"], [environment("onnx2tf", "ab", onnx2tf="1")]))

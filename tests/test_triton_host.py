@@ -24,12 +24,14 @@ def host(tmp_path, monkeypatch):
         monkeypatch.setattr(
             importlib.util, "find_spec", lambda name: there if name == "triton" else find(name)
         )
-        for name in ("gcc", "Python.h"):
+        for name in ("gcc", "Python.h", "ldconfig"):
             if name != without:
                 (tmp_path / name).write_text("")
                 (tmp_path / name).chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.delenv("CC", raising=False)
+        for name in ("CC", triton_host.LIBCUDA):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(triton_host, "LDCONFIG", str(tmp_path / "ldconfig"))
         monkeypatch.setattr(sysconfig, "get_paths", lambda scheme: {"include": str(tmp_path)})
         return tmp_path
 
@@ -40,6 +42,7 @@ def host(tmp_path, monkeypatch):
     ("triton", "no module named 'triton'"),
     ("gcc", "no C compiler (gcc or clang)"),
     ("Python.h", "no Python.h"),
+    ("ldconfig", "no /"),
 ])  # fmt: skip
 def test_what_is_missing_and_what_to_install_is_said(host, without, words):
     host(without)
@@ -55,6 +58,13 @@ def test_nothing_is_missing_where_all_is_there_or_cc_names_a_compiler(host, monk
     assert triton_host.lacks() == ""
     monkeypatch.setenv("CC", "none-such")
     assert triton_host.lacks().startswith("no C compiler CC='none-such'")
+
+
+def test_without_ldconfig_the_folder_of_libcuda_may_be_named(host, monkeypatch):
+    host("ldconfig")
+    assert "ldconfig, with which Triton finds" in triton_host.lacks()
+    monkeypatch.setenv(triton_host.LIBCUDA, "/usr/lib")
+    assert triton_host.lacks() == ""
 
 
 def test_a_compiled_model_is_unavailable_on_a_card_and_an_eager_one_is_not(host, monkeypatch):

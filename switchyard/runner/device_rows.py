@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import statistics
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from switchyard.runner.launches import Launch
 from switchyard.runner.on_device import OnDevice
 
-#: Column -> (point, figure): the median over launches. External fragmentation is read after
-#: the varied shapes, which are what tears free memory to pieces.
+#: Column -> (points, figure): of the first point that has it, the median over launches. External
+#: fragmentation is read after the varied shapes, which are what tears free memory to pieces, where
+#: the model has other sizes.
 _MEMORY = {
-    "gpu_allocated_mib": ("after_runs", "allocated_mib"),
-    "gpu_reserved_mib": ("after_runs", "reserved_mib"),
-    "gpu_requested_mib": ("after_runs", "requested_mib"),
-    "gpu_peak_mib": ("after_runs", "peak_mib"),
-    "gpu_process_mib": ("after_runs", "process_mib"),
-    "gpu_used_mib": ("after_runs", "used_mib"),
-    "gpu_slack": ("after_runs", "slack"),
-    "gpu_internal_fragmentation": ("after_runs", "internal_fragmentation"),
-    "gpu_external_fragmentation": ("varied", "external_fragmentation"),
-    "gpu_kept_mib": ("released", "allocated_mib"),
+    "gpu_allocated_mib": (("after_runs",), "allocated_mib"),
+    "gpu_reserved_mib": (("after_runs",), "reserved_mib"),
+    "gpu_requested_mib": (("after_runs",), "requested_mib"),
+    "gpu_peak_mib": (("after_runs",), "peak_mib"),
+    "gpu_process_mib": (("after_runs",), "process_mib"),
+    "gpu_used_mib": (("after_runs",), "used_mib"),
+    "gpu_slack": (("after_runs",), "slack"),
+    "gpu_internal_fragmentation": (("after_runs",), "internal_fragmentation"),
+    "gpu_external_fragmentation": (("varied", "after_runs"), "external_fragmentation"),
+    "gpu_kept_mib": (("released",), "allocated_mib"),
 }
 
 #: By a figure's ending.
@@ -42,8 +43,7 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
     if not good:
         return {"gpu_message": "; ".join(dict.fromkeys(left))} if left else {}
     found: Dict[str, Any] = {
-        column: _middle(good, lambda one, at=at: one.memory.get(at[0], {}).get(at[1]))
-        for column, at in _MEMORY.items()
+        column: _middle(good, lambda one, at=at: _at(one, *at)) for column, at in _MEMORY.items()
     }
     for series, column in (("device", "latency_device_median_ms"),
                            ("from_host", "latency_from_host_median_ms"),
@@ -68,6 +68,11 @@ def device_columns(launches: Sequence[Launch]) -> Dict[str, Any]:
         found["measure_kind"] = "noisy"
         found["measure_message"] = f"also when it was taken again: {noisy}"
     return found
+
+
+def _at(one: OnDevice, points: Tuple[str, ...], name: str) -> Optional[float]:
+    said = (one.memory.get(point, {}).get(name) for point in points)
+    return next((value for value in said if value is not None), None)
 
 
 def _median_ms(one: OnDevice, series: str) -> Optional[float]:

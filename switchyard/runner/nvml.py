@@ -37,6 +37,8 @@ VIOLATIONS: Tuple[Tuple[int, str], ...] = (
     (5, "reliability"),
 )
 
+#: The machine's own namespace of processes (PROC_PID_INIT_INO of linux/proc_ns.h).
+_OF_THE_MACHINE = f"pid:[{0xEFFFFFFC}]"
 
 #: NVML's compute modes in which a second context is refused (nvml.h).
 EXCLUSIVE = (1, 3)
@@ -53,8 +55,9 @@ class Sample:
 
     ``throttle``: names of ``THROTTLE_REASONS``. ``violations``: name of ``VIOLATIONS`` -> seconds
     that its clock was held down so far, and the driver's clock, seconds. ``processes``: process ->
-    MiB it holds on the card (None inside where only the process is known); in a container its
-    numbers may be the host's. ``used_mib``: of the whole card, MiB. Clocks in MHz.
+    MiB it holds on the card (None inside where only the process is known); in a container an older
+    driver has the host's numbers, and a newer one leaves out who is not in it. ``everybody``:
+    whether nobody is left out. ``used_mib``: of the whole card, MiB. Clocks in MHz.
     """
 
     sm_clock_mhz: Optional[float] = None
@@ -64,6 +67,17 @@ class Sample:
     violations: Mapping[str, Tuple[float, float]] = dataclasses.field(default_factory=dict)
     processes: Optional[Mapping[int, Optional[float]]] = None
     used_mib: Optional[float] = None
+    everybody: bool = True
+
+
+def sees_everybody() -> bool:
+    """Whether this process is in the machine's own namespace of processes. In another one NVIDIA's
+    driver (open-gpu-kernel-modules, ``os_find_ns_pid``) lists those alone that are in it as well.
+    """
+    try:
+        return os.readlink("/proc/self/ns/pid") == _OF_THE_MACHINE
+    except OSError:
+        return False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +154,7 @@ class Card:
             violations=violations(),
             processes=asked(processes),
             used_mib=asked(lambda: nvml.nvmlDeviceGetMemoryInfo(handle).used / _MIB),
+            everybody=sees_everybody(),
         )
 
 

@@ -71,12 +71,13 @@ def number_on_card(before: Sample, after: Sample, own: int) -> Optional[int]:
 
 def foreign_processes(before: Sample, first: Sample, last: Sample, own: int) -> Optional[int]:
     """Processes on the card that are not ``own``, the more of two moments, ``first`` and ``last``;
-    None where NVML does not say, or shows nobody, not even ``own``, as in some containers.
-    ``before`` is from before ``own`` had opened the card."""
+    None where NVML does not say, or shows nobody, not even ``own``, as in some containers, or in a
+    container nobody but ``own``. ``before`` is from before ``own`` had opened the card."""
     if not last.processes:
         return None
     mine = number_on_card(before, last, own)
-    return max(len(set(sample.processes or ()) - {mine}) for sample in (first, last))
+    most = max(len(set(sample.processes or ()) - {mine}) for sample in (first, last))
+    return most if most or last.everybody else None
 
 
 def held_down(before: Sample, after: Sample) -> Tuple[str, ...]:
@@ -100,7 +101,12 @@ def unknown(first: Sample, last: Sample, foreign: Optional[int]) -> List[str]:
     if not asked:
         found.append("NVML does not say whether the clock was held down")
     if foreign is None:
-        found.append("NVML does not say who else is on the card")
+        shown = last.processes and not last.everybody
+        found.append(
+            "NVML shows no process of another container that may be on the card"
+            if shown
+            else "NVML does not say who else is on the card"
+        )
     return found
 
 

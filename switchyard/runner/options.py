@@ -154,8 +154,9 @@ def cuda_number(config: pytest.Config) -> Optional[int]:
 
 
 def results_folder(config: pytest.Config) -> pathlib.Path:
+    """Absolute, since processes that work in other folders write there as well."""
     given = config.getoption("--results")
-    return pathlib.Path(given) if given else PROJECT / "results" / "runs"
+    return pathlib.Path(given).absolute() if given else PROJECT / "results" / "runs"
 
 
 def expectations_folder(config: pytest.Config) -> pathlib.Path:

@@ -105,7 +105,7 @@ def reopen(
         path = runs[-1]
     else:
         path = pathlib.Path(given)
-        path = path if path.is_dir() else results / given
+        path = path.absolute() if path.is_dir() else results / given
     try:
         if (path / PROVENANCE_NAME).is_file():  # else it is no run's folder: reopening says so
             about = json.loads((path / PROVENANCE_NAME).read_text("utf-8"))

@@ -1,5 +1,6 @@
 """What Triton needs of the host. It builds a launcher in C for what it has compiled, when a kernel
-is first called: a slim image lacks the compiler or Python's headers, and says so only then."""
+is first called, and asks where the driver's library lies: a slim image lacks the compiler, Python's
+headers or ldconfig, and says so only then."""
 
 from __future__ import annotations
 
@@ -10,6 +11,10 @@ import sysconfig
 
 #: As Triton looks for one, where ``CC`` names none.
 COMPILERS = ("gcc", "clang")
+
+#: What Triton runs, by this path, to find libcuda (``libcuda_dirs`` in backends/nvidia/driver.py of
+#: its package), and the variable that saves it the asking.
+LDCONFIG, LIBCUDA = "/sbin/ldconfig", "TRITON_LIBCUDA_PATH"
 
 
 def lacks() -> str:
@@ -26,6 +31,9 @@ def lacks() -> str:
         return f"no C compiler ({' or '.join(COMPILERS)}), {needed}: install gcc, or set CC"
     if not os.path.exists(os.path.join(_headers(), "Python.h")):
         return f"no Python.h, {needed}: install this Python's headers (python3-dev)"
+    if not os.environ.get(LIBCUDA) and not os.path.exists(LDCONFIG):
+        found = "with which Triton finds the driver's libcuda"
+        return f"no {LDCONFIG}, {found}: install it (libc-bin), or set {LIBCUDA} to its folder"
     return ""
 
 

@@ -183,7 +183,10 @@ COLUMNS: tuple[Column, ...] = (
     _float("mem_clock_mhz", "clock of the card's memory after the timed calls", "MHz"),
     _float("gpu_temperature", "of the card after the timed calls", "degrees Celsius"),
     _text("gpu_throttle", "what held its clock down meanwhile, joined by '>'"),
-    _integer("gpu_foreign_processes", "other compute processes on the card, the most seen"),
+    _integer(
+        "gpu_foreign_processes",
+        "other compute processes on the card, the most seen; empty where some could not be seen",
+    ),
     _integer("gpu_samples_retaken", "sample sets thrown away for either reason"),
     # the device's memory after the timed calls; figures.parquet has it at every point
     _float("gpu_allocated_mib", "held by tensors and by libraries' workspaces", "MiB"),
@@ -195,7 +198,8 @@ COLUMNS: tuple[Column, ...] = (
     _float("gpu_slack", "1 - allocated / reserved"),
     _float(
         "gpu_external_fragmentation",
-        "1 - largest free block / all free, a pool, after varied shapes; cached segments count",
+        "1 - largest free block / all free, a pool, after varied shapes if there are such; "
+        "cached segments count",
     ),
     _float("gpu_internal_fragmentation", "1 - requested / allocated"),
     _float("gpu_leak_bytes", "slope of what tensors hold over further calls, a call", "bytes"),
