@@ -157,6 +157,46 @@ def test_a_few_elements_that_are_far_off_are_no_rounding_in_16_bits():
     assert ag.band(ag.compare({"y": as_bad}, {"y": torn}, {"y": exact}))[1] != "unexplained"
 
 
+def test_an_error_that_torch_has_as_well_is_the_models_and_no_better_than_acceptable():
+    large = {"y": (1e8 * EXACT).astype(np.float32)}
+    beside = {"y": np.nextafter(large["y"], np.float32(np.inf))}
+    found = ag.compare(large, beside, {"y": 1e8 * EXACT})
+    assert found.mse > 1 and found.nmse < 1e-12
+    assert ag.band(found) == ("acceptable", "")
+    judged = ag.judge([ag.ProbeResult("fresh", found)])
+    assert judged.message.endswith("and torch's own answer is no nearer to float64")
+    # A route that is nearer than torch, however far off torch is.
+    assert ag.band(ag.compare(off(0.1), OWN, FP64)) == ("acceptable", "")
+    # Of torch's own order, and small; of its order, and not small.
+    close = ag.compare(off(0.004), off(0.03), FP64)
+    assert 7 < close.error_vs_fp64 < 8 and ag.band(close) == ("acceptable", "")
+    wide = ag.compare(off(0.02), off(0.15), FP64)
+    assert 7 < wide.error_vs_fp64 < 8 and ag.band(wide) == ("investigate", "unexplained")
+
+
+def test_in_16_bits_only_a_route_that_is_nearer_than_torch_is_excused():
+    off_by = {far: off(far, dtype=np.float16) for far in (0.1, 0.15)}
+    assert ag.band(ag.compare(off_by[0.15], off_by[0.1], FP64)) == ("acceptable", "")
+    assert ag.band(ag.compare(off_by[0.1], off_by[0.15], FP64))[0] == "investigate"
+
+
+@pytest.mark.parametrize("own, got, verdict", [
+    ((), (3,), "investigate"),
+    ((3,), (), "acceptable"),        # where torch rounded to the other side
+    ((3,), (4,), "acceptable"),
+    ((3,), (3, 4), "investigate"),
+    ((3,), (3,), "excellent"),       # alike
+])  # fmt: skip
+def test_integers_are_right_where_they_are_as_often_as_torchs(own, got, verdict):
+    exact = np.arange(10)
+
+    def changed(places):
+        return {"y": np.where(np.isin(exact, places), exact - 1, exact)}
+
+    assert ag.band(ag.compare(changed(own), changed(got), {"y": exact}))[0] == verdict
+    assert ag.band(ag.compare(changed(own), changed(got)))[0] in ("investigate", "excellent")
+
+
 def test_a_float32_route_that_went_through_float16_is_told():
     narrowed = {"y": EXACT.astype(np.float16).astype(np.float32)}
     assert ag.band(ag.compare(OWN, narrowed, FP64)) == ("investigate", "precision")

@@ -191,8 +191,8 @@ def test_integers_are_the_same_where_they_are_equal_alone():
 
 def test_narrow_rounding_that_exceeds_a_band_is_precision():
     exact = images(1)
-    noise = np.random.default_rng(2).standard_normal((2, *exact.shape)) * 0.05
-    own, got = ({"y": (exact + n).astype(np.float32)} for n in noise)
+    noise = np.random.default_rng(2).standard_normal((2, *exact.shape))
+    own, got = ({"y": (exact + n * far).astype(np.float32)} for n, far in zip(noise, (0.05, 0.1)))
     evidence = found([ev.ProbeOutputs("example", own, got, {"y": exact})])
     assert evidence.kind == "precision" and "no further from float64" in evidence.why
 

@@ -17,6 +17,7 @@ from switchyard.worker.elements import as_float64, distance, is_exact, same_plac
 from switchyard.worker.rounding import (
     DTYPES,
     HONEST_ROUNDINGS,
+    ROUNDING,
     SIXTEEN_BITS,
     errors_vs_fp64,
     rms,
@@ -37,7 +38,8 @@ class Agreement:
     """One probe: the worst output decides and is named. ``kind`` is empty where structure,
     dtype and non-finite places agree; what the errors amount to is for ``band`` to say.
     ``dtype`` is that of the reference's output. ``at_most``: the best verdict it may have, where
-    that is not the best there is. None: could not be had."""
+    that is not the best there is. ``of_size``: mse over the square of the output's usual size, its
+    largest RMS on any probe that is drawn. None: could not be had."""
 
     kind: str = ""
     message: str = ""
@@ -52,6 +54,7 @@ class Agreement:
     top1_agreement: Optional[float] = None
     error_vs_fp64: Optional[float] = None
     worst_vs_fp64: Optional[float] = None
+    of_size: Optional[float] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,17 +136,42 @@ def deciding_error(agreement: Agreement) -> float:
     return max(agreement.mse or 0.0, agreement.nmse or 0.0)
 
 
+def _beyond(agreement: Agreement) -> bool:
+    """Whether the error is larger than what is ``acceptable``."""
+    error = deciding_error(agreement)
+    within = error < ACCEPTABLE * band_scale(agreement.dtype)
+    return not within or bool(error and is_exact(agreement.dtype))
+
+
+def as_near(agreement: Agreement) -> bool:
+    """Whether torch's own answer is no nearer to float64 than the route's, so that an error beyond
+    the bands is the model's: of outputs in the millions, or of what nearly cancels.
+
+    Clearly so of a route that is at least as near. In 32 and 64 bits up to ``ROUNDING`` times
+    torch's error is of its own order, where it is small beside the output's usual size. Of integers
+    and booleans, which are right or wrong, the places count that differ from float64's.
+    """
+    ratio = agreement.error_vs_fp64
+    if ratio is None or ratio <= 1:
+        return ratio is not None
+    rounds = agreement.dtype in DTYPES and agreement.dtype not in SIXTEEN_BITS
+    small = agreement.of_size is not None and agreement.of_size < ACCEPTABLE
+    return rounds and ratio <= ROUNDING and small
+
+
 def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
     """(verdict, kind). ``limit``: the highest honest ``error_vs_fp64``, the dtype's own
     where None. Only that limit exceeded is ``precision``; a worse error is ``unexplained``
     until evidence names it, and so is a single element beyond it in 16 bits. Which error decides:
-    see ``deciding_error``. Integers and booleans are right or wrong: the bands are tolerances of a
-    rounding that they do not have."""
+    see ``deciding_error``; one that is the model's own is ``acceptable``: see ``as_near``. Integers
+    and booleans are right or wrong: the bands are tolerances of a rounding that they do not
+    have."""
     if agreement.kind:
         return "investigate", agreement.kind
     error = deciding_error(agreement)
     scale = band_scale(agreement.dtype)
-    if not error < ACCEPTABLE * scale or (error and is_exact(agreement.dtype)):
+    beyond = _beyond(agreement)
+    if beyond and not as_near(agreement):
         return "investigate", "unexplained"
     if limit is None and agreement.dtype in DTYPES:
         limit = DTYPES[agreement.dtype][1]
@@ -152,7 +180,8 @@ def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]
             return "investigate", "precision"
     if agreement.worst_vs_fp64 is not None and torn(agreement.dtype, agreement.worst_vs_fp64):
         return "investigate", "unexplained"
-    return (agreement.at_most or "excellent" if error < EXCELLENT * scale else "acceptable"), ""
+    best = error < EXCELLENT * scale and not beyond
+    return (agreement.at_most or "excellent" if best else "acceptable"), ""
 
 
 def compare_repeat(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> Agreement:
@@ -241,7 +270,12 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
         where = f"probe {worst.probe!r}: {worst.repeat.message}"
         return Judgement("investigate", worst.repeat.kind, where, worst.probe, agreement)
     verdict, kind = band(agreement, limit)
-    message = f"probe {worst.probe!r}: {agreement.message}" if kind or agreement.at_most else ""
+    own = not kind and _beyond(agreement)
+    message = ""
+    if kind or agreement.at_most or own:
+        message = f"probe {worst.probe!r}: {agreement.message}"
+    if own:
+        message += ", and torch's own answer is no nearer to float64"
     if agreement.at_most and not kind:
         message += ", with no answer in float64 to tell its rounding by"
     return Judgement(verdict, kind, message, worst.probe, agreement)
@@ -311,9 +345,13 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
     spread = variance if variance > 1e-12 * square else square * (dtype in SIXTEEN_BITS)
     nmse = mse / spread if spread else None
     ratio, worst = errors_vs_fp64(dtype, one, two, wanted64, scale)
+    size = max(rms(one), scale)
     shown = [f"mse {mse:.3g}"]
     shown += [f"nmse {nmse:.3g}"] if nmse is not None else []
-    shown += [f"{ratio:.3g} times torch's own rounding error"] if ratio is not None else []
+    if ratio is not None:
+        exact = is_exact(dtype)
+        what = "as many places wrong as torch's" if exact else "torch's own rounding error"
+        shown.append(f"{ratio:.3g} times {what}")
     if worst is not None and torn(dtype, worst):
         shown.append(f"one element {worst:.3g} times torch's worst")
     rated = top1 and wanted.ndim and wanted.dtype.kind != "c" and wanted.shape[-1] > 1
@@ -329,4 +367,5 @@ def _value(path, wanted, given, wanted64, scale: float, top1: bool) -> Agreement
         top1_agreement=float(np.mean(one.argmax(-1) == two.argmax(-1))) if rated else None,
         error_vs_fp64=ratio,
         worst_vs_fp64=worst,
+        of_size=mse / size**2 if size else None,
     )

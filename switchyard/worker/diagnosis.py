@@ -16,13 +16,10 @@ from switchyard.worker.evidence import (
     layout_permuted,
     swapped,
 )
-from switchyard.worker.rounding import limit_of, scales, torn
+from switchyard.worker.rounding import ROUNDING, limit_of, scales, torn
 
 #: What ``judge`` says where it only measured: everything else is a fact already.
 TO_EXPLAIN = ("", "precision", "unexplained")
-
-#: An error this many times torch's own is still torch's own order: rounding.
-ROUNDING = 10.0
 
 
 def diagnose(

@@ -11,7 +11,7 @@ from typing import Dict, Mapping, Optional, Tuple
 import numpy as np
 
 from switchyard.worker.drawing import GENERATED
-from switchyard.worker.elements import as_float64
+from switchyard.worker.elements import as_float64, is_exact
 
 #: By numpy's name: (spacing at 1, highest ``error_vs_fp64`` of an honest route, what two
 #: runs of one session may differ by, of the output's RMS). Complex goes by its parts.
@@ -37,6 +37,9 @@ DTYPES = {
 }
 
 SIXTEEN_BITS = ("float16", "bfloat16")
+
+#: An error this many times torch's own is still torch's own order: rounding.
+ROUNDING = 10.0
 
 #: What torch's own arithmetic in 16 bits is off by, against float64 with the same weights, in unit
 #: roundoffs (half of the spacing at 1) of the output's standard deviation: of 100 zoo models cast
@@ -85,12 +88,17 @@ def errors_vs_fp64(
 ) -> Tuple[Optional[float], Optional[float]]:
     """How many times as far as torch's own answer a route's is from float64, by the RMS over all
     elements, floored at one ulp of torch's RMS (``scale``: see ``scales``), and by the worst
-    element, floored at one ulp of torch's largest. None: could not be had."""
-    if dtype not in DTYPES or wanted64 is None:
+    element, floored at one ulp of torch's largest. Of integers and booleans, which have no
+    rounding: in how many times as many places as torch's the route's differs from float64's, where
+    torch's does in one. None: could not be had."""
+    if wanted64 is None or not (dtype in DTYPES or is_exact(dtype)):
         return None, None
     exact = as_float64(wanted64)
     if exact.shape != own.shape:
         return None, None
+    if is_exact(dtype):
+        ours, theirs = np.sum(own != exact), np.sum(route != exact)
+        return (float(theirs / ours) if ours else None), None
     # Where float16 overflowed and float64 did not, there is no distance to speak of.
     finite = np.isfinite(own) & np.isfinite(exact) & np.isfinite(route)
     if not finite.any():
