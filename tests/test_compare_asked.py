@@ -168,3 +168,23 @@ def test_it_is_said_why_a_newer_run_was_not_taken(said, tmp_path, about, why):  
     found = json.loads(said("compare", OLD, NEW, "--results", tmp_path, "--json", "-")[1])
     notes = [one for one in found["conditions"] if "was not taken" in one]
     assert notes == ([f"{newer}, a newer run of {NEW}, was not taken: it {why}"] if why else [])
+
+
+@pytest.mark.parametrize("asked, cell, found", [
+    ({"model": ["a"]}, {"model": "a", "route": "dear"}, NOT_SELECTED),
+    ({"route": ["dear"]}, {"model": "a", "route": "dear"}, NOT_SELECTED),
+    ({"precision": ["float16"]}, {"model": "a", "precision": "float16"}, NOT_SELECTED),
+    ({"zoo": ["builtin", "./mine.py"]}, {"model": "b", "family": "mine"}, NOT_SELECTED),
+    ({"zoo": ["builtin", "./mine.py"]}, {"model": "b", "family": "conv"}, GONE),
+    ({"zoo": ["builtin"]}, {"model": "b"}, GONE),
+    ({"model": ["a", "b"]}, {"model": "b"}, GONE),  # every model is planned on some route
+])  # fmt: skip
+def test_what_was_named_is_asked_of_no_whole_run(asked, cell, found):
+    """A whole run plans what its tier plans; what is named is planned in any."""
+    some = table([row("a"), row(**cell)], narrowed(**asked))
+    whole = table([row("a")], WHOLE)
+    after = compare(some, whole)
+    assert {**after.counts, **after.outside} == found
+    assert after.status == (1 if found is GONE else 0)
+    before = compare(whole, some)
+    assert before.counts.get("new", 0) == after.counts.get("gone", 0)

@@ -6,7 +6,7 @@ import math
 
 import numpy
 import pytest
-from made_tables import timed
+from made_tables import ABOUT, timed
 
 from switchyard.compare import intervals, spread
 from switchyard.compare.comparison import compare
@@ -228,3 +228,86 @@ def test_a_busier_machine_is_divided_out():
     assert comparison.counts == {"same": 15}
     assert comparison.native["models"] == 5
     assert comparison.native["ratio"] == pytest.approx(3, rel=0.15)
+
+
+# one launch that was disturbed, in a run that is quiet otherwise
+
+
+def quiet(disturbed, factor, launches=3, models=100, in_turn=False):
+    """A run before and one after of which nothing changed; one launch of ``disturbed``, (side,
+    model, route), took ``factor`` times as long."""
+    drawn = numpy.random.default_rng(5)
+    sides = [
+        {
+            (f"m{i}", route): 1e-3 * numpy.exp(drawn.normal(0, 0.02, launches))
+            for i in range(models)
+            for route in ("torch-eager", "dynamo-ort")
+        }
+        for _ in range(2)
+    ]
+    side, *cell = disturbed
+    sides[side][tuple(cell)][1] *= factor
+    about = {**ABOUT, "sets_in_turn": True, "version_sets": ["s", "t"]} if in_turn else ABOUT
+    sets = ("s", "t") if in_turn else ("s", "s")
+    return compare(*(timed(one, about, version_set=name) for one, name in zip(sides, sets)))
+
+
+@pytest.mark.parametrize("in_turn", [False, True], ids=["two runs", "in turn"])
+@pytest.mark.parametrize("factor", [2.5, 6, 20])
+@pytest.mark.parametrize("disturbed", [(1, "m0", "dynamo-ort"), (0, "m0", "torch-eager")],
+                         ids=["after", "the yardstick before"])  # fmt: skip
+def test_one_disturbed_launch_is_no_change_however_quiet_the_others_are(
+    disturbed, factor, in_turn
+):
+    found = quiet(disturbed, factor, in_turn=in_turn)
+    assert not {"slower", "faster"} & set(found.counts) and found.status == 0, found.counts
+
+
+def test_a_change_in_every_launch_is_found_in_such_a_run():
+    drawn = numpy.random.default_rng(6)
+    before, after = (
+        {(f"m{i}", route): 1e-3 * numpy.exp(drawn.normal(0, 0.02, 3))
+         for i in range(100) for route in ("torch-eager", "dynamo-ort")}
+        for _ in range(2)
+    )  # fmt: skip
+    after["m0", "dynamo-ort"] *= 1.5
+    found = compare(timed(before), timed(after))
+    assert found.counts.get("slower") == 1 and found.status == 1
+
+
+def test_a_variance_far_beyond_the_others_is_left_as_it_is():
+    own, df = numpy.full(50, 0.01), numpy.full(50, 2)
+    own[0] = 1.0
+    variances, freedom = spread.moderated(own, df, 0.0)
+    assert variances[0] == 1.0 and freedom[0] == 2
+    assert 0.005 < variances[1] < 0.03 and freedom[1] > 2
+
+
+def test_an_infinite_launch_is_no_launch():
+    cells = {(f"m{i}", route): [1e-3, 1e-3, 1e-3] for i in range(12)
+             for route in ("torch-eager", "dynamo-ort")}  # fmt: skip
+    endless = {**cells, ("m0", "dynamo-ort"): [1e-3, math.inf, 1e-3]}
+    assert compare(timed(endless), timed(cells)).counts == {"same": 24}
+
+
+def test_what_is_ignored_decides_nothing_about_the_others():
+    """How many cells ask is what tells a change from chance: those that are ignored do not."""
+    found = []
+    for seed in range(6):
+        drawn = numpy.random.default_rng(seed)
+        before, after = {}, {}
+        for i in range(30):
+            for route in ("torch-eager", "dynamo-ort", "manual-tf"):
+                times = 12 if route == "manual-tf" else 1
+                before[f"m{i}", route] = 1e-3 * numpy.exp(drawn.normal(0, 0.2, 5))
+                after[f"m{i}", route] = times * 1e-3 * numpy.exp(drawn.normal(0, 0.2, 5))
+        ignoring = compare(timed(before), timed(after), ignore=["*-manual-tf"])
+        for side in (before, after):
+            for cell in [cell for cell in side if cell[1] == "manual-tf"]:
+                del side[cell]
+        without = compare(timed(before), timed(after))
+        assert ignoring.ignored == {"*-manual-tf": 30}
+        found.append(((ignoring.counts, ignoring.status), (without.counts, without.status)))
+    same = [one for one, other in found if one == other]
+    # The launches of what is ignored still tell how far launches spread.
+    assert len(same) >= 5, found

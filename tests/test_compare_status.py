@@ -7,6 +7,9 @@ import json
 
 import pytest
 from compared_runs import BAD, GOOD, A, B, a_run, said  # noqa: F401
+from made_tables import row, table
+
+from switchyard.compare.comparison import compare
 
 
 @pytest.mark.parametrize(
@@ -16,6 +19,24 @@ def test_an_empty_night_is_never_green(said, tmp_path, after):
     before = a_run(tmp_path, {A: GOOD})
     status, out, _ = said("compare", before, a_run(tmp_path, after, hours=1))
     assert status == 2 and "Nothing could be compared" in out.splitlines()[-1]
+
+
+def test_a_night_of_mistakes_on_purpose_alone_is_never_green():
+    """They count for nothing, so that nothing was compared."""
+    mistake, pending = row("fft", "manual_default_eps-tf"), row("fft", state="planned", verdict="")
+    broken = {**mistake, "verdict": "failed"}
+    unfinished = [mistake, pending], [mistake, row("fft", verdict="failed")]
+    for before, after in (([mistake], [mistake]), ([mistake], [broken]), unfinished):
+        assert compare(table(before), table(after)).status == 2
+
+
+def test_a_peak_that_is_not_judged_hides_no_growth_of_the_model():
+    """With the pages of program files on one side, and without them on the other."""
+    before = row(memory_peak_mib=200.0, memory_model_data_mib=20.0)
+    after = row(memory_peak_mib=100.0, memory_peak_data_mib=60.0, memory_model_data_mib=80.0)
+    found = compare(table([before]), table([after]))
+    assert (found.counts, found.status) == ({"more-memory": 1}, 1)
+    assert compare(table([after]), table([before])).counts == {"less-memory": 1}
 
 
 @pytest.mark.parametrize("other, said_of_it", [

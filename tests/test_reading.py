@@ -29,6 +29,53 @@ def test_a_lone_csv_reads(table):
     assert list(reading.read_cells(table)["model"]) == ["a", "b", "c"]
 
 
+def as_of_an_older_schema(table, change):
+    """The table with its rows' schema set back by one, its lines of fields changed."""
+    lines = list(csv.reader(table.open(newline="")))
+    place = lines[0].index("schema")
+    for line in lines[1:]:
+        line[place] = str(schema.SCHEMA_VERSION - 1)
+    change(lines, place)
+    with table.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(lines)
+    return table
+
+
+def _mix(lines, place):
+    lines[2][place] = str(schema.SCHEMA_VERSION)
+
+
+def _double(lines, place):
+    for line in lines:
+        line.append(line[lines[0].index("message")])
+
+
+def _drop(lines, place):
+    at = lines[0].index("verdict")
+    for line in lines:
+        del line[at]
+
+
+def _grow(lines, place):
+    lines[1][lines[0].index("launches")] = str(10**20)
+
+
+@pytest.mark.parametrize("change, said", [
+    (_mix, "mixes rows of schemas"),
+    (_double, "has twice the column message"),
+    (_drop, "lacks the columns verdict"),
+    (_grow, "column launches does not hold numbers"),
+])  # fmt: skip
+def test_an_older_table_is_refused_for_what_one_of_today_is(table, change, said):
+    with pytest.raises(reading.DamagedTable, match=said):
+        reading.read_cells(as_of_an_older_schema(table, change))
+
+
+def test_an_older_table_reads(table):
+    older = as_of_an_older_schema(table, lambda lines, place: None)
+    assert list(reading.read_cells(older)["model"]) == ["a", "b", "c"]
+
+
 def test_a_csv_cut_within_its_last_line_is_refused_wherever_it_is_cut(table):
     content = table.read_bytes()
     length = len(content.splitlines(keepends=True)[-1])

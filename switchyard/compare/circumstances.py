@@ -37,7 +37,7 @@ def other_hardware(before: About | None, after: About | None, device: str) -> st
     unknown = [
         side
         for side, about in (("before", before), ("after", after))
-        if not (about or {}).get("machine", {}).get("cpu")
+        if not ((about or {}).get("machine") or {}).get("cpu")
     ]
     if unknown:
         return f"the hardware of {' and '.join(unknown)} is not recorded"

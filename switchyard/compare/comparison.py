@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from switchyard.compare import circumstances, crowding, route_times, tallies, timing, verdicts
 from switchyard.compare.circumstances import PackageChange
-from switchyard.compare.pairing import Table, pair
+from switchyard.compare.pairing import Pairs, Table, pair
 from switchyard.compare.thresholds import Thresholds
 from switchyard.tables import schema
 
@@ -73,9 +73,10 @@ class Comparison:
     def compared(self) -> int:
         """Cells that were judged on both sides; what neither could host says nothing."""
         unfit = ("new", "gone", "not-comparable")
-        unhosted = self.cells["before_verdict"].eq("unavailable")
-        unhosted &= self.cells["after_verdict"].eq("unavailable")
-        return int((~self.cells["verdict"].isin(unfit) & ~unhosted).sum())
+        cells = tallies.without_mistakes(self.cells)  # which count for nothing
+        unhosted = cells["before_verdict"].eq("unavailable")
+        unhosted &= cells["after_verdict"].eq("unavailable")
+        return int((~cells["verdict"].isin(unfit) & ~unhosted).sum())
 
     @functools.cached_property
     def became_worse(self) -> pandas.Series:
@@ -155,12 +156,15 @@ def compare(
     else:
         sets = [(before.sets[0], after.sets[0])]
     builds = circumstances.other_builds(*abouts, sets)
-    cells = verdicts.judge(before, after, pairs, hardware, machine, thresholds, builds)
-    own = after.cells
+
+    def judged(pairs: Pairs) -> pandas.DataFrame:
+        return verdicts.judge(before, after, pairs, hardware, machine, thresholds, builds)
+
+    cells, own = judged(pairs), after.cells
     ignored: dict[str, int] = {}
-    if ignore:
-        out = _matching(cells, ignore, ignored)
-        cells = cells[~out].reset_index(drop=True)
+    if ignore and (out := _matching(cells, ignore, ignored)).any():
+        # Anew, since what is told from no change depends on how many cells ask.
+        cells = judged(pairs.without(out))
         own = own[~_matching(own, ignore, {})]
     routes = tallies.by_route(cells, "version_set" in pairs.by)
     in_turn = circumstances.in_turn(*abouts)

@@ -64,6 +64,10 @@ class Pairs:
     after: numpy.ndarray
     outside: dict[str, int]
 
+    def without(self, out: numpy.ndarray) -> Pairs:
+        """Less those that the mask names."""
+        return dataclasses.replace(self, before=self.before[~out], after=self.after[~out])
+
 
 def key_columns(before: Sequence[str], after: Sequence[str]) -> tuple[str, ...]:
     """Across version sets where each table holds one, else within each set."""
@@ -149,12 +153,15 @@ def _not_asked(
 def _not_added(
     lacking: Table, having: Table, cells: pandas.DataFrame, side: str
 ) -> Iterator[tuple[str, numpy.ndarray]]:
-    """What options add to a whole tier that ``lacking`` was not given."""
+    """What options add to a whole tier that ``lacking`` was not given, and what was named to
+    ``having``, whose tier need not have it."""
     import numpy
 
     asked, had = (lacking.about or {}).get("asked"), _options(having)
     if not asked:
         return
+    if had is not None and not lacking.narrowed:
+        yield f"not selected in {side}", _named_alone(had, asked, lacking, cells)
     if not asked.get("tf32"):
         yield f"{side} was not given --tf32", (cells["precision"] == "tf32").to_numpy(bool)
     if had is not None and not set(had.get("hop") or ()) <= set(asked.get("hop") or ()):
@@ -167,6 +174,27 @@ def _not_added(
 
 #: The options that name cells, called as the columns that hold the names.
 _NAMING = ("model", "route", "precision")
+
+
+def _named_alone(
+    had: Mapping[str, Any], asked: Mapping[str, Any], lacking: Table, cells: pandas.DataFrame
+) -> numpy.ndarray:
+    """Which of these cells, of a run that was given the options ``had``, may be there only as they
+    were named: by model, route or precision, whatever its tier plans, or by their zoo file.
+
+    Every tier but the smallest plans every model on some route, so that one that ``lacking``, which
+    is whole, does not have at all is none of them."""
+    import numpy
+
+    if any(had.get(name) for name in _NAMING):
+        if lacking.tier not in TIERS[1:]:
+            return numpy.ones(len(cells), bool)
+        return cells["model"].isin(lacking.cells["model"]).to_numpy(bool)
+    stems = {PurePosixPath(file).stem for file in asked.get("zoo") or ()}
+    more = {PurePosixPath(file).stem for file in had.get("zoo") or ()} - stems
+    if "builtin" in more:
+        return ~cells["family"].isin(stems).to_numpy(bool)
+    return cells["family"].isin(more).to_numpy(bool)
 
 
 def _asked_alike(lacking: Table, having: Table, cells: pandas.DataFrame) -> numpy.ndarray:

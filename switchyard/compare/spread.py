@@ -5,7 +5,10 @@ machine's doing, so a run's cells are asked together: the empirical Bayes of Smy
 models and empirical Bayes methods for assessing differential expression in microarray
 experiments", Statistical Applications in Genetics and Molecular Biology 3 (2004). Each sample
 variance is drawn towards the run's typical one, the more so the more alike they are, and
-gains degrees of freedom for it; where the cells really differ, each is left to itself.
+gains degrees of freedom for it; where the cells really differ, each is left to itself. A cell far
+beyond the typical one, as by a launch that was disturbed, gains nothing from cells that were not:
+after Phipson, Lee, Majewski, Alexander and Smyth, "Robust hyperparameter estimation protects
+against hypervariable genes", Annals of Applied Statistics 10 (2016), but by a plain threshold.
 """
 
 from __future__ import annotations
@@ -28,6 +31,9 @@ FEWEST_CELLS = 10
 
 #: A prior is never trusted for more than this many launches, however alike the variances.
 MOST_PRIOR_DF = 60.0
+
+#: A variance this many times the one that it is drawn to is of another kind, and stays its own.
+FAR_BEYOND = 4.0
 
 
 def digamma(x: float) -> float:
@@ -93,7 +99,8 @@ def prior(variances: numpy.ndarray, df: numpy.ndarray) -> tuple[float, float]:
 def moderated(
     variances: numpy.ndarray, df: numpy.ndarray, least: float
 ) -> tuple[numpy.ndarray, numpy.ndarray]:
-    """Each variance drawn towards the prior, and its degrees of freedom with the prior's.
+    """Each variance drawn towards the prior, and its degrees of freedom with the prior's; one that
+    is ``FAR_BEYOND`` what it would be drawn to is left as it is.
 
     ``least`` is the variance that none is taken for less than.
     """
@@ -103,14 +110,18 @@ def moderated(
     typical, worth = prior(variances, df)
     if worth == 0:
         return variances, df.astype(float)
-    return (worth * typical + df * variances) / (worth + df), df + worth
+    drawn = (worth * typical + df * variances) / (worth + df)
+    alone = variances > FAR_BEYOND * drawn
+    return numpy.where(alone, variances, drawn), numpy.where(alone, df, df + worth).astype(float)
 
 
 def logs(launches: pandas.DataFrame) -> pandas.DataFrame:
     """The log of every launch's median, ``log``, beside the cell's columns and ``launch``."""
     import numpy
 
-    kept = launches[launches["median_s"] > 0]  # a coarse clock may show 0, which has no log
+    # A coarse clock may show 0, which has no log; nor has infinity.
+    known = (launches["median_s"] > 0) & numpy.isfinite(launches["median_s"])
+    kept = launches[known]
     return kept[[*schema.KEY, "launch"]].assign(log=numpy.log(kept["median_s"].to_numpy()))
 
 

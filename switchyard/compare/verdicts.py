@@ -349,7 +349,9 @@ def _memory(
             shrank = (was - now > thresholds.memory_mib) & (was > now * thresholds.memory_ratio)
         moved[name] = grew, shrank
     (grew, shrank), peak = moved["memory_model_data_mib"], moved["memory_peak_data_mib"]
-    moved["memory_model_data_mib"] = grew & ~peak[1], shrank & ~peak[0]
+    # A peak that is itself not judged decides nothing.
+    judged = ~with_program.get("memory_peak_data_mib", numpy.zeros(len(fit), bool))
+    moved["memory_model_data_mib"] = grew & ~(peak[1] & judged), shrank & ~(peak[0] & judged)
     for name, (grew, shrank) in moved.items():
         program = with_program.get(name, numpy.zeros(len(fit), bool))
         unfit = program | (other_build & name.startswith("memory_"))

@@ -235,6 +235,7 @@ def _parsed(path: Path, typed: bool) -> "pandas.DataFrame":
 
 def _migrated(path: Path, version: int) -> "pandas.DataFrame":
     frame = _parsed(path, typed=False)
+    _refuse_columns(frame, path)
     for name in frame.columns:
         frame[name] = _unguarded(frame[name])
     while version < schema.SCHEMA_VERSION:
@@ -250,6 +251,24 @@ def _migrated(path: Path, version: int) -> "pandas.DataFrame":
         if name not in frame:
             frame[name] = ""
     return _typed(frame[list(schema.NAMES)], path)
+
+
+def _refuse_columns(frame: "pandas.DataFrame", path: Path) -> None:
+    """What no earlier Switchyard wrote: a column twice, none to know a cell by, or rows of other
+    schemas than the first one's."""
+    doubled = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if doubled:
+        raise DamagedTable(f"{path} has twice the column {', '.join(doubled)}: restore the file")
+    needed = ("schema", *schema.KEY, "state", "verdict")
+    lacking = [name for name in needed if name not in frame]
+    if lacking:
+        raise DamagedTable(f"{path} lacks the columns {', '.join(lacking)}: restore the file")
+    versions = sorted(set(frame["schema"]))
+    if len(versions) > 1:
+        raise DamagedTable(
+            f"{path} mixes rows of schemas {', '.join(versions)}: read the tables it was made from "
+            "one by one"
+        )
 
 
 def _typed(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
@@ -269,7 +288,7 @@ def _typed(frame: "pandas.DataFrame", path: Path) -> "pandas.DataFrame":
             else:
                 floats = [float(text) if text else math.nan for text in texts]
                 frame[column.name] = pandas.array(floats, dtype="float64")
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DamagedTable(
                 f"{path}: column {column.name} does not hold numbers alone ({error})"
             ) from None
