@@ -155,6 +155,24 @@ def deaf_net():
             return input.mean() * 1e-7 + torch.arange(1.0, 5.0)
     return Deaf()
 
+class Labels(nn.Module):
+    # Whether the sum of what it is given is rarely large: ``rarely`` in standard deviations.
+    def __init__(self, rarely):
+        super().__init__()
+        self.rarely = rarely
+
+    def forward(self, input):
+        flat = input.flatten(1)
+        return flat.sum(1) > self.rarely * flat.shape[1] ** 0.5
+
+@model(input=IMAGE)
+def rare_label():
+    return Labels(2.0)
+
+@model(input=IMAGE)
+def no_label():
+    return Labels(50.0)
+
 @model(input=IMAGE)
 def positive_net():
     class Positive(nn.Module):
@@ -210,6 +228,7 @@ BUILT = """
 import json, pathlib, sys
 import numpy as np
 import torch
+from switchyard.wire import load_tensors
 from switchyard.worker import jobs
 from switchyard.worker.building import build
 from switchyard.worker.drawing import probes_of
@@ -231,8 +250,11 @@ def referenced(name):
     target.mkdir()
     result = jobs.run({"do": "reference", "file": zoo, "model": name, "target": str(target)})
     outcome = result.get("outcome") or {}
+    kept = {probe: target / f"{probe}.outputs.tensors" for probe in ("example", "fresh")}
     return {
         "kind": outcome.get("kind", ""), "message": outcome.get("message", ""),
+        **{probe: next(iter(load_tensors(path).values())).tolist()
+           for probe, path in kept.items() if path.exists()},
         "sources": sorted(pathlib.Path(path).name for path in result.get("sources", ())
                           if pathlib.Path(path).parent == here),
     }
@@ -253,8 +275,9 @@ print(json.dumps({
     "default": str(torch.get_default_dtype()),
 }))
 """
-REFERENCED = ("deaf_net", "positive_net", "misnamed_net", "from_a_checkpoint", "from_a_named_file",
-              "named_net", "with_a_test_split")  # fmt: skip
+REFERENCED = ("deaf_net", "rare_label", "no_label", "positive_net", "misnamed_net",
+              "from_a_checkpoint", "from_a_named_file", "named_net",
+              "with_a_test_split")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -287,6 +310,14 @@ def test_a_model_that_cannot_be_called_keeps_what_was_drawn(built):
 def test_a_model_that_does_not_listen_is_refused(built):
     assert built["deaf_net"]["kind"] == "bad-fixture"
     assert "answers alike whatever it is asked" in built["deaf_net"]["message"]
+
+
+def test_a_label_that_is_rare_is_looked_for_and_one_that_never_changes_is_refused(built):
+    assert not built["rare_label"]["kind"], built["rare_label"]
+    assert built["rare_label"]["fresh"] != built["rare_label"]["example"]
+    said = built["no_label"]
+    assert said["kind"] == "bad-fixture" and "on 201 probes" in said["message"]
+    assert "at most 0 of their size apart" in said["message"]
 
 
 def test_a_drawn_probe_that_a_model_does_not_take_is_named(built):

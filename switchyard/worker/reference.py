@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import pathlib
 from typing import Any, Dict, Mapping, Optional, Tuple
 
@@ -15,9 +16,12 @@ import numpy as np
 
 from switchyard import wire
 from switchyard.worker.blame import Told, kind_of, of_the_moment
-from switchyard.worker.drawing import GENERATED, RESIZED, probes_of
+from switchyard.worker.drawing import GENERATED, RESIZED, draw, probes_of
 from switchyard.worker.elements import as_float64, same_places
 from switchyard.worker.rounding import rms
+
+#: By the path of an input or output.
+Arrays = Mapping[str, np.ndarray]
 
 #: A model that is declared stochastic: its runs on each side, and the probes that it is asked. Of
 #: one alone it could not be told whether a route listens to its inputs.
@@ -29,6 +33,9 @@ STOCHASTIC_RUNS, STOCHASTIC_PROBES = 64, ("example", "fresh")
 #: add (``agreement``), so that less could not be told from them.
 _DRAWN_APART = ("example", "fresh", "negated")
 _DEAF = 1e-5
+
+#: Inputs that are drawn at most to find one that changes a label.
+_LABELS_ASKED = 200
 
 
 class BadReference(Told):
@@ -137,6 +144,19 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
         picture = torch_picture(entry, len(fed)).astype(fed.dtype)
         probes["picture"] = {**example, entry.picture.input: picture}
     facts: Dict[str, Any] = {"stochastic": entry.stochastic, "float64": True, "probes": []}
+
+    def keep(probe: str, inputs: Arrays, outputs: Arrays) -> None:
+        wire.save_tensors(target / f"{probe}.inputs.tensors", inputs)
+        wire.save_tensors(target / f"{probe}.outputs.tensors", outputs)
+        if facts["float64"] and not entry.stochastic:
+            try:
+                wire.save_tensors(target / f"{probe}.outputs64.tensors", model.run_float64(inputs))
+            except Exception as error:  # then `acceptable` is the best verdict
+                if of_the_moment(error):  # the reference is kept
+                    raise
+                facts["float64"] = False
+                facts["float64_reason"] = f"{type(error).__name__}: {error}"[:300]
+
     for probe, inputs in probes.items():
         try:
             first = model.run(inputs)
@@ -162,20 +182,15 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
         if not entry.stochastic and not _same(first, second):
             raise BadReference(
                 f"{entry.name} answers probe {probe!r} differently in two runs and is not "
-                "declared stochastic"
+                "declared stochastic: it draws at random, or keeps something from call to call"
             )
-        wire.save_tensors(target / f"{probe}.inputs.tensors", inputs)
-        wire.save_tensors(target / f"{probe}.outputs.tensors", first)
-        if facts["float64"] and not entry.stochastic:
-            try:
-                wire.save_tensors(target / f"{probe}.outputs64.tensors", model.run_float64(inputs))
-            except Exception as error:  # then `acceptable` is the best verdict
-                if of_the_moment(error):  # the reference is kept
-                    raise
-                facts["float64"] = False
-                facts["float64_reason"] = f"{type(error).__name__}: {error}"[:300]
+        keep(probe, inputs, first)
         facts["probes"].append(probe)
-    _refuse_deaf(entry, model.cast, target)
+    # Of another dtype than the zoo's own a small difference may be rounded away.
+    if not entry.stochastic and not model.cast:
+        heard = _another_fresh(entry, model, target)
+        if heard is not None:
+            keep("fresh", *heard)
     for probe in STOCHASTIC_PROBES if entry.stochastic else ():
         runs = [model.run(probes[probe]) for _ in range(STOCHASTIC_RUNS)]
         wire.save_tensors(
@@ -196,31 +211,54 @@ def _refuse_nan(entry, outputs: Mapping[str, np.ndarray], error=BadReference) ->
         raise BadFixture(f"{entry.name} has no tensor in its output")
     for path, array in outputs.items():
         if array.dtype.kind in "fcV" and np.isnan(array.astype(np.complex128)).any():
-            raise error(f"{entry.name} gives NaN in {path!r} on its own example")
+            raise error(
+                f"{entry.name} gives NaN in {path!r} on its own example: say by range= of a Tensor "
+                "which values are legal, if those that were drawn are not"
+            )
 
 
-def _refuse_deaf(entry, cast: str, target: pathlib.Path) -> None:
-    """A model that answers alike whatever it is asked would let any loss pass. Raises BadFixture.
-
-    ``cast``: of another dtype than the zoo's own, where a small difference may be rounded away.
+def _another_fresh(entry, model, target: pathlib.Path) -> Optional[Tuple[Arrays, Arrays]]:
+    """Inputs and outputs in place of the probe ``fresh``, where none of the drawn ones changes the
+    answer and one more does: a model that answers by a label alone may give the same few times
+    running. None where nothing is wrong. Raises BadFixture where it answers alike whatever it is
+    asked, so that any loss would pass.
     """
-    if entry.stochastic or cast:
-        return
     example, *others = (
         wire.load_tensors(target / f"{probe}.outputs.tensors") for probe in _DRAWN_APART
     )
-    for other in others:
-        for path, array in example.items():
-            if array.shape != other[path].shape:
-                return
-            a, b = as_float64(array), as_float64(other[path])
-            if not same_places(a, b) or rms(a - b) > _DEAF * rms(a):
-                return
+    apart = max(_apart(example, other) for other in others)
+    if apart > _DEAF:
+        return None
+    asked = len(_DRAWN_APART)
+    if all(array.dtype.kind in "biu" for array in example.values()):
+        for number in range(2, _LABELS_ASKED):
+            inputs = draw(entry, f"fresh-{number}", {})
+            outputs = model.run(inputs)
+            asked += 1
+            if _apart(example, outputs) > _DEAF:
+                return inputs, outputs
     raise BadFixture(
-        f"{entry.name} answers alike whatever it is asked ({', '.join(_DRAWN_APART)}), so that no "
-        "loss in a conversion could be seen: with these weights its answer does not depend on its "
-        "inputs (a layer of zeros after them?)"
+        f"{entry.name} answers alike whatever it is asked: on {asked} probes its answers are at "
+        f"most {apart:.2g} of their size apart, and below {_DEAF:g} rounding hides what differs, "
+        "so that no loss in a conversion could be seen (a layer of zeros, a signal that many "
+        "layers let vanish, a large constant beside it?)"
     )
+
+
+def _apart(one: Arrays, two: Arrays) -> float:
+    """How far two answers are from each other, in parts of the first's root mean square, by the
+    output that differs most; infinite where shapes or places without a number differ."""
+    furthest = 0.0
+    for path, array in one.items():
+        if array.shape != two[path].shape:
+            return math.inf
+        a, b = as_float64(array), as_float64(two[path])
+        if not same_places(a, b):
+            return math.inf
+        gap = rms(a - b)
+        if gap:
+            furthest = max(furthest, gap / rms(a) if rms(a) else math.inf)
+    return furthest
 
 
 def task_accuracy(entry, run, batch: int = 64, fill: bool = False) -> float:
