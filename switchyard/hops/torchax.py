@@ -74,8 +74,9 @@ class Torchax(Hop):
         "torch._export.passes.replace_autocast_with_hop_pass",
     )
     refusals = (
-        # it asserts that it has a lowering, and says the overload alone: aten.fft_rfft.default
-        ("AssertionError", re.compile(r"^\w+(\.\w+)+$"), "unsupported-operator"),
+        # It asserts that it has a lowering, and says the overload alone (aten.fft_rfft.default);
+        # behind it FX says at which node.
+        ("AssertionError", re.compile(r"\A\w+(\.\w+)+$", re.MULTILINE), "unsupported-operator"),
         ("", "data-dependent", "data-dependent-control-flow"),
         ("GuardOnDataDependentSymNode", "", "data-dependent-control-flow"),
         ("", "Data-dependent", "data-dependent-control-flow"),

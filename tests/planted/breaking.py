@@ -54,6 +54,6 @@ def c_asserting():
     return Asserting()
 
 
-@model(x=Tensor("batch", 6))
+@model(input=Tensor("batch", 6))
 def d_well():
     return nn.Linear(6, 4, bias=False)
