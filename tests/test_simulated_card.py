@@ -68,7 +68,7 @@ def test_what_stayed_on_the_cpu_is_found_in_onnx_runtimes_own_profile(ended):
     assert row["placement_message"].endswith("Det") and 0 < float(row["share_on_cpu"]) < 1
 
 
-def test_the_time_in_tensorflows_nodes_is_of_its_profilers_trace(ended):
+def test_the_time_in_tensorflows_nodes_is_known_by_device(ended):
     row = ended.rows["products-products-tf"]
     assert int(row["nodes_on_device"]) >= 3 and row["nodes_on_cpu"] == "0"
     assert float(row["share_on_cpu"]) == 0

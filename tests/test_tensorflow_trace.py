@@ -57,22 +57,6 @@ def test_the_events_of_gpu_allocators_come_in_the_order_of_time():
     ]  # fmt: skip
 
 
-def test_the_seconds_in_a_node_are_of_all_its_runs_as_the_host_saw_them():
-    names = named("f/MatMul:MatMul", "f/while/body/_6/Sin:Sin", "ExecutorState::Process", "wait")
-
-    def took(which, picoseconds):
-        return types.SimpleNamespace(metadata_id=which, duration_ps=picoseconds)
-
-    def plane_of(name, *lines):
-        lines = [types.SimpleNamespace(events=events) for events in lines]
-        return types.SimpleNamespace(name=name, event_metadata=names, lines=lines)
-
-    host = plane_of("/host:CPU", [took(0, 2e12), took(1, 1e12), took(3, 9e12)], [took(1, 0.5e12)])
-    found = trace.seconds_of_nodes([host, plane_of("/device:GPU:0", [took(0, 7e12)])])
-    assert found["f/MatMul", "MatMul"] == 2 and found["f/while/body/_6/Sin", "Sin"] == 1.5
-    assert not any("wait" in key for key in found)
-
-
 @pytest.mark.parametrize("last, external", [(0.5, 0.5), (0.0, 0.0), (float("nan"), None)])
 def test_external_is_the_last_events_and_internal_of_all_that_was_handed_out(last, external):
     made = {"event": "MemoryAllocation", "requested_bytes": 700, "allocation_bytes": 1024}

@@ -62,8 +62,8 @@ def memory() -> Dict[str, Optional[float]]:
     return {"allocated_mib": said["current"] / 2**20, "peak_mib": said["peak"] / 2**20}
 
 
-def session_on_gpu(loaded: Any, signature: Any, reload: Callable[[], Any]) -> Any:
-    """The SavedModel's session on the GPU. ``reload`` loads it once more, uncalled."""
+def session_on_gpu(loaded: Any, signature: Any, path: str) -> Any:
+    """The session on the GPU of the SavedModel at ``path``."""
     from switchyard.runtimes.tensorflow_saved_model import SIGNATURE, TensorFlowSession
 
     class GpuSession(TensorFlowSession):
@@ -102,19 +102,25 @@ def session_on_gpu(loaded: Any, signature: Any, reload: Callable[[], Any]) -> An
             tensorflow_trace.keep(lambda: [self.run(feeds) for feeds in runs], path)
 
         def placement(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, Any]:
+            import tensorflow as tf
+
             from switchyard.runtimes import tensorflow_placement
-            from switchyard.worker.placement import from_devices, with_operations
+            from switchyard.worker.placement import from_devices, with_operations, with_share
 
             outputs = self._signature(**self._constants(feeds))
             # An int32 tensor lies in host memory by TensorFlow's own rule.
             told = [value for value in outputs.values() if value.dtype.name != "int32"]
             where = ["cuda" if "GPU" in value.device else "cpu" for value in told]
+
             def ran() -> List[Any]:
-                again = reload()  # this session's graphs were made before
+                again = tf.saved_model.load(path)  # this session's graphs were made before
                 call, constants = again.signatures[SIGNATURE], self._constants(feeds)
                 return tensorflow_placement.executed(lambda: call(**constants))
 
-            return with_operations(from_devices({"outputs": where}), ran)
+            return with_share(
+                with_operations(from_devices({"outputs": where}), ran),
+                lambda: tensorflow_placement.share_on_cpu(path, feeds, SIGNATURE),
+            )
 
     return GpuSession(loaded, signature)
 

@@ -1,4 +1,4 @@
-"""On which device TensorFlow put each operation of a SavedModel, and for how long each ran.
+"""On which device TensorFlow put each operation of a SavedModel, and how the time is shared.
 
 A value's device does not tell: placement is soft, so that an operation without a kernel for the
 GPU runs on the CPU between two that have one. The graphs that TensorFlow's runtime made of a
@@ -7,7 +7,10 @@ function, one for each device, do.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Dict, List, Mapping, Optional, Sequence
+
+if TYPE_CHECKING:
+    import numpy as np
 
 from switchyard.worker.placement import MOST_SIZES, Executed
 
@@ -25,23 +28,19 @@ _PLUMBING = frozenset(
 _OF_SIZES = frozenset(("Shape", "ShapeN", "Size", "Rank"))
 
 
-def executed(call: Callable[[], Any]) -> List[Executed]:
-    """The operations that ``call`` runs: of a function that was not called before, whose graphs are
-    made, and seen, once. The seconds are those of a second call, from the profiler's trace of the
-    host: of an operation on the device until it is done only where each launch is waited for
-    (CUDA_LAUNCH_BLOCKING). None of what that call did not come to, as the other branch; of all,
-    where there is no trace. Raises what TensorFlow raises, and AttributeError in a version that
-    keeps no record of its graphs."""
+def executed(first_call: Callable[[], Any]) -> List[Executed]:
+    """The operations that ``first_call`` runs: of a function that was not called before, whose
+    graphs are made, and seen, once. Raises what TensorFlow raises, and AttributeError in a version
+    that keeps no such record."""
     from tensorflow.python.eager import context
 
     told = context.context()
     told.enable_graph_collection()
     try:
-        call()
+        first_call()
         metadata = told.export_run_metadata()
     finally:
         told.disable_graph_collection()
-    seconds = _seconds_of(call)
     found: List[Executed] = []
     for function in metadata.function_graphs:
         outputs = _outputs_of(function.post_optimization_graph)
@@ -50,7 +49,6 @@ def executed(call: Callable[[], Any]) -> List[Executed]:
                 node.op,
                 ON_DEVICE not in node.device,
                 node.op in _OF_SIZES or _are_sizes(outputs.get(node.name, ())),
-                seconds.get((node.name, node.op)),
             )
             for graph in function.partition_graphs
             for node in graph.node
@@ -59,14 +57,41 @@ def executed(call: Callable[[], Any]) -> List[Executed]:
     return found
 
 
-def _seconds_of(call: Callable[[], Any]) -> Mapping[Tuple[str, str], float]:
-    """By name and operation of a node, the seconds in it; empty where they cannot be had."""
-    from switchyard.runtimes import tensorflow_trace
+def share_on_cpu(path: str, feeds: Mapping[str, np.ndarray], signature: str) -> Optional[float]:
+    """The time in operations on the CPU over that in all, of one run; None where none took any.
 
-    try:
-        return tensorflow_trace.seconds_of_nodes(tensorflow_trace.traced(call).planes)
-    except Exception:  # where the nodes ran is known without
-        return {}
+    Of a session of TensorFlow 1, whose step statistics have the seconds in each node, which nothing
+    does of a function. A node on the device takes until it is done only where each launch is waited
+    for (CUDA_LAUNCH_BLOCKING). Raises what TensorFlow raises.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    # As the process's first session, this one takes memory as it needs it.
+    config = v1.ConfigProto(gpu_options=v1.GPUOptions(allow_growth=True))
+    with tf.Graph().as_default(), v1.Session(config=config) as session:
+        saved = v1.saved_model.load(session, ["serve"], path).signature_def[signature]
+        given = {saved.inputs[name].name: array for name, array in feeds.items()}
+        wanted = [one.name for one in saved.outputs.values()]
+        session.run(wanted, given)  # what is done once, such as the choice of a kernel
+        said, traced = v1.RunMetadata(), v1.RunOptions(
+            trace_level=v1.RunOptions.SOFTWARE_TRACE, output_partition_graphs=True
+        )  # fmt: skip
+        session.run(wanted, given, options=traced, run_metadata=said)
+    return _share(said)
+
+
+def _share(said: Any) -> Optional[float]:
+    """``share_on_cpu`` from a run's metadata."""
+    operators = {node.name: node.op for graph in said.partition_graphs for node in graph.node}
+    nanos = {True: 0, False: 0}
+    for device in said.step_stats.dev_stats:
+        for node in device.node_stats:
+            if operators.get(node.node_name, "NoOp") not in _PLUMBING:
+                took = node.op_end_rel_nanos - node.op_start_rel_nanos
+                nanos[ON_DEVICE not in device.device] += took
+    total = sum(nanos.values())
+    return nanos[True] / total if total else None
 
 
 def _outputs_of(graph: Any) -> Dict[str, Sequence[Any]]:

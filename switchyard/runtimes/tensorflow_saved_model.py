@@ -67,7 +67,7 @@ class TensorFlowSavedModel(Runtime):
     format = "saved_model"
     tier = "quick"
     requires = ("tensorflow",)
-    tunes = True  # share_on_cpu is of a trace
+    tunes = True  # share_on_cpu is of times
 
     def lacks(self, target: Target) -> str:
         from switchyard.runtimes import tensorflow_cuda
@@ -106,9 +106,7 @@ class TensorFlowSavedModel(Runtime):
             known = ", ".join(sorted(loaded.signatures)) or "none at all"
             raise ValueError(f"the SavedModel has no signature {SIGNATURE!r}; it has {known}")
         if target.device == "cuda":
-            return tensorflow_cuda.session_on_gpu(
-                loaded, loaded.signatures[SIGNATURE], lambda: tf.saved_model.load(path)
-            )
+            return tensorflow_cuda.session_on_gpu(loaded, loaded.signatures[SIGNATURE], path)
         return TensorFlowSession(loaded, loaded.signatures[SIGNATURE])
 
 

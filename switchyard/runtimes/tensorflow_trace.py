@@ -1,8 +1,6 @@
-"""What TensorFlow says in a profiler's trace alone: the time in each node, and of its allocator on
-a GPU what is beyond the bytes it handed out.
+"""What TensorFlow's allocator on a GPU says of itself beyond what it handed out.
 
-Each node that its executor runs is an event of the host, ``NAME:OPERATION`` (``TraceMeOp``,
-xla/tsl/profiler/lib/traceme_encode.h). Every allocation is an event with the allocator's
+It says so in a profiler's trace alone, where every allocation is an event with the allocator's
 state behind it (``BFCAllocator::AddTraceMe``, xla/tsl/framework/bfc_allocator.cc): bytes asked for
 and handed out, and its ``fragmentation``, which is (free - largest free piece) / free of the
 regions that it holds, ``external`` by ``switchyard.worker.fragmentation``. What it holds of the
@@ -11,20 +9,16 @@ card it does not say there either (``bytes_reserved`` stays 0), so that there is
 
 from __future__ import annotations
 
-import collections
 import math
 import pathlib
 import tempfile
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 
 from switchyard.worker import fragmentation
 
 #: Events of the allocator of a GPU, and the level of the host's trace that has them.
 ALLOCATION, EVENTS = "MemoryAllocation", ("MemoryAllocation", "MemoryDeallocation")
 ALLOCATOR, LEVEL = "GPU_", 2
-
-#: How the name of the plane begins that has the host's events.
-HOST = "/host:"
 
 
 def during(call: Callable[[], Any]) -> List[Dict[str, Any]]:
@@ -78,21 +72,6 @@ def in_order(planes: Iterable[Any]) -> List[Dict[str, Any]]:
                     when = line.timestamp_ns * 1000 + event.offset_ps
                     found.append((when, len(found), {"event": name, **said}))
     return [event for _, _, event in sorted(found, key=lambda each: each[:2])]
-
-
-def seconds_of_nodes(planes: Iterable[Any]) -> Dict[Tuple[str, str], float]:
-    """By name and operation of a node the seconds in it, as the host saw them, over all the times
-    that it ran. What else the host notes in that form names no node of a graph."""
-    found: Dict[Tuple[str, str], float] = collections.defaultdict(float)
-    for plane in planes:
-        if not plane.name.startswith(HOST):
-            continue
-        for line in plane.lines:
-            for event in line.events:
-                name, colon, operator = plane.event_metadata[event.metadata_id].name.rpartition(":")
-                if colon:
-                    found[name, operator] += event.duration_ps / 1e12
-    return dict(found)
 
 
 def _value(stat: Any, plane: Any) -> Any:

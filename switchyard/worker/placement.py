@@ -71,9 +71,7 @@ class Executed(NamedTuple):
     seconds: Optional[float] = None
 
 
-def with_operations(
-    found: Dict[str, Any], ask: Callable[[], Sequence[Executed]]
-) -> Dict[str, Any]:
+def with_operations(found: Dict[str, Any], ask: Callable[[], Sequence[Executed]]) -> Dict[str, Any]:
     """``found``, which is ``from_devices``'s, with what the single operations add to it. Where they
     cannot be found out ``found`` stands, and says so if it says nothing else."""
     try:
@@ -93,6 +91,14 @@ def with_operations(
     said = _said({(one.operator, one.sizes) for one in on_cpu})
     # What strayed as a whole, such as the outputs, was said already, and more exactly.
     return {**said, **counts, **found}
+
+
+def with_share(found: Dict[str, Any], ask: Callable[[], Optional[float]]) -> Dict[str, Any]:
+    """``found`` with the share of the time on the CPU, where only a run of its own tells it."""
+    try:
+        return {**found, "share_on_cpu": ask()}
+    except Exception as error:
+        return {"placement_message": f"times not counted: {_in_short(error)}", **found}
 
 
 def _said(on_cpu: Iterable[Tuple[str, bool]]) -> Dict[str, Any]:
