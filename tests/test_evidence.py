@@ -189,6 +189,25 @@ def test_integers_are_the_same_where_they_are_equal_alone():
     assert ev.same_within("int64") == ev.same_within("bool") == 0 < ev.same_within("float32")
 
 
+def test_a_line_through_two_clusters_is_no_fault_of_a_channel():
+    """On three probes the route is right, values hardly move within each channel, and only where
+    they stand elsewhere (zeros) is it wrong: the two places are two points of any line."""
+    usual, moved = np.array([0.143, 0.142, 0.125]), np.array([0.1015, 0.1014, 0.1002])
+    drawn = np.random.default_rng(0)
+    probes = []
+    for name in NAMES[:3]:
+        own = {"y": (usual + 1e-3 * drawn.standard_normal((2, 6, 3))).astype(np.float32)}
+        probes.append(ev.ProbeOutputs(name, own, own))
+    own, got = (
+        {"y": np.broadcast_to(moved + off, (2, 6, 3)).astype(np.float32)}
+        for off in (0.0, np.array([5e-3, 3.6e-3, 1.6e-3]))
+    )
+    probes.append(ev.ProbeOutputs("zeros", own, got))
+    assert ev.from_outputs(probes).kind == ""
+    # Wrong wherever it shows, it is one.
+    assert found(cell(each(lambda x: x * SCALE + 0.3 * SCALE**2))).kind == "channel-affine"
+
+
 def test_narrow_rounding_that_exceeds_a_band_is_precision():
     exact = images(1)
     noise = np.random.default_rng(2).standard_normal((2, *exact.shape))
