@@ -46,7 +46,8 @@ class Tensor:
     ``dims``: an integer is a fixed size, a name a dynamic one whose sizes stand in the
     model's ``sizes``. ``range`` is the half-open interval [low, high) values are drawn
     from, uniformly; without it floats are standard normal, integers lie in [0, 10) and
-    booleans are fair coins.
+    booleans are fair coins. Floats without one are asked ten times the example as well, and those
+    whose range reaches zero, or that have none, a thousandth of it.
     """
 
     dims: Tuple[Dimension, ...]

@@ -338,6 +338,25 @@ def test_judge_names_the_worst_probe():
     assert ag.judge([fine]).verdict in VERDICTS
 
 
+def test_inputs_of_another_size_decide_only_where_they_are_worse():
+    """Else a row's mse would be that of inputs ten times as large, wherever nothing is wrong."""
+    large, large64 = {"y": OWN["y"] * np.float32(1e4)}, {"y": FP64["y"] * 1e4}
+    fine = ag.ask("example", OWN, [OWN], FP64)
+
+    def tenfold(error):
+        got = {"y": large["y"] + np.float32(1e4 * error) * (1 + 0 * large["y"])}
+        return ag.ask("tenfold", large, [got], large64, scaled=True)
+
+    rounded = tenfold(1e-6)
+    assert rounded.agreement.mse > 1e-5 > ag.deciding_error(rounded.agreement)
+    assert ag.judge([fine, rounded]).worst_probe == "example"
+    assert ag.judge([fine, rounded]).verdict == "excellent"
+    wrong = ag.judge([fine, tenfold(0.5)])
+    assert (wrong.worst_probe, wrong.verdict) == ("tenfold", "investigate")
+    flags, other = {"y": np.zeros(4, bool)}, {"y": np.ones(4, bool)}
+    assert ag.judge([ag.ask("tenfold", flags, [other], scaled=True)]).verdict == "investigate"
+
+
 def test_a_wrong_second_run_is_unstable_and_threads_are_not():
     wrong = ag.judge([ag.ask("example", OWN, [OWN, off(0.5)], FP64)])
     assert wrong.kind == "unstable-across-runs" and "second run" in wrong.message
@@ -356,7 +375,7 @@ def test_a_wrong_second_run_is_unstable_and_threads_are_not():
 def test_every_kind_used_is_in_the_vocabulary():
     assert set(ag.STRUCTURAL) <= set(KINDS)
     assert all(
-        field.default is None or field.default == "" for field in dataclasses.fields(ag.Agreement)
+        field.default in (None, "", False) for field in dataclasses.fields(ag.Agreement)
     )
 
 

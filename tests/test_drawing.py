@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
 from models_zoo import Tensor
-from switchyard.worker.drawing import _mirrored
+from switchyard.worker.drawing import _mirrored, probes_of
 
 
 @pytest.mark.parametrize("dtype, low, high", [
@@ -20,3 +22,34 @@ def test_integers_are_mirrored_within_a_range_whose_sums_their_dtype_does_not_ho
     found = _mirrored(example, Tensor(3, dtype=dtype, range=(low, high)))
     assert found.dtype == dtype
     assert found.tolist() == [high - 1, low, high - 2]
+
+
+def probes(by_hand=(), **inputs):
+    entry = types.SimpleNamespace(name="net", inputs=inputs, sizes={}, probes=dict(by_hand))
+    return probes_of(entry)
+
+
+def test_floats_are_asked_at_other_sizes_too_and_what_stands_beside_them_stays():
+    drawn = probes(x=Tensor(2, 3), ids=Tensor(4, dtype="int64"), z=Tensor(2, dtype="complex64"))
+    for probe, factor in (("tenfold", 10.0), ("thousandth", 1e-3)):
+        for name in ("x", "z"):
+            example, scaled = drawn["example"][name], drawn[probe][name]
+            assert scaled.dtype == example.dtype
+            np.testing.assert_allclose(scaled, example * factor, rtol=1e-6)
+        np.testing.assert_array_equal(drawn[probe]["ids"], drawn["example"]["ids"])
+
+
+@pytest.mark.parametrize("given, smaller", [((0, 1), True), ((-2, 2), True), ((1, 2), False)])
+def test_of_a_range_nothing_leaves_it(given, smaller):
+    drawn = probes(x=Tensor(2, 3, range=given))
+    assert "tenfold" not in drawn and ("thousandth" in drawn) == smaller
+
+
+def test_where_nothing_has_another_size_no_probe_is_asked_twice():
+    drawn = probes(ids=Tensor(2, dtype="int64"), mask=Tensor(2, dtype="bool"))
+    assert list(drawn) == ["example", "fresh", "negated", "zeros"]
+
+
+def test_a_probe_by_hand_has_a_name_of_its_own():
+    with pytest.raises(ValueError, match="'tenfold'"):
+        probes({"tenfold": {"x": 3.0}}, x=Tensor(2))

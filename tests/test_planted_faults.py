@@ -13,6 +13,8 @@ FAULTS = {
     "bn_swapped": ("conv_bn", "compare", "channel-affine", "investigate"),
     "bn_epsilon": ("conv_bn", "compare", "channel-affine", "investigate"),
     "bn_forgotten": ("conv_bn", "compare", "channel-affine", "investigate"),
+    "clip_lost": ("clipped", "compare", "unexplained", "investigate"),
+    "norm_epsilon": ("normed", "compare", "precision", "investigate"),
     "nhwc_flatten": ("flattened", "compare", "layout-permuted", "investigate"),
     "constant_branch": ("branch", "compare", "constant-baked", "investigate"),
     "constant_count": ("loop", "compare", "constant-baked", "investigate"),
@@ -36,7 +38,7 @@ VOID = ("nan_reference", "restless_reference")
 
 #: The same models by honest routes, in the same run.
 HONEST = [f"{model}-torchscript-ort" for model in (
-    "conv_bn", "flattened", "two_outputs", "mlp", "mlp64")]  # fmt: skip
+    "conv_bn", "flattened", "two_outputs", "mlp", "mlp64", "clipped", "normed")]  # fmt: skip
 HONEST += ["branch-scripted-ort", "loop-scripted-ort", "conv_bn-dynamo-ort", "mlp-dynamo-ort"]
 HONEST += ["square_image-manual-tf", "oblong_image-manual-tf", "square_kernel-manual-tf",
            "last_step-torchscript-ort"]  # fmt: skip
@@ -89,6 +91,13 @@ def limited(bench):
 def test_a_planted_fault_is_given_its_stage_kind_and_verdict(run, fault):
     model, *wanted = FAULTS[fault]
     assert run.outcome(f"{model}-{fault}-ort") == tuple(wanted), run.rows[f"{model}-{fault}-ort"]
+
+
+@pytest.mark.parametrize("fault, probe", [
+    ("clipped-clip_lost-ort", "tenfold"), ("normed-norm_epsilon-ort", "thousandth"),
+])  # fmt: skip
+def test_what_the_size_of_the_drawn_inputs_hides_shows_at_another(run, fault, probe):
+    assert run.rows[fault]["worst_probe"] == probe, run.rows[fault]
 
 
 @pytest.mark.parametrize("cell", UNDONE)

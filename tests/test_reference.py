@@ -48,10 +48,7 @@ def referenced(tmp_path, monkeypatch):
         task=None, picture=None, stochastic=False,
     )  # fmt: skip
 
-    def run(inputs):
-        return {"y": inputs["x"] * 2}
-
-    def make(error):
+    def make(error, run=lambda inputs: {"y": inputs["x"] * 2}):
         def run_float64(inputs):
             raise error
 
@@ -79,3 +76,20 @@ def test_what_had_no_room_in_float64_is_out_of_memory_and_leaves_no_reference(
     outcome = referenced(error)["outcome"]
     assert (outcome["stage"], outcome["kind"]) == ("reference", "host-oom")
     assert not (tmp_path / "reference.json").exists()
+
+
+def test_a_size_that_nobody_declared_and_torch_does_not_take_is_left_out(referenced, tmp_path):
+    """And one at which its answer is no number; the model is none the worse for it."""
+
+    def run(inputs):
+        largest = np.abs(inputs["x"]).max()
+        if largest > 6:
+            raise ValueError("too large")
+        return {"y": inputs["x"] / np.float32(0 if 0 < largest < 0.1 else 1)}
+
+    with np.errstate(divide="ignore"):
+        assert referenced(RuntimeError("no kernel for double"), run)["ok"]
+    facts = Reference.read(tmp_path).facts
+    assert facts["left_out"]["tenfold"] == "ValueError: too large"
+    assert "not finite" in facts["left_out"]["thousandth"]
+    assert facts["probes"] == ["example", "fresh", "negated", "zeros", "resized"]

@@ -39,7 +39,8 @@ class Agreement:
     dtype and non-finite places agree; what the errors amount to is for ``band`` to say.
     ``dtype`` is that of the reference's output. ``at_most``: the best verdict it may have, where
     that is not the best there is. ``of_size``: mse over the square of the output's usual size, its
-    largest RMS on any probe that is drawn. None: could not be had."""
+    largest RMS on any probe that is drawn at it. ``scaled``: on a probe of ``drawing.SCALED``.
+    None: could not be had."""
 
     kind: str = ""
     message: str = ""
@@ -55,6 +56,7 @@ class Agreement:
     error_vs_fp64: Optional[float] = None
     worst_vs_fp64: Optional[float] = None
     of_size: Optional[float] = None
+    scaled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +88,15 @@ def compare(
     classifier: bool = False,
     limit: Optional[float] = None,
     capped: bool = False,
+    scaled: bool = False,
 ) -> Agreement:
     """What the route gave on one probe against torch eager in the model's own dtype.
 
     ``reference64``: the same model in float64, which only scales. ``scales``: see
     ``rounding.scales``. ``classifier``: the first output's last axis holds class scores.
     ``limit``: see ``band``. ``capped``: floats without an ``error_vs_fp64`` are ``acceptable`` at
-    most, since the bands alone would call a fault of a thousand rounding errors excellent. Raises
+    most, since the bands alone would call a fault of a thousand rounding errors excellent.
+    ``scaled``: the inputs are of a size that is not the model's own, see ``deciding_error``. Raises
     ValueError where the reference has no output, since that can prove nothing.
     """
     if not reference:
@@ -108,7 +112,7 @@ def compare(
         floats = found.mse is not None and found.dtype in DTYPES
         if capped and floats and found.error_vs_fp64 is None:
             found = dataclasses.replace(found, at_most="acceptable")
-        results.append(found)
+        results.append(dataclasses.replace(found, scaled=scaled))
     return max(results, key=lambda one: gravity(one, limit))
 
 
@@ -130,7 +134,10 @@ def deciding_error(agreement: Agreement) -> float:
     """The error that ``band`` holds against the bands, and that ranks outputs and probes: the
     worse of mse and nmse, 0.0 where neither could be had. In 16 bits nmse alone where there is
     one, as it is for all but zeros: rounding is relative there to what the bands are, and the mse
-    of large values is beyond any band without a fault."""
+    of large values is beyond any band without a fault. On a scaled probe mse over the square of
+    the output's size alone, for that of its inputs is ours."""
+    if agreement.scaled and agreement.of_size is not None:
+        return agreement.of_size
     if agreement.dtype in SIXTEEN_BITS and agreement.nmse is not None:
         return agreement.nmse
     return max(agreement.mse or 0.0, agreement.nmse or 0.0)
@@ -227,6 +234,7 @@ def ask(
     scales: Optional[Mapping[str, float]] = None,
     classifier: bool = False,
     limit: Optional[float] = None,
+    scaled: bool = False,
 ) -> ProbeResult:
     """One probe asked once or more in a session: every run is judged, the worst is kept,
     and each is held against the first. Raises ValueError where ``runs`` is empty."""
@@ -241,6 +249,7 @@ def ask(
             classifier=classifier,
             limit=limit,
             capped=True,
+            scaled=scaled,
         )
         for run in runs
     ]
@@ -282,12 +291,14 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
 
 
 def gravity(agreement: Agreement, limit: Optional[float] = None) -> tuple:
-    """Sorts agreements from good to bad: structure, non-finite, verdict, error, rounding."""
+    """Sorts agreements from good to bad: structure, non-finite, verdict, error, rounding. A scaled
+    probe goes behind those of the same verdict: a row's figures are of the model's own sizes."""
     verdict, _ = band(agreement, limit)
     return (
         agreement.kind in STRUCTURAL,
         bool(agreement.kind),
         ("excellent", "acceptable", "investigate").index(verdict),
+        not agreement.scaled,
         deciding_error(agreement),
         agreement.error_vs_fp64 or 0.0,
     )

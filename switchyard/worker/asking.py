@@ -15,7 +15,7 @@ from switchyard import runtimes
 from switchyard.vocabulary import KINDS, PASSING, Outcome, cast_to, signature_of
 from switchyard.worker import agreement, batches, loading, placement, rounding, stochastic
 from switchyard.worker.blame import ON_DEVICE_RULES, first_line, outcome_of
-from switchyard.worker.drawing import RESIZED
+from switchyard.worker.drawing import RESIZED, SCALED
 from switchyard.worker.loading import Loaded
 from switchyard.worker.reference import (
     STOCHASTIC_PROBES,
@@ -77,7 +77,8 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
 def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict]):
     """The judgement over every probe that decides, what was answered to each, and the
     ``rounding.scales`` that it was judged by."""
-    probes = [probe for probe in reference.probes if probe != RESIZED]
+    left = {RESIZED, *(SCALED if job["precision"] == "tf32" else ())}  # 10 bits of 23: as in 16
+    probes = [probe for probe in reference.probes if probe not in left]
     wanted = {probe: reference.outputs(probe) for probe in probes}
     scales = rounding.scales(wanted)
     results, answers = [], {}
@@ -97,6 +98,7 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
             scales=scales,
             classifier=job["classifier"],
             limit=rounding.limit_of(job["precision"]),
+            scaled=probe in SCALED,
         )
         results.append(result)
         for metric in ("mse", "nmse", "max_abs_err", "error_vs_fp64"):

@@ -6,6 +6,7 @@ from typing import Callable, Mapping, Optional, Sequence
 
 from switchyard.worker.agreement import Agreement, Judgement
 from switchyard.worker.blame import first_line
+from switchyard.worker.drawing import SCALED
 from switchyard.worker.evidence import (
     EXAMPLE,
     Evidence,
@@ -102,7 +103,9 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
         except Exception as error:
             return Evidence("", f"the network was not looked into: {first_line(error)}")
 
-    return diagnose(judgement, probes, [inside] if artefact is not None else []) or None
+    # A fault that is whole at one size need not show at another, where it is lost in rounding.
+    own_size = [probe for probe in probes if probe.probe not in SCALED]
+    return diagnose(judgement, own_size, [inside] if artefact is not None else []) or None
 
 
 def _keras_norms(job: Mapping, artefact) -> Evidence:

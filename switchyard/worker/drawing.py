@@ -16,6 +16,10 @@ from switchyard.wire import dtype_named
 #: Probes that every model is asked, in order; hand-written ones and ``resized`` follow.
 GENERATED = ("example", "fresh", "negated", "zeros")
 
+#: Probes whose floats are the example's times a factor. At the size of 1, that of all that is
+#: drawn, a lost clip never binds and the eps of a norm is lost beside the variance.
+SCALED = {"tenfold": 10.0, "thousandth": 1e-3}
+
 #: The probe of other sizes. It decides the column ``dynamic``, never the verdict.
 RESIZED = "resized"
 
@@ -75,6 +79,18 @@ def _zeros(array: np.ndarray, spec) -> np.ndarray:
     return np.full(array.shape, value, dtype=array.dtype)
 
 
+def _scaled(array: np.ndarray, spec, factor: float) -> Optional[np.ndarray]:
+    """``array`` times ``factor``, or None where that need not be legal: of integers and booleans,
+    and out of a range that was declared."""
+    if array.dtype.kind in "biu":
+        return None
+    if spec.range is not None:
+        low, high = spec.range
+        if factor > 1 or not low <= 0 <= high:
+            return None
+    return array * np.asarray(factor, dtype=array.dtype)
+
+
 def _by_hand(value: Any, spec, shape, rng) -> np.ndarray:
     """A hand-written probe's value: a number fills, an array stands, a Tensor is drawn."""
     dtype = dtype_named(spec.dtype)
@@ -98,7 +114,9 @@ def draw(entry, word: str, sizes: Mapping[str, int]) -> Dict[str, np.ndarray]:
 
 
 def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
-    """Every probe of a zoo entry: probe -> input -> array, the example first."""
+    """Every probe of a zoo entry: probe -> input -> array, the example first. Those of ``SCALED``
+    are there where they differ from it. Raises ValueError where one by hand takes another's name.
+    """
     drawn: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in GENERATED}
     for name, spec in entry.inputs.items():
         shape = shape_of(spec.dims, entry.sizes)
@@ -107,7 +125,19 @@ def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
         drawn["fresh"][name] = _uniform(stream(entry.name, "fresh", name), spec, shape)
         drawn["negated"][name] = _mirrored(example, spec)
         drawn["zeros"][name] = _zeros(example, spec)
+    for probe, factor in SCALED.items():
+        scaled = {
+            name: _scaled(array, entry.inputs[name], factor)
+            for name, array in drawn["example"].items()
+        }
+        if any(array is not None for array in scaled.values()):
+            drawn[probe] = {
+                name: drawn["example"][name] if array is None else array
+                for name, array in scaled.items()
+            }
     for probe, values in entry.probes.items():
+        if probe in (*GENERATED, *SCALED, RESIZED):
+            raise ValueError(f"a probe by hand is named {probe!r}, as one of those that are drawn")
         inputs = dict(drawn["example"])
         for name, value in values.items():
             spec = entry.inputs[name]

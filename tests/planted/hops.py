@@ -43,7 +43,7 @@ class Planted(Hop):
         return manifest
 
 
-# --- BatchNorm
+# --- BatchNorm, and what shows at other sizes of the inputs alone
 
 
 def _norms(module):
@@ -67,6 +67,18 @@ def epsilon_of_keras(module, job):
 def forget_statistics(module, job):
     for bn in _norms(module):
         bn.reset_running_stats()
+    return module
+
+
+def lose_clip(module, job):
+    import torch
+
+    module[0] = torch.nn.ReLU()
+    return module
+
+
+def epsilon_of_another(module, job):
+    module[0].eps = 9e-6
     return module
 
 
@@ -247,6 +259,8 @@ HOPS = (
     Planted("bn_swapped", module=swap_mean_and_variance),
     Planted("bn_epsilon", module=epsilon_of_keras),
     Planted("bn_forgotten", module=forget_statistics),
+    Planted("clip_lost", module=lose_clip),
+    Planted("norm_epsilon", module=epsilon_of_another),
     Planted("nhwc_flatten", module=flatten_channels_last),
     Planted("scripted", module=scripted),
     Planted("constant_branch"),  # what tracing does to them

@@ -137,6 +137,17 @@ def mlp():
     return mlp_of(torch.float32)
 
 
+# Neither a clip at 6 nor the eps of its norm shows at the size of what is drawn.
+@model(input=Tensor("batch", 6))
+def clipped():
+    return nn.Sequential(nn.ReLU6(), nn.Linear(6, 4))
+
+
+@model(input=Tensor("batch", 12))
+def normed():
+    return nn.Sequential(nn.LayerNorm(12, eps=1e-5), nn.Linear(12, 4))
+
+
 @model(input=Tensor("batch", 6, dtype="float64"), precision="float64")
 def mlp64():
     return mlp_of(torch.float64)
