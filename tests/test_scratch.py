@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -95,6 +96,19 @@ def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):
     assert first["TORCH_EXTENSIONS_DIR"] == again["TORCH_EXTENSIONS_DIR"]
     assert Path(first["TORCH_EXTENSIONS_DIR"]).is_dir()
     assert apart["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
+
+
+def test_headers_that_torch_compiles_are_kept_from_process_to_process(crew):
+    """It looks for them beside its temporary files, under the name of whoever runs it."""
+    first, again = (crew.variables(FAKE) for _ in range(2))
+    kept = Path(first["TORCHINDUCTOR_CACHE_DIR"])
+    for variables in (first, again):
+        [link] = Path(variables[scratch.VARIABLE]).iterdir()
+        assert link.name == f"torchinductor_{getpass.getuser()}"
+        assert link.resolve() == kept.resolve()
+    (link / "header.gch").write_text("compiled")
+    crew.close()
+    assert not link.parent.exists() and (kept / "header.gch").exists()
 
 
 def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):

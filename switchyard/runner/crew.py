@@ -15,7 +15,7 @@ from switchyard.runner import environments
 from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
 from switchyard.runner.scratch import VARIABLE, Scratch
-from switchyard.runner.variables import environment_variables
+from switchyard.runner.variables import environment_variables, keep_compiled_headers
 from switchyard.runner.workers import (
     Finished,
     Limits,
@@ -109,9 +109,11 @@ class Crew:
         """For one process, whose temporary files are in a folder of its own."""
         visible = self.card.uuid if self.card else "-1"
         kept = environment_variables(environment, self.staged.path, self.cache, visible)
+        temporary = self._scratch.folder()
+        keep_compiled_headers(temporary, kept["TORCHINDUCTOR_CACHE_DIR"])
         return {
             **kept,
-            VARIABLE: self._scratch.folder(),
+            VARIABLE: temporary,
             # Built once a run: one that was killed while it built leaves torch's lock behind, on
             # which every later one would wait for ever.
             "TORCH_EXTENSIONS_DIR": self._scratch.shared(f"extensions-{environment.fingerprint}"),
