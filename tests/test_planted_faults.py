@@ -97,7 +97,9 @@ def test_a_planted_fault_is_given_its_stage_kind_and_verdict(run, fault):
     ("clipped-clip_lost-ort", "tenfold"), ("normed-norm_epsilon-ort", "thousandth"),
 ])  # fmt: skip
 def test_what_the_size_of_the_drawn_inputs_hides_shows_at_another(run, fault, probe):
-    assert run.rows[fault]["worst_probe"] == probe, run.rows[fault]
+    row = run.rows[fault]
+    assert row["worst_probe"] == probe, row
+    assert f"on probe {probe!r}, layer '0'" in row["message"], row
 
 
 @pytest.mark.parametrize("cell", UNDONE)

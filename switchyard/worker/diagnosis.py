@@ -97,8 +97,12 @@ def diagnose_cell(judgement: Judgement, reference, answers: Mapping, job: Mappin
             inputs = {name: reference.inputs(name) for name in answers}
             seen = Evidence()
             if "onnx" in artefact.manifest.files:
-                feeds = artefact.manifest.for_format("onnx").feeds(example)
-                seen = capture.explain(model.module, example, artefact.file("onnx"), feeds)
+                # Of a fault that shows at another size alone, the example has nothing to show.
+                at = judgement.worst_probe if judgement.worst_probe in SCALED else EXAMPLE
+                feeds = artefact.manifest.for_format("onnx").feeds(inputs[at])
+                seen = capture.explain(model.module, inputs[at], artefact.file("onnx"), feeds)
+                if at != EXAMPLE:
+                    seen = Evidence(seen.kind, f"on probe {at!r}, {seen.why}")
             return seen or trace_replay.replay_trace(model, example, inputs, probes) or seen
         except Exception as error:
             return Evidence("", f"the network was not looked into: {first_line(error)}")
