@@ -36,6 +36,11 @@ NO_FAMILIES = ("__init__", "entry", "preprocessing")
 #: out as timm lays it out, for converters of its folders.
 TAGS = ("gpu", "mode", "sharing", "timm")
 
+#: The probes that are made for every model, or for some, without its entry's naming them.
+GENERATED = (
+    "example", "fresh", "negated", "zeros", "tenfold", "thousandth", "resized", "picture",
+)  # fmt: skip
+
 _NAME = re.compile(r"[a-z0-9_]+\Z")
 
 
@@ -206,7 +211,7 @@ def model(
     ``**inputs``: a ``Tensor`` for each argument of the module's ``forward``, by its name.
     ``sizes``: for each named dimension its example size and one other size; ``batch`` is
     (2, 3) unless said otherwise. ``exercises``: operators this model is here for.
-    ``probes``: inputs by hand beside the generated ones (the other branch, another loop
+    ``probes``: inputs by hand beside those of ``GENERATED`` (the other branch, another loop
     count), as ``{"probe": {"input": value}}`` where a value is a number (fills the
     tensor), a nested list or array, or a ``Tensor`` (same dimensions, another range);
     inputs not named keep the example's values. ``tier``: ``smoke`` models go down every
@@ -248,6 +253,8 @@ def model(
     for probe, values in (probes or {}).items():
         if not _NAME.match(probe):
             raise ValueError(f"probe name {probe!r} may hold only a-z, 0-9 and _")
+        if probe in GENERATED:
+            raise ValueError(f"probe name {probe!r} is that of one which is made for every model")
         for name in values:
             if name not in inputs:
                 raise ValueError(f"probe {probe!r} names {name!r}, which is no input")

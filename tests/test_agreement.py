@@ -357,6 +357,56 @@ def test_inputs_of_another_size_decide_only_where_they_are_worse():
     assert ag.judge([ag.ask("tenfold", flags, [other], scaled=True)]).verdict == "investigate"
 
 
+def test_a_fault_at_another_size_hides_none_at_the_models_own():
+    hole = {"y": np.where(OWN["y"] == OWN["y"].max(), np.float32("inf"), OWN["y"])}
+    wrong = ag.ask("example", OWN, [off(0.5)], FP64)
+    for broken in (
+        ag.ask("tenfold", OWN, [hole], FP64, scaled=True),
+        ag.ask("tenfold", OWN, [OWN, off(0.5)], FP64, scaled=True),
+        ag.ask("tenfold", OWN, [{"y": OWN["y"].T}], FP64, scaled=True),
+    ):
+        found = ag.judge([broken, wrong])
+        assert (found.worst_probe, found.kind) == ("example", "unexplained")
+        assert ag.judge([broken, ag.ask("example", OWN, [OWN], FP64)]).worst_probe == "tenfold"
+
+
+@pytest.mark.parametrize("times, verdict", [(9, "excellent"), (12, "investigate")])
+def test_at_another_size_torchs_own_loss_says_nothing_against_a_route(times, verdict):
+    """A function that saturates has lost there what it gives, in torch as well."""
+    lost = {"y": np.float32(FP64["y"] + 0.1)}
+    got = {"y": np.float32(FP64["y"] + 0.1 * times)}
+    found = ag.judge([ag.ask("tenfold", lost, [got], FP64, scaled=True)])
+    assert found.verdict == verdict and bool(found.message) == (verdict != "excellent")
+    labels, exact = np.arange(400), np.arange(400.0)
+    own, route = labels.copy(), labels.copy()
+    own[:10], route[: 10 * times] = 500, 501
+    found = ag.judge([ag.ask("tenfold", {"y": own}, [{"y": route}], {"y": exact}, scaled=True)])
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("part, verdict", [(5e-4, "excellent"), (2e-3, "investigate")])
+def test_at_another_size_digits_below_a_thousandth_are_not_counted(part, verdict):
+    size = float(np.sqrt(np.mean(FP64["y"] ** 2)))
+    got = {"y": np.float32(FP64["y"] + part * size)}
+    found = ag.judge([ag.ask("tenfold", OWN, [got], FP64, scaled=True)])
+    assert found.verdict == verdict and found.agreement.error_vs_fp64 > 1000
+    assert ag.judge([ag.ask("fresh", OWN, [got], FP64)]).kind == "precision"
+
+
+def test_a_rounding_error_that_the_model_magnifies_is_its_own():
+    """InstanceNorm of zeros behind a bias: torch's sums cancel, a route's leave their last bits."""
+    usual, exact = {"y": 1.0}, {"y": np.zeros((8, 8))}
+    mine, noise = np.random.RandomState(3).standard_normal((2, 8, 8))
+    flat = {"y": np.float32(1e-5 * mine)}
+
+    def judged(error):
+        got = {"y": np.float32(error * noise)}
+        return ag.judge([ag.ask("zeros", flat, [got], exact, scales=usual)])
+
+    assert judged(5e-4).verdict == "acceptable" and "magnifies" in judged(5e-4).message
+    assert judged(5e-3).verdict == "investigate"
+
+
 def test_a_wrong_second_run_is_unstable_and_threads_are_not():
     wrong = ag.judge([ag.ask("example", OWN, [OWN, off(0.5)], FP64)])
     assert wrong.kind == "unstable-across-runs" and "second run" in wrong.message

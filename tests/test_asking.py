@@ -27,17 +27,18 @@ def ask(monkeypatch):
     """``ask(resized)`` asks an artefact that answers rightly, or with ``example(wanted)``, and with
     ``resized(wanted)`` at the other size; its result."""
     reference = types.SimpleNamespace(
-        facts={"stochastic": False},
+        facts={"stochastic": False, "left_out": {"tenfold": "ValueError: too large"}},
         probes=tuple(OUTPUTS),
         inputs=lambda probe: {"probe": probe},
         outputs=lambda probe: {"y": OUTPUTS[probe].astype(np.float32)},
         outputs64=lambda probe: {"y": OUTPUTS[probe]},
     )
     monkeypatch.setattr(asking.Reference, "read", lambda folder: reference)
-    monkeypatch.setattr(asking.runtimes, "builtin", lambda: {"one": None})
+    monkeypatch.setattr(asking.runtimes, "builtin", lambda: {"one": None, "torch-eager": None})
     monkeypatch.setattr(asking.placement, "of_session", lambda session, feeds: {})
 
-    def ask(resized=as_it_is, manifest=None, device="cpu", example=as_it_is, do=asking.ask):
+    def ask(resized=as_it_is, manifest=None, device="cpu", example=as_it_is, do=asking.ask,
+            runtime="one"):  # fmt: skip
         def run(inputs):
             wanted = OUTPUTS[inputs["probe"]]
             found = (resized if inputs["probe"] == RESIZED else example)(wanted)
@@ -48,7 +49,7 @@ def ask(monkeypatch):
             feeds=lambda inputs: inputs,
         )  # fmt: skip
         monkeypatch.setattr(asking.loading, "load", lambda runtime, job: asked)
-        return do({**JOB, "do": "ask", "device": device})
+        return do({**JOB, "do": "ask", "device": device, "runtime": runtime})
 
     return ask
 
@@ -58,6 +59,13 @@ def raising(error):
         raise error
 
     return resized
+
+
+def test_a_size_that_torch_did_not_take_is_told_in_its_own_row_alone(ask):
+    told = ask(runtime="torch-eager")["outcome"]
+    assert told["message"] == "not asked 'tenfold': ValueError: too large"
+    assert (told["verdict"], told["kind"]) == ("excellent", "")
+    assert not ask()["outcome"]["message"]
 
 
 @pytest.mark.parametrize("error, dynamic", [(1e-7, "ok"), (1e-2, "wrong")])

@@ -7,7 +7,8 @@ import types
 import numpy as np
 import pytest
 
-from models_zoo import Tensor
+from models_zoo import Tensor, model
+from switchyard.worker import drawing
 from switchyard.worker.drawing import _mirrored, probes_of
 
 
@@ -50,6 +51,7 @@ def test_where_nothing_has_another_size_no_probe_is_asked_twice():
     assert list(drawn) == ["example", "fresh", "negated", "zeros"]
 
 
-def test_a_probe_by_hand_has_a_name_of_its_own():
-    with pytest.raises(ValueError, match="'tenfold'"):
-        probes({"tenfold": {"x": 3.0}}, x=Tensor(2))
+@pytest.mark.parametrize("name", [*drawing.GENERATED, *drawing.SCALED, drawing.RESIZED, "picture"])
+def test_a_probe_by_hand_has_a_name_of_its_own(name):
+    with pytest.raises(ValueError, match=f"'{name}' is that of one which is made"):
+        model(probes={name: {"x": 3.0}}, x=Tensor(2))

@@ -36,7 +36,12 @@ class Run:
         self.config = types.SimpleNamespace(getoption=options.__getitem__)
         self.runtimes = {"torch-eager": types.SimpleNamespace(environment="core", name="torch")}
         self.progress = types.SimpleNamespace(watch=lambda text: lambda: None)
-        self.crew = types.SimpleNamespace(gate=types.SimpleNamespace(alone=contextlib.nullcontext))
+        self.crew = types.SimpleNamespace(
+            gate=types.SimpleNamespace(alone=contextlib.nullcontext),
+            environment=lambda version_set, name: (version_set, name),
+            killed_in=lambda environment: self.killed_in.append(environment),
+        )
+        self.killed_in = []
         kept = types.SimpleNamespace(folder="kept", outcome=None)
         self.yard = types.SimpleNamespace(
             converted=lambda one: kept, reference=lambda one: kept, lost=lambda one: None
@@ -120,6 +125,7 @@ def test_a_cell_that_fails_takes_no_further_turn(made):
     assert [len(of.of(one)) for one in (A, B, C)] == [3, 1, 3]
     assert run.launched == [*"abc", *"ca", *"ac"]
     assert of.of(B)[-1].outcome is LOST
+    assert len(run.killed_in) == 1  # once; of the others nothing is left half written
 
 
 def test_launches_that_were_made_before_an_exception_stand_and_are_written_down_once(made):

@@ -48,9 +48,11 @@ def referenced(tmp_path, monkeypatch):
         task=None, picture=None, stochastic=False,
     )  # fmt: skip
 
-    def make(error, run=lambda inputs: {"y": inputs["x"] * 2}):
+    def make(error, run=lambda inputs: {"y": inputs["x"] * 2}, in_float64=None):
         def run_float64(inputs):
-            raise error
+            if in_float64 is None:
+                raise error
+            return in_float64(inputs)
 
         model = types.SimpleNamespace(entry=entry, cast="", run=run, run_float64=run_float64)
         monkeypatch.setattr(building, "build", lambda *asked: model)
@@ -93,3 +95,30 @@ def test_a_size_that_nobody_declared_and_torch_does_not_take_is_left_out(referen
     assert facts["left_out"]["tenfold"] == "ValueError: too large"
     assert "not finite" in facts["left_out"]["thousandth"]
     assert facts["probes"] == ["example", "fresh", "negated", "zeros", "resized"]
+
+
+def test_a_mask_does_not_keep_another_size_from_being_asked(referenced, tmp_path):
+    """Infinities that the example has as well are none of the size's."""
+
+    def run(inputs):
+        masked = inputs["x"].copy()
+        masked[:, 0] = -np.inf
+        return {"y": masked}
+
+    assert referenced(RuntimeError("no kernel for double"), run)["ok"]
+    assert Reference.read(tmp_path).facts["left_out"] == {}
+
+
+def test_another_size_that_float64_alone_does_not_take_costs_no_other_probe_its_float64(
+    referenced, tmp_path
+):
+    def in_float64(inputs):
+        if np.abs(inputs["x"]).max() > 6:
+            raise ValueError("too large for double")
+        return {"y": np.float64(inputs["x"]) * 2}
+
+    assert referenced(None, in_float64=in_float64)["ok"]
+    reference = Reference.read(tmp_path)
+    assert reference.facts["left_out"] == {"tenfold": "ValueError: too large for double"}
+    assert reference.facts["float64"] and reference.outputs64("resized") is not None
+    assert reference.probes == ("example", "fresh", "negated", "zeros", "thousandth", "resized")

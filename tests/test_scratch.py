@@ -98,17 +98,19 @@ def test_extensions_are_built_once_a_run_and_apart_for_each_environment(crew):
     assert apart["TORCH_EXTENSIONS_DIR"] != first["TORCH_EXTENSIONS_DIR"]
 
 
-def test_headers_that_torch_compiles_are_kept_from_process_to_process(crew):
+def test_headers_that_torch_compiles_are_shared_within_a_run_until_one_dies(crew, tmp_path):
     """It looks for them beside its temporary files, under the name of whoever runs it."""
-    first, again = (crew.variables(FAKE) for _ in range(2))
-    kept = Path(first["TORCHINDUCTOR_CACHE_DIR"])
-    for variables in (first, again):
-        [link] = Path(variables[scratch.VARIABLE]).iterdir()
-        assert link.name == f"torchinductor_{getpass.getuser()}"
-        assert link.resolve() == kept.resolve()
-    (link / "header.gch").write_text("compiled")
-    crew.close()
-    assert not link.parent.exists() and (kept / "header.gch").exists()
+    links = [next(Path(crew.variables(FAKE)[scratch.VARIABLE]).iterdir()) for _ in range(2)]
+    assert {link.name for link in links} == {f"torchinductor_{getpass.getuser()}"}
+    headers = links[0] / "precompiled_headers"
+    headers.mkdir()
+    (headers / "one.h").write_text("#include <torch>")
+    (headers / "one.h.gch").write_text("half of it")
+    assert crew.do("fake", "core", job(tmp_path, "pass"), "import").result is not None
+    assert (links[1] / "precompiled_headers" / "one.h.gch").exists()
+    dies = job(tmp_path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert crew.do("fake", "core", dies, "import").result is None
+    assert [path.name for path in headers.iterdir()] == ["one.h"]
 
 
 def test_a_lost_server_leaves_no_process_whatever_its_session(crew, tmp_path):

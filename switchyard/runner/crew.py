@@ -11,11 +11,11 @@ import pathlib
 import threading
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Tuple
 
-from switchyard.runner import environments
+from switchyard.runner import compiled_headers, environments
 from switchyard.runner.gate import Gate
 from switchyard.runner.nvml import Card
 from switchyard.runner.scratch import VARIABLE, Scratch
-from switchyard.runner.variables import environment_variables, keep_compiled_headers
+from switchyard.runner.variables import environment_variables
 from switchyard.runner.workers import (
     Finished,
     Limits,
@@ -110,7 +110,7 @@ class Crew:
         visible = self.card.uuid if self.card else "-1"
         kept = environment_variables(environment, self.staged.path, self.cache, visible)
         temporary = self._scratch.folder()
-        keep_compiled_headers(temporary, kept["TORCHINDUCTOR_CACHE_DIR"])
+        compiled_headers.share(temporary, self._headers(environment))
         return {
             **kept,
             VARIABLE: temporary,
@@ -118,6 +118,14 @@ class Crew:
             # which every later one would wait for ever.
             "TORCH_EXTENSIONS_DIR": self._scratch.shared(f"extensions-{environment.fingerprint}"),
         }
+
+    def _headers(self, environment) -> str:
+        return self._scratch.shared(f"headers-{environment.fingerprint}")
+
+    def killed_in(self, environment) -> None:
+        """A process of that environment was killed, or died: what it may have left half written for
+        those after it is removed."""
+        compiled_headers.drop(self._headers(environment))
 
     def worker(self, version_set: str, name: str) -> Worker:
         """The fork server of an environment, started or started anew. Raises WorkerFailed,
@@ -203,7 +211,9 @@ class Crew:
         self._say_touched(worker, version_set, name)
         if finished.result is not None and finished.result["ok"]:
             log.unlink(missing_ok=True)
-        elif finished.result is not None:
+        elif finished.result is None:
+            self.killed_in(self._environments[version_set, name])
+        else:
             said = finished.result["outcome"]
             said["detail"] = with_log(log, said["detail"])
         return finished

@@ -11,7 +11,7 @@ from switchyard.runner.launches import Launch, launch
 from switchyard.runner.on_device import OnDevice, record
 from switchyard.runner.plan import Planned
 from switchyard.runner.standby import Key, MeasuredProcess, Standby
-from switchyard.vocabulary import Cell, Outcome
+from switchyard.vocabulary import KINDS, Cell, Outcome
 
 if TYPE_CHECKING:
     from switchyard.runner.session import Run
@@ -91,7 +91,11 @@ class Measurements:
             began = time.monotonic()
             with run.crew.gate.alone():
                 ready = self._standby.take(self._key(planned), self._upcoming(later, last))
-                return launch(ready, job, run.card), time.monotonic() - began
+                made = launch(ready, job, run.card)
+            if made.outcome is not None and KINDS[made.outcome.kind] == "process":
+                version_set, name, _ = self._key(planned)
+                run.crew.killed_in(run.crew.environment(version_set, name))
+            return made, time.monotonic() - began
         finally:
             done()
 

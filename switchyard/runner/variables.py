@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import pathlib
-import re
 from typing import Dict, List
 
 from switchyard.runner.version_sets import CURRENT
@@ -90,19 +88,3 @@ def _own_path(environment) -> List[str]:
     that interpreter; behind the worker's path, which has all that is Switchyard's."""
     given = os.environ.get("PYTHONPATH") if environment.version_set == CURRENT else None
     return [path for path in (given or "").split(os.pathsep) if path]
-
-
-def keep_compiled_headers(temporary: str, cache: str) -> None:
-    """Have torch keep in ``cache`` the headers that it compiles once for all kernels of the CPU.
-
-    torch 2.9 and 2.13 (2.5 has none) put them in ``torchinductor_USER`` beside all other temporary
-    files, whatever TORCHINDUCTOR_CACHE_DIR says. In a folder of its own each process would compile
-    them again: most of its first call, and 150 MiB.
-    """
-    try:
-        user = getpass.getuser()
-    except (KeyError, ImportError, OSError):  # a number without a name, as containers have
-        return
-    os.makedirs(cache, exist_ok=True)
-    name = "torchinductor_" + re.sub(r'[\\/:*?"<>|]', "_", user)
-    os.symlink(cache, os.path.join(temporary, name))

@@ -26,6 +26,10 @@ from switchyard.worker.rounding import (
 
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
 
+#: Below it, a thousandth of the output's RMS, rounding errors are not counted on a scaled probe:
+#: saturated functions have none of their digits there (ONNX Runtime's Sigmoid at -12 has two).
+_TELLING = 1e-6
+
 #: An element matches within ATOL + RTOL * |reference|.
 ATOL, RTOL = 1e-4, 1e-3
 
@@ -103,7 +107,7 @@ def compare(
         raise ValueError("the reference has no outputs to compare")
     fault = structure_fault(reference, got)
     if fault:
-        return fault
+        return dataclasses.replace(fault, scaled=scaled)
     results = []
     for place, (path, wanted) in enumerate(reference.items()):
         exact, scale = (reference64 or {}).get(path), (scales or {}).get(path, 0.0)
@@ -154,16 +158,21 @@ def as_near(agreement: Agreement) -> bool:
     """Whether torch's own answer is no nearer to float64 than the route's, so that an error beyond
     the bands is the model's: of outputs in the millions, or of what nearly cancels.
 
-    Clearly so of a route that is at least as near. In 32 and 64 bits up to ``ROUNDING`` times
-    torch's error is of its own order, where it is small beside the output's usual size. Of integers
-    and booleans, which are right or wrong, the places count that differ from float64's.
+    Clearly so of a route that is at least as near. In 32 and 64 bits also up to what an honest
+    route's rounding may be of torch's, where it is small beside the output's usual size: a model
+    may magnify both (InstanceNorm of what hardly varies), and torch may have none by chance. On a
+    scaled probe up to ``ROUNDING`` times torch's error however large: where a function saturates
+    torch itself loses what it gives. Of integers and booleans, which are right or wrong, the places
+    count that differ from float64's.
     """
     ratio = agreement.error_vs_fp64
     if ratio is None or ratio <= 1:
         return ratio is not None
+    if agreement.scaled:
+        return ratio <= ROUNDING
     rounds = agreement.dtype in DTYPES and agreement.dtype not in SIXTEEN_BITS
     small = agreement.of_size is not None and agreement.of_size < ACCEPTABLE
-    return rounds and ratio <= ROUNDING and small
+    return rounds and ratio <= DTYPES["float32"][1] and small
 
 
 def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]:
@@ -177,17 +186,18 @@ def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]
         return "investigate", agreement.kind
     error = deciding_error(agreement)
     scale = band_scale(agreement.dtype)
-    beyond = _beyond(agreement)
-    if beyond and not as_near(agreement):
+    beyond, near = _beyond(agreement), as_near(agreement)
+    if beyond and not near:
         return "investigate", "unexplained"
     if limit is None and agreement.dtype in DTYPES:
         limit = DTYPES[agreement.dtype][1]
     if limit is not None and agreement.error_vs_fp64 is not None:
-        if not agreement.error_vs_fp64 <= limit:
+        if not agreement.error_vs_fp64 <= limit and error >= _TELLING * agreement.scaled:
             return "investigate", "precision"
     if agreement.worst_vs_fp64 is not None and torn(agreement.dtype, agreement.worst_vs_fp64):
         return "investigate", "unexplained"
-    best = error < EXCELLENT * scale and not beyond
+    # What is torch's own at a size that is ours says nothing against a route.
+    best = near if agreement.scaled and beyond else error < EXCELLENT * scale and not beyond
     return (agreement.at_most or "excellent" if best else "acceptable"), ""
 
 
@@ -270,8 +280,11 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
         raise ValueError("no probe was asked")
 
     def rank(result: ProbeResult) -> tuple:
-        structural = result.agreement.kind in STRUCTURAL
-        return (structural, bool(result.repeat.kind), gravity(result.agreement, limit))
+        found, unstable = result.agreement, bool(result.repeat.kind)
+        passes = band(found, limit)[0] != "investigate" and not unstable
+        # A fault at the model's own sizes goes before any at another.
+        structural = found.kind in STRUCTURAL
+        return (not passes, not found.scaled, structural, unstable, gravity(found, limit))
 
     worst = max(probes, key=rank)
     agreement = worst.agreement
@@ -279,26 +292,31 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
         where = f"probe {worst.probe!r}: {worst.repeat.message}"
         return Judgement("investigate", worst.repeat.kind, where, worst.probe, agreement)
     verdict, kind = band(agreement, limit)
-    own = not kind and _beyond(agreement)
+    own = not kind and _beyond(agreement) and not agreement.scaled
     message = ""
     if kind or agreement.at_most or own:
         message = f"probe {worst.probe!r}: {agreement.message}"
     if own:
-        message += ", and torch's own answer is no nearer to float64"
+        much = agreement.error_vs_fp64 > ROUNDING
+        message += (
+            ", which the model magnifies"
+            if much
+            else ", and torch's own answer is no nearer to float64"
+        )
     if agreement.at_most and not kind:
         message += ", with no answer in float64 to tell its rounding by"
     return Judgement(verdict, kind, message, worst.probe, agreement)
 
 
 def gravity(agreement: Agreement, limit: Optional[float] = None) -> tuple:
-    """Sorts agreements from good to bad: structure, non-finite, verdict, error, rounding. A scaled
+    """Sorts agreements from good to bad: verdict, structure, non-finite, error, rounding. A scaled
     probe goes behind those of the same verdict: a row's figures are of the model's own sizes."""
     verdict, _ = band(agreement, limit)
     return (
-        agreement.kind in STRUCTURAL,
-        bool(agreement.kind),
         ("excellent", "acceptable", "investigate").index(verdict),
         not agreement.scaled,
+        agreement.kind in STRUCTURAL,
+        bool(agreement.kind),
         deciding_error(agreement),
         agreement.error_vs_fp64 or 0.0,
     )

@@ -68,7 +68,7 @@ def ask(job: Mapping[str, Any]) -> Dict[str, Any]:
         stage="compare",
         verdict=judged.verdict,
         kind=judged.kind,
-        message=judged.message[:1000],
+        message=(judged.message or _left_out(reference, job))[:1000],
         signature=signature_of(judged.message) if judged.kind else "",
     ).as_dict()
     return result
@@ -110,6 +110,13 @@ def _judge_probes(asked: Loaded, reference: Reference, job, figures: List[dict])
     if reason and judged.verdict in PASSING and judged.agreement.at_most:
         judged = dataclasses.replace(judged, message=f"{judged.message}: {reason}")
     return judged, answers, scales
+
+
+def _left_out(reference: Reference, job: Mapping[str, Any]) -> str:
+    """Which probes torch did not take, in the row of torch's own route."""
+    own = job["runtime"] == "torch-eager"
+    reasons = reference.facts["left_out"] if own else {}
+    return "; ".join(f"not asked {probe!r}: {why}" for probe, why in reasons.items())
 
 
 def _judge_spread(asked: Loaded, reference: Reference):

@@ -115,8 +115,7 @@ def draw(entry, word: str, sizes: Mapping[str, int]) -> Dict[str, np.ndarray]:
 
 def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
     """Every probe of a zoo entry: probe -> input -> array, the example first. Those of ``SCALED``
-    are there where they differ from it. Raises ValueError where one by hand takes another's name.
-    """
+    are there where an input may be of that size."""
     drawn: Dict[str, Dict[str, np.ndarray]] = {name: {} for name in GENERATED}
     for name, spec in entry.inputs.items():
         shape = shape_of(spec.dims, entry.sizes)
@@ -136,8 +135,6 @@ def probes_of(entry) -> Dict[str, Dict[str, np.ndarray]]:
                 for name, array in scaled.items()
             }
     for probe, values in entry.probes.items():
-        if probe in (*GENERATED, *SCALED, RESIZED):
-            raise ValueError(f"a probe by hand is named {probe!r}, as one of those that are drawn")
         inputs = dict(drawn["example"])
         for name, value in values.items():
             spec = entry.inputs[name]
