@@ -102,3 +102,20 @@ def int32_total():
 )
 def int32_embedding_bag():
     return Bag()
+
+
+class InvertedMask(nn.Module):
+    def forward(self, scores, mask):
+        return scores + (1.0 - mask[:, None]) * -100.0
+
+
+# As encoders make of a tokenizer's mask of integers what is added to their scores. torch 2.13's
+# dynamo exporter fails on the number less the integers (pytorch/pytorch#194381).
+@model(
+    scores=Tensor("batch", 5, "length"),
+    mask=Tensor("batch", "length", dtype="int64", range=(0, 2)),
+    sizes={"length": (7, 11)},
+    exercises=("rsub", "mul", "add"),
+)
+def inverted_mask():
+    return InvertedMask()

@@ -68,3 +68,15 @@ class RMSNorm(nn.Module):
 )
 def rms_norm():
     return RMSNorm(14)
+
+
+class UnitLength(nn.Module):
+    def forward(self, tokens):
+        return tokens / (tokens.norm(dim=-1, keepdim=True) + 1e-8)
+
+
+# The guard against a division by nothing, as people write it. The optimiser behind torch.onnx's
+# dynamo exporter takes a constant of 1e-8 and less for a zero, which need not be added.
+@model(tokens=TOKENS, sizes=LENGTH, exercises=("norm", "add", "div"))
+def unit_length():
+    return UnitLength()
