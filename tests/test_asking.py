@@ -8,12 +8,13 @@ import types
 import numpy as np
 import pytest
 
-from switchyard.worker import asking, diagnosis, jobs
+from switchyard.worker import agreement, asking, diagnosis, jobs
 from switchyard.worker.drawing import RESIZED
 
 USUAL = np.random.default_rng(5).standard_normal((2, 4))
 NOUGHT = np.zeros((3, 4))
-OUTPUTS = {"example": USUAL, RESIZED: NOUGHT}
+LARGE = 1e4 * np.random.default_rng(6).standard_normal((2, 4))
+OUTPUTS = {"example": USUAL, "tenfold": LARGE, RESIZED: NOUGHT}
 JOB = {"reference": "", "runtime": "one", "precision": "float32", "classifier": False,
        "dynamic": True}  # fmt: skip
 
@@ -38,7 +39,7 @@ def ask(monkeypatch):
     monkeypatch.setattr(asking.placement, "of_session", lambda session, feeds: {})
 
     def ask(resized=as_it_is, manifest=None, device="cpu", example=as_it_is, do=asking.ask,
-            runtime="one"):  # fmt: skip
+            runtime="one", precision="float32"):  # fmt: skip
         def run(inputs):
             wanted = OUTPUTS[inputs["probe"]]
             found = (resized if inputs["probe"] == RESIZED else example)(wanted)
@@ -49,9 +50,49 @@ def ask(monkeypatch):
             feeds=lambda inputs: inputs,
         )  # fmt: skip
         monkeypatch.setattr(asking.loading, "load", lambda runtime, job: asked)
-        return do({**JOB, "do": "ask", "device": device, "runtime": runtime})
+        return do({**JOB, "do": "ask", "device": device, "runtime": runtime,
+                   "precision": precision})  # fmt: skip
 
     return ask
+
+
+def test_another_size_is_held_to_its_own_and_not_asked_in_tf32(ask):
+    """Of 10 bits of 23: what is added there is no fault of a route."""
+    error = {LARGE.tobytes(): 3.0}  # a thousandth of it, and far beyond any band
+
+    def off(wanted):
+        return wanted + error.get(wanted.tobytes(), 0.0)
+
+    found = ask(example=off)
+    assert found["outcome"]["verdict"] == "excellent" and found["fields"]["mse"] < 1e-12
+    assert {one["condition"] for one in found["figures"]} == {"example", "tenfold"}
+    error[LARGE.tobytes()] = 3e3
+    found = ask(example=off)
+    assert (found["outcome"]["verdict"], found["fields"]["worst_probe"]) == (
+        "investigate", "tenfold")  # fmt: skip
+    found = ask(example=off, precision="tf32")
+    assert found["outcome"]["verdict"] == "excellent"
+    assert {one["condition"] for one in found["figures"]} == {"example"}
+
+
+def test_a_fault_is_named_by_the_models_own_sizes_alone():
+    """At a thousandth of them a bias leaves no digits by which an order of axes could be told."""
+    signal = np.random.default_rng(7).standard_normal((2, 5, 5))
+    exact = {"example": 10 + signal, "thousandth": 10 + 1e-6 * signal}
+    wanted = {probe: {"y": array.astype(np.float32)} for probe, array in exact.items()}
+    answers = {
+        probe: {"y": outputs["y"].transpose(0, 2, 1).copy()} for probe, outputs in wanted.items()
+    }
+    reference = types.SimpleNamespace(
+        outputs=wanted.get, outputs64=lambda probe: {"y": exact[probe]}
+    )
+    results = [
+        agreement.ask(probe, wanted[probe], [answers[probe]], {"y": exact[probe]},
+                      scaled=probe == "thousandth") for probe in exact]  # fmt: skip
+    found = diagnosis.diagnose_cell(
+        agreement.judge(results), reference, answers, {"precision": "float32"}, None
+    )
+    assert found.kind == "layout-permuted"
 
 
 def raising(error):

@@ -48,7 +48,9 @@ def referenced(tmp_path, monkeypatch):
         task=None, picture=None, stochastic=False,
     )  # fmt: skip
 
-    def make(error, run=lambda inputs: {"y": inputs["x"] * 2}, in_float64=None):
+    def make(error, run=lambda inputs: {"y": inputs["x"] * 2}, in_float64=None, **declared):
+        vars(entry).update(declared)
+
         def run_float64(inputs):
             if in_float64 is None:
                 raise error
@@ -122,3 +124,12 @@ def test_another_size_that_float64_alone_does_not_take_costs_no_other_probe_its_
     assert reference.facts["left_out"] == {"tenfold": "ValueError: too large for double"}
     assert reference.facts["float64"] and reference.outputs64("resized") is not None
     assert reference.probes == ("example", "fresh", "negated", "zeros", "thousandth", "resized")
+
+
+@pytest.mark.parametrize("declared", [
+    {"inputs": {"x": Tensor("batch", 4, dtype="float16")}}, {"stochastic": True},
+])  # fmt: skip
+def test_where_another_size_shows_nothing_it_is_not_asked(referenced, tmp_path, declared):
+    """16 bits have no digits left at a thousandth, and overflow; a spread has no rounding."""
+    assert referenced(None, in_float64=lambda inputs: inputs, **declared)["ok"]
+    assert Reference.read(tmp_path).probes == ("example", "fresh", "negated", "zeros", "resized")

@@ -26,6 +26,9 @@ from switchyard.worker.rounding import (
 
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
 
+#: What an agreement may be, from good to bad.
+VERDICTS = ("excellent", "acceptable", "investigate")
+
 #: Below it, a thousandth of the output's RMS, rounding errors are not counted on a scaled probe:
 #: saturated functions have none of their digits there (ONNX Runtime's Sigmoid at -12 has two).
 _TELLING = 1e-6
@@ -281,10 +284,11 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
 
     def rank(result: ProbeResult) -> tuple:
         found, unstable = result.agreement, bool(result.repeat.kind)
-        passes = band(found, limit)[0] != "investigate" and not unstable
-        # A fault at the model's own sizes goes before any at another.
+        verdict = "investigate" if unstable else band(found, limit)[0]
         structural = found.kind in STRUCTURAL
-        return (not passes, not found.scaled, structural, unstable, gravity(found, limit))
+        # Of one verdict the model's own sizes go first: a row's figures are of them.
+        own = VERDICTS.index(verdict), not found.scaled
+        return (*own, structural, unstable, gravity(found, limit))
 
     worst = max(probes, key=rank)
     agreement = worst.agreement
@@ -309,12 +313,10 @@ def judge(probes: Sequence[ProbeResult], limit: Optional[float] = None) -> Judge
 
 
 def gravity(agreement: Agreement, limit: Optional[float] = None) -> tuple:
-    """Sorts agreements from good to bad: verdict, structure, non-finite, error, rounding. A scaled
-    probe goes behind those of the same verdict: a row's figures are of the model's own sizes."""
+    """Sorts agreements from good to bad: verdict, structure, non-finite, error, rounding."""
     verdict, _ = band(agreement, limit)
     return (
-        ("excellent", "acceptable", "investigate").index(verdict),
-        not agreement.scaled,
+        VERDICTS.index(verdict),
         agreement.kind in STRUCTURAL,
         bool(agreement.kind),
         deciding_error(agreement),

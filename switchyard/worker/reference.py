@@ -288,7 +288,8 @@ def _apart(one: Arrays, two: Arrays) -> float:
         a, b = as_float64(array), as_float64(two[path])
         if not same_places(a, b):
             return math.inf
-        gap = rms(a - b)
+        with np.errstate(invalid="ignore"):  # of infinities in the same places
+            gap = rms(a - b)
         if gap:
             furthest = max(furthest, gap / rms(a) if rms(a) else math.inf)
     return furthest
