@@ -184,3 +184,22 @@ def test_a_fault_of_explaining_loses_nothing_of_what_was_judged(
     assert said in outcome["message"]
     assert "not explained, since that failed: KeyError: 'conv1'" in outcome["message"]
     assert found["fields"]["dynamic"] == "ok"
+
+
+@pytest.mark.parametrize("odd, verdict", [(1, "acceptable"), (2, "investigate")])
+def test_runs_that_stand_apart_are_drawn_once_more(odd, verdict):
+    """As one comparison of thousands does by chance, on a night of hundreds."""
+    rng, drawn = np.random.default_rng(8), []
+
+    def run(inputs):
+        drawn.append(inputs)
+        off = 3.0 if len(drawn) <= odd * 2 * asking.STOCHASTIC_RUNS else 0.0
+        return {"y": rng.standard_normal(6) + off}
+
+    reference = types.SimpleNamespace(
+        inputs=lambda probe: probe,
+        many=lambda probe: {"y": rng.standard_normal((asking.STOCHASTIC_RUNS, 6))},
+    )
+    judged = asking._judge_spread(types.SimpleNamespace(run=run), reference)
+    assert judged.verdict == verdict
+    assert len(drawn) == 4 * asking.STOCHASTIC_RUNS

@@ -63,10 +63,11 @@ def compare_spread(reference_runs: Runs, got_runs: Runs, probe: str = "example")
     since a generator that is seeded anew with neighbouring numbers gives runs that are each fair,
     and follow from each other. An alarm needs p <= SPREAD_ALPHA, so an honest output raises one in
     at most 4 * SPREAD_ALPHA = 1 of 3,333 comparisons, however many elements it has: thirty
-    stochastic cells a night, of two probes, alarm falsely once in about two months. Counted at a
-    level of 1% on 12,000 honest pairs (normal, masked, heavy-tailed and run-wise shared noise,
-    drawn for each element, for a row and once; 199 exchanges each): 0.9 to 1.0% in each test,
-    3.4% in any.
+    stochastic cells a night, of two probes, alarm falsely once in about two months, five sets of
+    them every eleven nights; who asks draws once more before it believes it (``asking``).
+    Counted at a level of 1% on 12,000 honest pairs (normal, masked, heavy-tailed and run-wise
+    shared noise, drawn for each element, for a row and once; 199 exchanges each): 0.9 to 1.0% in
+    each test, 3.4% in any.
     Rounding is no alarm: 1e-5 of an element's RMS is added to its standard deviation.
 
     ``acceptable`` at best, since 64 runs never show equality; ``constant-baked`` where the
