@@ -373,6 +373,11 @@ def test_a_fault_at_another_size_hides_none_at_the_models_own():
 @pytest.mark.parametrize("times, verdict", [(9, "excellent"), (12, "investigate")])
 def test_at_another_size_torchs_own_loss_says_nothing_against_a_route(times, verdict):
     """A function that saturates has lost there what it gives, in torch as well."""
+    little = {"y": np.float32(FP64["y"] + 0.01)}
+    exact = {"y": np.float32(FP64["y"])}
+    found = ag.ask("tenfold", little, [exact], FP64, scaled=True).agreement
+    assert ag.EXCELLENT < ag.deciding_error(found) < ag.ACCEPTABLE
+    assert ag.band(found) == ("excellent", "")
     lost = {"y": np.float32(FP64["y"] + 0.1)}
     got = {"y": np.float32(FP64["y"] + 0.1 * times)}
     found = ag.judge([ag.ask("tenfold", lost, [got], FP64, scaled=True)])

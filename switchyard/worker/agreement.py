@@ -200,7 +200,7 @@ def band(agreement: Agreement, limit: Optional[float] = None) -> Tuple[str, str]
     if agreement.worst_vs_fp64 is not None and torn(agreement.dtype, agreement.worst_vs_fp64):
         return "investigate", "unexplained"
     # What is torch's own at a size that is ours says nothing against a route.
-    best = near if agreement.scaled and beyond else error < EXCELLENT * scale and not beyond
+    best = (error < EXCELLENT * scale and not beyond) or (agreement.scaled and near)
     return (agreement.at_most or "excellent" if best else "acceptable"), ""
 
 
