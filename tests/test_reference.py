@@ -99,6 +99,15 @@ def test_a_size_that_nobody_declared_and_torch_does_not_take_is_left_out(referen
     assert facts["probes"] == ["example", "fresh", "negated", "zeros", "resized"]
 
 
+def test_outputs_of_another_structure_at_another_size_are_left_out(referenced, tmp_path):
+    def run(inputs):
+        large = np.abs(inputs["x"]).max() > 6
+        return {("large" if large else "y"): inputs["x"] * 2}
+
+    assert referenced(None, run, lambda inputs: {"y": np.float64(inputs["x"]) * 2})["ok"]
+    assert list(Reference.read(tmp_path).facts["left_out"]) == ["tenfold"]
+
+
 def test_a_mask_does_not_keep_another_size_from_being_asked(referenced, tmp_path):
     """Infinities that the example has as well are none of the size's."""
 

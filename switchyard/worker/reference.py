@@ -196,7 +196,9 @@ def make_reference(job: Mapping[str, Any]) -> Dict[str, Any]:
             facts["outputs"] = list(first)
             _refuse_nan(entry, first, NotInThisDtype if model.cast else BadReference)
         if probe in SCALED and not (_in_range(usual, first) and _same(first, second)):
-            facts["left_out"][probe] = "torch's own answer is not finite, or differs in two runs"
+            facts["left_out"][probe] = (
+                "torch's own answer is not finite, is another structure, or differs in two runs"
+            )
             continue
         if not entry.stochastic and not _same(first, second):
             raise BadReference(
@@ -240,7 +242,10 @@ def _said(error: Exception) -> str:
 
 
 def _in_range(usual: Arrays, outputs: Arrays) -> bool:
-    """Whether outputs are finite but where the example's are not either, as behind a mask."""
+    """Whether outputs are those of the example, and finite but where its are not either, as behind
+    a mask."""
+    if list(outputs) != list(usual):  # another structure for other values
+        return False
     for path, array in outputs.items():
         values, example = as_float64(array), as_float64(usual[path])
         if not np.isfinite(values).all() and not (
