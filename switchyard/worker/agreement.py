@@ -13,6 +13,7 @@ from typing import List, Mapping, Optional, Sequence, Tuple
 
 import numpy as np
 
+from switchyard.vocabulary import VERDICTS
 from switchyard.worker.elements import as_float64, distance, is_exact, same_places
 from switchyard.worker.rounding import (
     DTYPES,
@@ -25,9 +26,6 @@ from switchyard.worker.rounding import (
 )
 
 EXCELLENT, ACCEPTABLE = 1e-5, 1e-3
-
-#: What an agreement may be, from good to bad.
-VERDICTS = ("excellent", "acceptable", "investigate")
 
 #: Below it, a thousandth of the output's RMS, rounding errors are not counted on a scaled probe:
 #: saturated functions have none of their digits there (ONNX Runtime's Sigmoid at -12 has two).
